@@ -1,0 +1,1 @@
+//! Distributed services from plain Rust structs.

@@ -1,0 +1,1 @@
+//! Compile-pass, compile-fail and hygiene cases of the macros.
