@@ -1,0 +1,3 @@
+//! Tests of whole phases: diagnostics by message and source text, expansions by snapshot.
+
+mod diagnostics;
