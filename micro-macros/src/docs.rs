@@ -26,7 +26,8 @@ impl Docs {
     pub(crate) fn read(attributes: &[Attribute]) -> Self {
         let attributes: Vec<Attribute> =
             attributes.iter().filter(|one| one.path().is_ident("doc")).cloned().collect();
-        let lines: Vec<String> = attributes.iter().filter_map(line).flat_map(split).collect();
+        let lines: Vec<String> =
+            attributes.iter().filter_map(line).flat_map(|text| split(&text)).collect();
         let example = lines.iter().find_map(|line| example(line)).map(str::to_owned);
         let description = lines
             .iter()
@@ -50,7 +51,7 @@ fn line(attribute: &Attribute) -> Option<String> {
 }
 
 /// Splits a block comment into lines and drops the margin that both comment forms leave.
-fn split(text: String) -> Vec<String> {
+fn split(text: &str) -> Vec<String> {
     let block = text.contains('\n');
     text.split('\n')
         .map(|line| {

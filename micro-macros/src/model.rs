@@ -41,8 +41,8 @@ pub(crate) struct Service {
 }
 
 pub(crate) enum Form {
-    Inherent(ImplBlock),
-    Contract(TraitBlock),
+    Inherent(Box<ImplBlock>),
+    Contract(Box<TraitBlock>),
 }
 
 /// Which side of a call streams.

@@ -28,10 +28,10 @@ use syn::punctuated::Punctuated;
 
 /// An item under one of the attributes.
 pub(crate) enum Parsed {
-    Impl(ImplBlock),
-    Trait(TraitBlock),
-    Struct(ItemStruct),
-    Function(Function),
+    Impl(Box<ImplBlock>),
+    Trait(Box<TraitBlock>),
+    Struct(Box<ItemStruct>),
+    Function(Box<Function>),
     /// Another kind of item: its keyword and its name, if it has one.
     Other {
         kind: String,
@@ -87,7 +87,7 @@ pub(crate) struct Member {
 }
 
 pub(crate) enum MemberBody {
-    Function(Function),
+    Function(Box<Function>),
     /// A constant, type or macro call, or a function whose signature does not read.
     Raw {
         kind: String,
@@ -160,17 +160,17 @@ fn parse_item(input: ParseStream<'_>) -> syn::Result<Parsed> {
     let attributes = input.call(Attribute::parse_outer)?;
     let vis: Visibility = input.parse()?;
     if is_function(input) {
-        return function(attributes, vis, None, input).map(Parsed::Function);
+        return function(attributes, vis, None, input).map(Box::new).map(Parsed::Function);
     }
     if input.peek(Token![struct]) {
-        return start_over(input, &start).and_then(syn::parse2).map(Parsed::Struct);
+        return start_over(input, &start).and_then(syn::parse2).map(Box::new).map(Parsed::Struct);
     }
     let unsafety = input.parse()?;
     if input.peek(Token![impl]) {
-        return impl_block(attributes, unsafety, input).map(Parsed::Impl);
+        return impl_block(attributes, unsafety, input).map(Box::new).map(Parsed::Impl);
     }
     if input.peek(Token![trait]) {
-        return trait_block(attributes, vis, unsafety, input).map(Parsed::Trait);
+        return trait_block(attributes, vis, unsafety, input).map(Box::new).map(Parsed::Trait);
     }
     let (kind, name) = kind_and_name(&input.fork());
     Ok(Parsed::Other { kind, name, tokens: start_over(input, &start)? })
@@ -280,7 +280,7 @@ fn member_body(input: ParseStream<'_>) -> syn::Result<MemberBody> {
     match function(Vec::new(), vis, defaultness, &probe) {
         Ok(function) => {
             input.advance_to(&probe);
-            Ok(MemberBody::Function(function))
+            Ok(MemberBody::Function(Box::new(function)))
         }
         Err(reason) => {
             let tokens = until_end(input, true)?;

@@ -4,6 +4,7 @@
 mod item;
 mod message;
 mod method;
+mod methods;
 mod signature;
 mod wired;
 
@@ -78,7 +79,7 @@ pub(crate) fn subscriber(args: TokenStream, tokens: TokenStream) -> (Model, Erro
     (model, errors)
 }
 
-fn free_subscriber(args: TokenStream, function: Function, errors: &mut Errors) -> Model {
+fn free_subscriber(args: TokenStream, function: Box<Function>, errors: &mut Errors) -> Model {
     if function.sig.receiver().is_some() {
         let text = "`#[subscriber]` on a method only has meaning inside an `impl` marked \
              `#[service]`";

@@ -20,7 +20,7 @@ use syn::Member;
 use syn::Path;
 
 /// Lowers a struct.
-pub(crate) fn lower(args: TokenStream, mut item: ItemStruct, errors: &mut Errors) -> Model {
+pub(crate) fn lower(args: TokenStream, mut item: Box<ItemStruct>, errors: &mut Errors) -> Model {
     let krate = misplaced_args(args, &item, errors).unwrap_or_else(path::default_crate);
     let fields = item
         .fields

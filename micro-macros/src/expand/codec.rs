@@ -9,6 +9,16 @@ use quote::quote;
 use quote::quote_spanned;
 use syn::Type;
 
+/// Brings into scope the traits among which [`Message::decoder`] and [`Message::encoder`] choose.
+pub(crate) fn arms() -> TokenStream {
+    quote! {
+        use __m::{
+            DecodeBoth as _, DecodeNone as _, DecodeProst as _, DecodeSerde as _,
+            EncodeBoth as _, EncodeNone as _, EncodeProst as _, EncodeSerde as _,
+        };
+    }
+}
+
 /// A message type and where the compiler shows what is wrong with it.
 pub(crate) struct Message {
     pub(crate) ty: TokenStream,

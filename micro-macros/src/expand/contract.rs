@@ -1,6 +1,7 @@
 //! `#[service]` on a trait: the contract, its client and its server.
 
 use crate::expand::client;
+use crate::expand::codec;
 use crate::expand::codec::Message;
 use crate::expand::descriptor;
 use crate::expand::enclosed;
@@ -24,6 +25,7 @@ pub(crate) fn print(service: &Service, block: &TraitBlock) -> TokenStream {
     let krate = &service.krate;
     let none = Generics::default();
     let contract = mirror::contract(block);
+    let arms = codec::arms();
     let table = descriptor::table(service, &none);
     let client = service.client.as_ref();
     let definition = client.map(|client| client::definition(service, client, &none));
@@ -44,6 +46,7 @@ pub(crate) fn print(service: &Service, block: &TraitBlock) -> TokenStream {
     let hidden = enclosed(
         krate,
         &quote! {
+            #arms
             #table
             #implementation
             #implemented

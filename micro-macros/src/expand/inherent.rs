@@ -1,6 +1,7 @@
 //! `#[service]` on an inherent `impl`.
 
 use crate::expand::client;
+use crate::expand::codec;
 use crate::expand::codec::Message;
 use crate::expand::descriptor;
 use crate::expand::enclosed;
@@ -18,6 +19,7 @@ use quote::quote;
 pub(crate) fn print(service: &Service, block: &ImplBlock) -> TokenStream {
     let krate = &service.krate;
     let generics = generics::of_messages(service, &block.generics);
+    let arms = codec::arms();
     let table = descriptor::table(service, &generics);
     let descriptor = descriptor::reference(&generics);
     let client = service.client.as_ref();
@@ -34,6 +36,7 @@ pub(crate) fn print(service: &Service, block: &ImplBlock) -> TokenStream {
     let hidden = enclosed(
         krate,
         &quote! {
+            #arms
             #table
             #implementation
             #krate::__if_server! { #wiring #serve #linked }

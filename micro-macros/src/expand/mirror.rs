@@ -36,7 +36,7 @@ pub(crate) fn contract(block: &TraitBlock) -> TokenStream {
 fn member(member: &Member) -> TokenStream {
     let attributes = &member.attributes;
     let MemberBody::Function(function) = &member.body else { return member.to_token_stream() };
-    let Function { vis, defaultness, sig, block, .. } = function;
+    let Function { vis, defaultness, sig, block, .. } = &**function;
     if sig.asyncness.is_none() {
         return member.to_token_stream();
     }

@@ -85,10 +85,6 @@ fn enclosed(krate: &Path, items: &TokenStream) -> TokenStream {
         )]
         const _: () = {
             use #krate::__private as __m;
-            use __m::{
-                DecodeBoth as _, DecodeNone as _, DecodeProst as _, DecodeSerde as _,
-                EncodeBoth as _, EncodeNone as _, EncodeProst as _, EncodeSerde as _,
-            };
             const _: () = __m::macro_version::<#SURFACE>();
             #items
         };

@@ -1,6 +1,7 @@
 //! `#[subscriber]` on a free function: the function stays, and a type of the same name, which
 //! lives in the other namespace, stands for it when it is mounted.
 
+use crate::expand::codec;
 use crate::expand::descriptor;
 use crate::expand::enclosed;
 use crate::expand::local;
@@ -16,7 +17,8 @@ pub(crate) fn print(function: &FreeSubscriber) -> TokenStream {
     let FreeSubscriber { krate, item, vis, ident, subscription } = function;
     let doc = format!("Mounts the subscriber [`{ident}()`].");
     let implementation = subscription.as_ref().map(|found| implementation(krate, ident, found));
-    let hidden = enclosed(krate, &quote!(#krate::__if_server! { #implementation }));
+    let arms = codec::arms();
+    let hidden = enclosed(krate, &quote!(#krate::__if_server! { #arms #implementation }));
     quote! {
         #item
         #[doc = #doc]
