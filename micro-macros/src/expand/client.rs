@@ -45,9 +45,9 @@ pub(crate) fn implementation(
     let (of_impl, of_type, clause) = generics.split_for_impl();
     let (stub, mark) = (local("stub"), local("marker"));
     let (from, formatter) = (local("client"), local("formatter"));
-    let descriptor = descriptor::reference(generics);
+    let table = descriptor::reference(generics);
     let name = names::plain(client);
-    let methods = service.endpoints.iter().map(|endpoint| method(service, endpoint, &descriptor));
+    let methods = service.endpoints.iter().map(|endpoint| method(service, endpoint, &table));
     quote! {
         #[automatically_derived]
         impl #of_impl ::core::clone::Clone for #client #of_type #clause {
@@ -68,7 +68,7 @@ pub(crate) fn implementation(
         impl #of_impl ::core::convert::From<#krate::Client> for #client #of_type #clause {
             fn from(#from: #krate::Client) -> Self {
                 Self {
-                    #stub: __m::Stub::new(#from, #descriptor),
+                    #stub: __m::Stub::new(#from, #table::DESCRIPTOR),
                     #mark: ::core::marker::PhantomData,
                 }
             }
@@ -118,7 +118,7 @@ fn error(service: &Service, endpoint: &Endpoint) -> Option<TokenStream> {
     Some(quote_spanned!(span=> <#output as __m::Outcome>::Err))
 }
 
-fn method(service: &Service, endpoint: &Endpoint, descriptor: &TokenStream) -> TokenStream {
+fn method(service: &Service, endpoint: &Endpoint, table: &TokenStream) -> TokenStream {
     let (krate, vis, ident) = (&service.krate, &service.vis, &endpoint.ident);
     let Passed { docs, cfgs, deprecated } = &endpoint.attributes;
     let docs = if docs.attributes.is_empty() {
@@ -147,7 +147,7 @@ fn method(service: &Service, endpoint: &Endpoint, descriptor: &TokenStream) -> T
         #deprecated
         #vis fn #ident(&self #parameter) -> #krate::Call<#output #error> {
             self.#stub.#start(
-                const { __m::index_of(#descriptor.endpoints, #wire) },
+                const { #table::at(#wire) },
                 #argument,
                 #encoder,
                 #decoder,

@@ -85,9 +85,9 @@ fn serve(service: &Service, block: &TraitBlock, server: &Ident) -> TokenStream {
     let generics: Generics = parse_quote! {
         <__MicroT: #contract + ::core::marker::Send + ::core::marker::Sync + 'static>
     };
-    let descriptor = descriptor::reference(&Generics::default());
+    let reference = descriptor::reference(&Generics::default());
     let self_ty = parse_quote!(#server<__MicroT>);
-    let serve = server::serve(krate, (&generics, &self_ty), &descriptor, &tables);
+    let serve = server::serve(krate, (&generics, &self_ty), &reference, &tables);
     let (formatter, value) = (local("formatter"), local("value"));
     let name = server.to_string();
     quote! {
@@ -115,13 +115,13 @@ fn unserved(service: &Service, server: &Ident) -> TokenStream {
     let generics: Generics = parse_quote! {
         <__MicroT: ::core::marker::Send + ::core::marker::Sync + 'static>
     };
-    let descriptor = descriptor::reference(&Generics::default());
+    let reference = descriptor::reference(&Generics::default());
     let empty = quote! {
         const ENDPOINTS: &'static [__m::Endpoint<Self>] = &[];
         const SUBSCRIPTIONS: &'static [__m::Subscription<Self>] = &[];
     };
     let self_ty = parse_quote!(#server<__MicroT>);
-    server::serve(krate, (&generics, &self_ty), &descriptor, &empty)
+    server::serve(krate, (&generics, &self_ty), &reference, &empty)
 }
 
 fn codecs(krate: &syn::Path, index: usize, endpoint: &Endpoint) -> TokenStream {

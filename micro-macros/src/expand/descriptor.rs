@@ -2,6 +2,7 @@
 
 use crate::expand::codec::Message;
 use crate::expand::generics;
+use crate::expand::local;
 use crate::model::Endpoint;
 use crate::model::Kind;
 use crate::model::Passed;
@@ -10,6 +11,8 @@ use crate::model::Subscription;
 use crate::model::Topic;
 use crate::names;
 use crate::types;
+use proc_macro2::Ident;
+use proc_macro2::Span;
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 use quote::quote;
@@ -43,9 +46,26 @@ pub(crate) fn table(service: &Service, generics: &Generics) -> TokenStream {
     let metadata = pairs(&service.metadata);
     let endpoints = service.endpoints.iter().map(endpoint);
     let subscriptions = service.subscriptions.iter().map(subscription);
+    let endpoint_name = local("name");
     quote! {
         struct __MicroTable #declared (#marker);
         impl #of_impl __MicroTable #of_type #clause {
+            const PLAIN: __m::EndpointSpec = __m::EndpointSpec {
+                name: "",
+                kind: __m::CallKind::Unary,
+                request: __m::schema::<()>,
+                response: __m::schema::<()>,
+                doc: "",
+                description: "",
+                example: __m::Option::None,
+                scopes: __m::Option::None,
+                public: false,
+                timeout: __m::Option::None,
+                idempotent: false,
+                detached: false,
+                deprecated: false,
+                metadata: &[],
+            };
             const DESCRIPTOR: &'static __m::ServiceDescriptor = &__m::ServiceDescriptor {
                 name: #name,
                 version: #version,
@@ -55,27 +75,49 @@ pub(crate) fn table(service: &Service, generics: &Generics) -> TokenStream {
                 subscriptions: &[#(#subscriptions,)*],
                 metadata: #metadata,
             };
+            const fn at(#endpoint_name: &str) -> usize {
+                __m::index_of(Self::DESCRIPTOR.endpoints, #endpoint_name)
+            }
         }
     }
 }
 
-/// The expression of the descriptor that [`table`] prints.
+/// The type that [`table`] prints, as it is referred to.
 pub(crate) fn reference(generics: &Generics) -> TokenStream {
     let (_, of_type, _) = generics.split_for_impl();
-    quote!(<__MicroTable #of_type>::DESCRIPTOR)
+    quote!(<__MicroTable #of_type>)
 }
 
 fn endpoint(endpoint: &Endpoint) -> TokenStream {
     let Passed { docs, cfgs, deprecated } = &endpoint.attributes;
     let (wire, kind) = (&endpoint.wire, kind(endpoint.kind));
     let (request, reply) = (request(endpoint).ty, reply(endpoint).ty);
-    let (doc, description) = (&docs.text, &docs.description);
-    let example = option(docs.example.as_ref());
-    let scopes = option(endpoint.scopes.as_ref().map(|scopes| quote!(&[#(#scopes),*])));
-    let timeout = option(endpoint.timeout.map(duration));
-    let metadata = pairs(&endpoint.metadata);
-    let deprecated = deprecated.is_some();
-    let Endpoint { public, idempotent, detached, .. } = endpoint;
+    let texts = [("doc", &docs.text), ("description", &docs.description)].into_iter();
+    let texts =
+        texts.filter(|(_, text)| !text.is_empty()).map(|(field, text)| (field, quote!(#text)));
+    let options = [
+        ("example", docs.example.as_ref().map(ToTokens::to_token_stream)),
+        ("scopes", endpoint.scopes.as_ref().map(|scopes| quote!(&[#(#scopes),*]))),
+        ("timeout", endpoint.timeout.map(duration)),
+    ];
+    let options = options
+        .into_iter()
+        .filter_map(|(field, value)| value.map(|value| (field, quote!(__m::Option::Some(#value)))));
+    let flags = [
+        ("public", endpoint.public),
+        ("idempotent", endpoint.idempotent),
+        ("detached", endpoint.detached),
+        ("deprecated", deprecated.is_some()),
+    ];
+    let flags = flags.into_iter().filter(|(_, set)| *set).map(|(field, _)| (field, quote!(true)));
+    let metadata = Some(&endpoint.metadata).filter(|pairs| !pairs.is_empty());
+    let metadata = metadata.map(|given| ("metadata", pairs(given)));
+    let (fields, values): (Vec<Ident>, Vec<TokenStream>) = texts
+        .chain(options)
+        .chain(flags)
+        .chain(metadata)
+        .map(|(field, value)| (Ident::new(field, Span::call_site()), value))
+        .unzip();
     quote! {
         #(#cfgs)*
         __m::EndpointSpec {
@@ -83,16 +125,8 @@ fn endpoint(endpoint: &Endpoint) -> TokenStream {
             kind: #kind,
             request: __m::schema::<#request>,
             response: __m::schema::<#reply>,
-            doc: #doc,
-            description: #description,
-            example: #example,
-            scopes: #scopes,
-            public: #public,
-            timeout: #timeout,
-            idempotent: #idempotent,
-            detached: #detached,
-            deprecated: #deprecated,
-            metadata: #metadata,
+            #(#fields: #values,)*
+            ..Self::PLAIN
         }
     }
 }

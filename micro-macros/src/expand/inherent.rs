@@ -21,18 +21,17 @@ pub(crate) fn print(service: &Service, block: &ImplBlock) -> TokenStream {
     let generics = generics::of_messages(service, &block.generics);
     let arms = codec::arms();
     let table = descriptor::table(service, &generics);
-    let descriptor = descriptor::reference(&generics);
+    let reference = descriptor::reference(&generics);
     let client = service.client.as_ref();
     let definition = client.map(|client| client::definition(service, client, &generics));
     let implementation = client.map(|client| client::implementation(service, client, &generics));
     let wiring = client.map(|client| client::wiring(service, client, &generics));
     let tables = server::tables(service, &Direct);
-    let serve = server::serve(krate, (&block.generics, &block.self_ty), &descriptor, &tables);
-    let linked = block
-        .generics
-        .params
-        .is_empty()
-        .then(|| quote!(__m::inventory::submit! { __m::Entry::service(#descriptor) }));
+    let serve = server::serve(krate, (&block.generics, &block.self_ty), &reference, &tables);
+    let linked =
+        block.generics.params.is_empty().then(|| {
+            quote!(__m::inventory::submit! { __m::Entry::service(#reference::DESCRIPTOR) })
+        });
     let hidden = enclosed(
         krate,
         &quote! {

@@ -44,7 +44,7 @@ pub(crate) fn tables(service: &Service, target: &impl Target) -> TokenStream {
 
 fn endpoint(index: usize, endpoint: &Endpoint, target: &impl Target) -> TokenStream {
     let cfgs = &endpoint.attributes.cfgs;
-    let (svc, incoming, format) = (local("svc"), local("in"), local("format"));
+    let (svc, incoming, kept) = (local("svc"), local("in"), local("format"));
     let (req, reply_span) = (local("req"), names::located(error_anchor(endpoint)));
     let (out, out_shown) = (local("out"), Ident::new("__micro_out", reply_span));
     let decoder = target.decoder(index, &descriptor::request(endpoint));
@@ -53,10 +53,15 @@ fn endpoint(index: usize, endpoint: &Endpoint, target: &impl Target) -> TokenStr
         Kind::Unary | Kind::ServerStream => {
             quote!(let #req = __m::decode(&#incoming, #decoder)?;)
         }
-        Kind::ClientStream | Kind::Bidi => {
-            quote!(let #req = __m::inbound(#incoming, #decoder);)
-        }
+        Kind::ClientStream | Kind::Bidi => quote! {
+            let #kept = ::core::clone::Clone::clone(#incoming.format());
+            let #req = __m::inbound(#incoming, #decoder);
+        },
     });
+    let format = match endpoint.kind {
+        Kind::Unary | Kind::ServerStream => quote!(#incoming.format()),
+        Kind::ClientStream | Kind::Bidi => quote!(&#kept),
+    };
     let respond = match endpoint.kind {
         Kind::Unary | Kind::ClientStream => quote!(respond),
         Kind::ServerStream | Kind::Bidi => quote!(respond_stream),
@@ -67,16 +72,16 @@ fn endpoint(index: usize, endpoint: &Endpoint, target: &impl Target) -> TokenStr
     let (path, receiver) = (target.path(&endpoint.ident), target.receiver(endpoint.receiver));
     let body = quote_spanned! {names::located(endpoint.ident.span())=>
         __m::Box::pin(async move {
-            let #format = ::core::clone::Clone::clone(#incoming.format());
+            #asserted
             #read
             let #out = #path(#receiver, #given #request).await;
-            __m::#respond(&#format, #out_shown, #encoder)
+            __m::#respond(#format, #out_shown, #encoder)
         })
     };
     quote! {
         #(#cfgs)*
         __m::Endpoint {
-            call: |#svc, #bound, #incoming| { #asserted #body },
+            call: |#svc, #bound, #incoming| #body,
         }
     }
 }
@@ -97,7 +102,7 @@ fn subscription(subscription: &Subscription, target: &impl Target) -> TokenStrea
     quote! {
         #(#cfgs)*
         __m::Subscription {
-            call: |#svc, #bound, #raw| { #body },
+            call: |#svc, #bound, #raw| #body,
         }
     }
 }
@@ -128,12 +133,13 @@ pub(crate) fn delivery(
     let receiver = receiver.map(|receiver| quote!(#receiver,));
     let body = quote_spanned! {names::located(subscription.ident.span())=>
         __m::Box::pin(async move {
+            #asserted
             let #event = #read;
             let #out = #path(#receiver #given #event).await;
             __m::acked(#out_shown)
         })
     };
-    Delivery { bound: context.bound, body: quote!(#asserted #body) }
+    Delivery { bound: context.bound, body }
 }
 
 struct Context {
@@ -169,14 +175,14 @@ pub(crate) fn itself(receiver: Receiver) -> TokenStream {
 pub(crate) fn serve(
     krate: &syn::Path,
     (generics, self_ty): (&syn::Generics, &Type),
-    descriptor: &TokenStream,
+    table: &TokenStream,
     tables: &TokenStream,
 ) -> TokenStream {
     let (of_impl, _, clause) = generics.split_for_impl();
     quote! {
         #[automatically_derived]
         impl #of_impl #krate::Serve for #self_ty #clause {
-            const DESCRIPTOR: &'static __m::ServiceDescriptor = #descriptor;
+            const DESCRIPTOR: &'static __m::ServiceDescriptor = #table::DESCRIPTOR;
             #tables
         }
     }

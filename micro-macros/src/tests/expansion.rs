@@ -48,7 +48,7 @@ fn pretty(tokens: TokenStream) -> String {
 }
 
 /// Compares with the snapshot of that name; the source stands at its top.
-fn pin(name: &str, source: &str, expansion: String) {
+fn pin(name: &str, source: &str, expansion: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("../../../ui-tests/tests/expansion");
     settings.set_prepend_module_to_snapshot(false);
@@ -60,13 +60,13 @@ fn pin(name: &str, source: &str, expansion: String) {
 fn service(name: &str, args: &str, item: &str) {
     let source = format!("#[service({args})] {item}");
     let tokens = expand::service(args.parse().unwrap(), item.parse().unwrap());
-    pin(name, &source, pretty(tokens));
+    pin(name, &source, &pretty(tokens));
 }
 
 fn subscriber(name: &str, args: &str, item: &str) {
     let source = format!("#[subscriber({args})] {item}");
     let tokens = expand::subscriber(args.parse().unwrap(), item.parse().unwrap());
-    pin(name, &source, pretty(tokens));
+    pin(name, &source, &pretty(tokens));
 }
 
 /// Expands a service with one sound method.
