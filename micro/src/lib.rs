@@ -1,1 +1,3 @@
 //! Distributed services from plain Rust structs.
+
+pub mod core;
