@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::core::backoff::Backoff;
 use crate::core::clock;
 use crate::core::clock::Instant;
 use crate::core::error::Error;
@@ -19,13 +20,12 @@ use crate::registry::cache::Shared;
 use crate::registry::cache::guard::Members;
 use crate::registry::cache::view::View;
 use crate::registry::check::ERROR_ID;
-use crate::registry::pace::backoff;
 use crate::registry::pace::jitter;
 use crate::registry::record::Record;
 
 /// One question to the registry takes at most this long.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// The first pause after a failure; it doubles up to [`BACKOFF_MAX`].
+/// The longest first pause after a failure; it doubles up to [`BACKOFF_MAX`].
 const BACKOFF_BASE: Duration = Duration::from_millis(50);
 /// The longest pause after a failure: a registry that returns is noticed within it.
 const BACKOFF_MAX: Duration = Duration::from_millis(1500);
@@ -91,7 +91,7 @@ impl Feed {
 
     /// Runs until the view is dropped.
     pub(super) async fn run(mut self) {
-        let mut failures = 0_u32;
+        let mut backoff = Backoff::new(BACKOFF_BASE, BACKOFF_MAX);
         loop {
             let start = clock::now();
             let outcome = if self.inner.capabilities().watch {
@@ -105,8 +105,10 @@ impl Feed {
             view.fail(error);
             drop(view);
             let lasted = clock::now().duration_since(start);
-            failures = if lasted >= GOOD_WATCH { 1 } else { failures.saturating_add(1) };
-            clock::sleep(backoff(failures, BACKOFF_BASE, BACKOFF_MAX)).await;
+            if lasted >= GOOD_WATCH {
+                backoff.reset();
+            }
+            clock::sleep(backoff.next_delay()).await;
         }
     }
 

@@ -159,7 +159,8 @@ impl Members {
 
     fn share_facts(&self, record: &Record) -> Arc<BTreeMap<String, String>> {
         let neighbour = self.known.values().next().filter(|known| *known.facts == record.metadata);
-        neighbour.map_or_else(|| Arc::new(record.metadata.clone()), |known| Arc::clone(&known.facts))
+        neighbour
+            .map_or_else(|| Arc::new(record.metadata.clone()), |known| Arc::clone(&known.facts))
     }
 }
 
