@@ -135,8 +135,9 @@ struct Tracker {
 ///
 /// Finished tasks are forgotten in batches, once they are as many as those that were live at the
 /// last sweep. Invariant: until the list is closed, `dead` is the number of its tasks, those about
-/// to be added included, whose guard is dropped.
+/// to be added included, whose guard is dropped. Aligned so that no two shards share a cache line.
 #[derive(Default)]
+#[repr(align(128))]
 struct Shard {
     list: Mutex<List>,
     dead: AtomicUsize,
