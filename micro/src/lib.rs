@@ -1,7 +1,9 @@
 //! Distributed services from plain Rust structs.
 
+#[cfg(feature = "client")]
+pub mod client;
+pub mod codec;
 pub mod core;
 pub mod registry;
 pub mod selector;
-#[cfg(feature = "testkit")]
-pub mod testkit;
+pub mod transport;

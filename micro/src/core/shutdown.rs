@@ -135,8 +135,9 @@ struct Tracker {
 ///
 /// Finished tasks are forgotten in batches, once they are as many as those that were live at the
 /// last sweep. Invariant: until the list is closed, `dead` is the number of its tasks, those about
-/// to be added included, whose guard is dropped.
+/// to be added included, whose guard is dropped. Aligned so that no two shards share a cache line.
 #[derive(Default)]
+#[repr(align(128))]
 struct Shard {
     list: Mutex<List>,
     dead: AtomicUsize,
@@ -347,6 +348,11 @@ impl<T> TaskHandle<T> {
     /// Tells whether the task has ended.
     pub fn is_finished(&self) -> bool {
         self.join.is_finished()
+    }
+
+    /// Lets the task run to its end, whatever [`Self::abort_on_drop`] said.
+    pub fn detach(mut self) {
+        self.abort_on_drop = false;
     }
 
     /// Ties the task to this handle: dropping the handle aborts the task.
