@@ -1,3 +1,4 @@
 //! Distributed services from plain Rust structs.
 
+pub mod config;
 pub mod core;
