@@ -40,7 +40,9 @@ impl Env {
     fn collect(prefix: &str, variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
         let mut this = Self { flat: Flat::new("environment"), broken: None };
         for (name, value) in variables {
-            let Some(name) = name.to_str().filter(|name| name.starts_with(prefix)) else { continue };
+            let Some(name) = name.to_str().filter(|name| name.starts_with(prefix)) else {
+                continue;
+            };
             let key = name.get(prefix.len()..).unwrap_or_default();
             if key.is_empty() {
                 continue;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{Error as _, Expected, Unexpected};
+use serde::de::{Expected, Unexpected};
 
 /// Parts of keys whose values are not shown.
 const SECRET_PARTS: [&str; 9] =

@@ -42,6 +42,12 @@ impl Flat {
         self.entries.push(Entry { key, text: text.into(), origin: origin.into() });
     }
 
+    /// Returns the text of a key.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        let found = self.entries.iter().find(|entry| entry.key == key);
+        found.map(|entry| entry.text.as_str())
+    }
+
     /// Returns whether nothing is set.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -94,7 +100,10 @@ impl fmt::Debug for Flat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Values may be secrets.
         let keys = self.entries.iter().map(|entry| &entry.key);
-        f.debug_struct("Flat").field("name", &self.name).field("keys", &Keys(keys.collect())).finish()
+        f.debug_struct("Flat")
+            .field("name", &self.name)
+            .field("keys", &Keys(keys.collect()))
+            .finish()
     }
 }
 

@@ -55,7 +55,8 @@ impl Config {
     /// the error names the key and where it is set.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
         self.find(key)?.ok_or_else(|| {
-            let hint = format!("{}{}", "MICRO_CONFIG_", key.to_ascii_uppercase().replace('.', "__"));
+            let hint =
+                format!("{}{}", "MICRO_CONFIG_", key.to_ascii_uppercase().replace('.', "__"));
             let looked = self.inner.sources.join(", ");
             let detail = if looked.is_empty() {
                 format!("`{key}` is not set: nothing is configured")

@@ -33,8 +33,8 @@
 
 mod duration;
 mod env;
-mod file;
 mod fault;
+mod file;
 mod flat;
 mod handle;
 mod memory;

@@ -17,22 +17,28 @@ pub(crate) fn nearest<'a>(
     scored.filter(|(edits, _)| *edits <= allowed).min().map(|(_, other)| other)
 }
 
-/// Counts the insertions, deletions and replacements between two names.
+/// Counts the insertions, deletions, replacements and swaps of neighbours between two names.
 fn distance(left: &[char], right: &str) -> usize {
-    // The row of the table for the characters of `left` seen so far.
     let right: Vec<char> = right.chars().take(NAME_CHARS_MAX).collect();
+    // Rows of the table for the beginnings of `left`: the one before the last, the last.
+    let mut older: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=right.len()).collect();
     for (line, l) in left.iter().enumerate() {
-        let mut diagonal = line;
-        let mut before = line + 1;
-        let mut next = Vec::with_capacity(row.len());
-        next.push(before);
-        for (above, r) in row.iter().skip(1).zip(&right) {
-            let edits = (diagonal + usize::from(l != r)).min(above + 1).min(before + 1);
-            (diagonal, before) = (*above, edits);
+        let mut next = vec![line + 1];
+        for (column, r) in right.iter().enumerate() {
+            let at =
+                |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX - 1);
+            let mut edits = at(&row, column) + usize::from(l != r);
+            edits = edits.min(at(&row, column + 1) + 1).min(at(&next, column) + 1);
+            let before = |chars: &[char], index: usize| {
+                index.checked_sub(1).and_then(|index| chars.get(index)).copied()
+            };
+            if before(left, line) == Some(*r) && before(&right, column) == Some(*l) {
+                edits = edits.min(at(&older, column.saturating_sub(1)) + 1);
+            }
             next.push(edits);
         }
-        row = next;
+        older = std::mem::replace(&mut row, next);
     }
     row.last().copied().unwrap_or_default()
 }
@@ -54,6 +60,7 @@ mod tests {
     fn distance_counts_edits() {
         let chars = |text: &str| text.chars().collect::<Vec<_>>();
         assert_eq!(distance(&chars("kitten"), "sitting"), 3);
+        assert_eq!(distance(&chars("onec"), "once"), 1);
         assert_eq!(distance(&chars(""), "abc"), 3);
         assert_eq!(distance(&chars("abc"), "abc"), 0);
     }

@@ -93,7 +93,8 @@ impl<'a> Reader<'a> {
         let parsed = parse_duration(&text).map_err(|what| Fault::new(what, Some(&text)));
         parsed
             .and_then(|duration| {
-                let parts = [("secs", duration.as_secs()), ("nanos", duration.subsec_nanos().into())];
+                let parts =
+                    [("secs", duration.as_secs()), ("nanos", duration.subsec_nanos().into())];
                 visitor.visit_map(MapDeserializer::new(parts.into_iter()))
             })
             .map_err(|fault| self.place(fault))
@@ -230,7 +231,8 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             Kind::Table(table) if table.len() == 1 => match table.iter().next() {
                 Some((name, node)) => {
                     let path = Path::Key(&self.path, name);
-                    visitor.visit_enum(Variant { name, value: Reader { node, path, siblings: &[] } })
+                    visitor
+                        .visit_enum(Variant { name, value: Reader { node, path, siblings: &[] } })
                 }
                 None => Err(one_of(variants)),
             },
