@@ -2,4 +2,7 @@
 
 pub mod config;
 pub mod core;
+pub mod registry;
 pub mod service;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
