@@ -1,8 +1,11 @@
 //! Distributed services from plain Rust structs.
 
+pub mod codec;
 pub mod config;
 pub mod core;
 pub mod registry;
+pub mod selector;
 pub mod service;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+pub mod transport;

@@ -6,6 +6,7 @@
 mod cache;
 mod check;
 mod lease;
+mod local;
 mod memory;
 mod pace;
 mod record;
@@ -24,6 +25,7 @@ use crate::core::future::BoxFuture;
 pub use self::cache::{Cached, Loaded, View};
 pub use self::check::{ADDRESS_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, check, own_node};
 pub use self::lease::Lease;
+pub use self::local::Local;
 pub use self::memory::Memory;
 pub use self::record::{Endpoint, Instance, Node, Record, Snapshot, Value};
 
