@@ -5,6 +5,7 @@
 
 mod cache;
 mod check;
+mod file;
 mod lease;
 mod local;
 mod memory;
@@ -24,6 +25,7 @@ use crate::core::future::BoxFuture;
 
 pub use self::cache::{Cached, Loaded, View};
 pub use self::check::{ADDRESS_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, check, own_node};
+pub use self::file::StaticFile;
 pub use self::lease::Lease;
 pub use self::local::Local;
 pub use self::memory::Memory;

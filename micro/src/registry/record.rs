@@ -63,7 +63,7 @@ pub struct Value {
     pub kind: String,
     /// The shapes of its fields.
     #[serde(default, deserialize_with = "null_as_default")]
-    pub values: Vec<Value>,
+    pub values: Vec<Self>,
 }
 
 fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>

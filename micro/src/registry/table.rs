@@ -78,14 +78,7 @@ impl Table {
         // An expired twin goes first, so that watchers see it leave and return.
         inner.remove_if(&record.name, &node.id, |entry| !entry.is_live(clock::now()));
         inner.check_room(&record.name, &node.id, limits)?;
-        let nodes = inner.services.entry(record.name.clone()).or_default();
-        let known = nodes.get_mut(&node.id).filter(|entry| entry.record == *record);
-        if let Some(known) = known {
-            known.expires = expires;
-        } else {
-            nodes.insert(node.id.clone(), Entry { record: record.clone(), expires });
-            inner.tell(&record.name, || Event::Update(record.clone()));
-        }
+        inner.put(node, record, expires);
         if let Some(expires) = expires
             && inner.earliest.is_none_or(|earliest| expires < earliest)
         {
@@ -107,31 +100,26 @@ impl Table {
 
     /// Makes the table hold exactly `records`, telling watchers each difference.
     ///
-    /// Nodes beyond the limits are left out; returns how many.
-    pub(super) fn replace(&self, records: &[Record], limits: &RegistryLimits) -> usize {
-        let mut refused = 0_usize;
-        let mut keep: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for record in records {
-            for node in &record.nodes {
-                keep.entry(&record.name).or_default().insert(&node.id);
-            }
-        }
-        let gone: Vec<(String, String)> = {
-            let inner = self.lock();
-            let all =
-                inner.services.iter().flat_map(|(s, nodes)| nodes.keys().map(move |n| (s, n)));
-            all.filter(|(s, n)| !keep.get(s.as_str()).is_some_and(|ids| ids.contains(n.as_str())))
-                .map(|(s, n)| (s.clone(), n.clone()))
-                .collect()
-        };
+    /// The caller has checked the limits.
+    pub(super) fn replace(&self, records: &[Record]) {
+        let mut inner = self.lock();
+        let keep: BTreeSet<(&str, &str)> = records
+            .iter()
+            .flat_map(|record| record.nodes.iter().map(|node| (&*record.name, &*node.id)))
+            .collect();
+        let known = inner.services.iter().flat_map(|(s, nodes)| nodes.keys().map(move |n| (s, n)));
+        let gone: Vec<(String, String)> = known
+            .filter(|(service, node)| !keep.contains(&(service.as_str(), node.as_str())))
+            .map(|(service, node)| (service.clone(), node.clone()))
+            .collect();
         for (service, node) in gone {
-            self.remove_if(&service, &node, |_| true);
+            inner.remove_if(&service, &node, |_| true);
         }
         for record in records.iter().flat_map(Record::split) {
-            let put = record.nodes.first().map(|node| self.put(node, &record, None, limits));
-            refused = refused.saturating_add(usize::from(!matches!(put, Some(Ok(())))));
+            if let Some(node) = record.nodes.first() {
+                inner.put(node, &record, None);
+            }
         }
-        refused
     }
 
     /// Returns the live nodes of a service, `None` if there are none.
@@ -213,6 +201,17 @@ impl Inner {
                 full("the registry", limits.services_max)
             }
             _ => Ok(()),
+        }
+    }
+
+    fn put(&mut self, node: &Node, record: &Record, expires: Option<Instant>) {
+        let nodes = self.services.entry(record.name.clone()).or_default();
+        let known = nodes.get_mut(&node.id).filter(|entry| entry.record == *record);
+        if let Some(known) = known {
+            known.expires = expires;
+        } else {
+            nodes.insert(node.id.clone(), Entry { record: record.clone(), expires });
+            self.tell(&record.name, || Event::Update(record.clone()));
         }
     }
 

@@ -181,7 +181,7 @@ mod tests {
     fn members(count: u32) -> (Members, Instant) {
         let (mut members, now) = (Members::default(), clock::now());
         members.reset(&state(0..count), now);
-        assert_eq!(members.nodes().count(), count as usize);
+        assert_eq!(u32::try_from(members.nodes().count()), Ok(count));
         (members, now)
     }
 

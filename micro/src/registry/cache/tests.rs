@@ -108,7 +108,7 @@ impl Registry for Fragile {
 
 fn setup(fragile: Fragile) -> (Arc<Fragile>, Cached) {
     let fragile = Arc::new(fragile);
-    let cached = Cached::new(Arc::clone(&fragile) as Arc<dyn Registry>, TaskTracker::new());
+    let cached = Cached::new(Arc::<Fragile>::clone(&fragile), TaskTracker::new());
     (fragile, cached)
 }
 

@@ -88,7 +88,7 @@ impl Registry for Recorder {
 
 fn start(registry: &Arc<Recorder>) -> (Lease, TaskTracker) {
     let tracker = TaskTracker::new();
-    let shared = Arc::clone(registry) as Arc<dyn Registry>;
+    let shared = Arc::<Recorder>::clone(registry);
     (Lease::start(shared, record("127.0.0.1:1"), TTL, HEARTBEAT, &tracker).unwrap(), tracker)
 }
 
@@ -210,7 +210,7 @@ async fn a_ghost_does_not_remove_its_restarted_twin() {
 async fn what_nobody_could_reach_is_refused_at_start() {
     let tracker = TaskTracker::new();
     let begin = |record: Record, ttl, heartbeat| {
-        let registry = Arc::new(Memory::new()) as Arc<dyn Registry>;
+        let registry = Arc::new(Memory::new());
         Lease::start(registry, record, ttl, heartbeat, &tracker).map(drop).unwrap_err().code()
     };
     assert_eq!(begin(record("0.0.0.0:80"), TTL, HEARTBEAT), 400);

@@ -108,7 +108,7 @@ impl Mirror {
 
     /// Reads the directory for the first time. Blocks.
     pub(super) fn start(mut self) -> Self {
-        self.work(Work { rescan: true, ..Work::default() });
+        self.work(&Work { rescan: true, ..Work::default() });
         self
     }
 
@@ -135,7 +135,7 @@ impl Mirror {
             }
             let rescan = work.rescan;
             let done = tokio::task::spawn_blocking(move || {
-                self.work(work);
+                self.work(&work);
                 self
             });
             let Ok(back) = done.await else {
@@ -153,7 +153,7 @@ impl Mirror {
         if self.watcher.is_some() { RESCAN_INTERVAL } else { POLL_INTERVAL }
     }
 
-    fn work(&mut self, work: Work) {
+    fn work(&mut self, work: &Work) {
         for name in &work.names {
             self.read(name);
         }

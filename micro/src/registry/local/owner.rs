@@ -104,7 +104,7 @@ mod tests {
         let own = machine.owner.clone().unwrap();
         assert!(!machine.is_gone(&own));
         assert!(machine.is_gone(&Owner { start: own.start + 1, ..own.clone() }));
-        let foreign = Owner { namespace: "pid:[1]".into(), start: 1, ..own.clone() };
+        let foreign = Owner { namespace: "pid:[1]".into(), pid: own.pid, start: 1 };
         assert!(!machine.is_gone(&foreign));
 
         let mut child =
