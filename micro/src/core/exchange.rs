@@ -406,12 +406,48 @@ pub struct Running {
     context: Context,
     future: BoxFuture<'static, Result<Outgoing>>,
     over: bool,
+    slot: Option<Slot>,
+}
+
+/// Gives back what a call occupies.
+pub trait Release: Send + Sync {
+    /// Called once, when the call is over.
+    fn release(&self);
+}
+
+/// What a call occupies while it runs, given back on drop.
+pub struct Slot(Arc<dyn Release>);
+
+impl Slot {
+    /// Makes the guard of something that was taken from `owner`.
+    pub fn new(owner: Arc<dyn Release>) -> Self {
+        Self(owner)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Slot")
+    }
 }
 
 impl Running {
     /// Joins a handler's future with the context it runs in.
     pub fn new(context: Context, future: BoxFuture<'static, Result<Outgoing>>) -> Self {
-        Self { context, future, over: false }
+        Self { context, future, over: false, slot: None }
+    }
+
+    /// Keeps a slot until the call is over.
+    #[must_use]
+    pub fn holding(mut self, slot: Slot) -> Self {
+        self.slot = Some(slot);
+        self
     }
 
     /// Returns the context of the call.
@@ -434,6 +470,7 @@ impl Future for Running {
             Err(panic) => Err(panicked(&this.context, panic.as_ref())),
         };
         this.over = true;
+        this.slot = None;
         Poll::Ready(result)
     }
 }
