@@ -184,7 +184,7 @@ mod tests {
         };
         for _ in 0..CALLS_FREE {
             assert_eq!(node_of(&nodes, key), home);
-            nodes.load(index_of(&home)).start(nodes.now());
+            nodes.load(index_of(&home)).start();
         }
         let next = node_of(&nodes, key);
         assert_ne!(next, home);
@@ -206,7 +206,7 @@ mod tests {
             let mut request = Pick::new(nodes.now(), "");
             request.key = Some(route_key("hot"));
             let index = ConsistentHash::new().pick(nodes.candidates(), &request).expect("four");
-            nodes.load(index).start(nodes.now());
+            nodes.load(index).start();
         }
         let most = (0..4).map(|index| nodes.load(index).in_flight()).max();
         assert!(most <= Some(126), "{most:?}");

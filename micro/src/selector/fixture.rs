@@ -93,7 +93,7 @@ impl Nodes {
 
     /// Starts and finishes a call that ends at the present instant.
     pub(super) fn finish(&self, index: usize, took: Duration, outcome: Outcome) {
-        self.load(index).start(self.now);
+        self.load(index).start();
         self.load(index).finish(self.now + took, self.now, outcome);
     }
 

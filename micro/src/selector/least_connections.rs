@@ -25,26 +25,21 @@ impl Selector for LeastConnections {
 
     fn pick(&self, candidates: &Candidates, request: &Pick<'_>) -> Option<usize> {
         candidates.choose(request, |open| {
-            let mut best = None;
-            let mut equals = 0_u32;
-            for (index, candidate) in open.iter() {
+            let (mut least, mut equals) = (u32::MAX, 0_usize);
+            for (_, candidate) in open.iter() {
                 let calls = candidate.load.in_flight();
-                match best {
-                    Some((least, _)) if calls > least => {}
-                    Some((least, _)) if calls == least => {
-                        equals = equals.saturating_add(1);
-                        // The n-th of equals replaces the one held with a chance of 1/n.
-                        if fastrand::u32(0..equals) == 0 {
-                            best = Some((calls, index));
-                        }
-                    }
-                    _ => {
-                        equals = 1;
-                        best = Some((calls, index));
-                    }
+                if calls < least {
+                    (least, equals) = (calls, 0);
                 }
+                equals = equals.saturating_add(usize::from(calls == least));
             }
-            best.map(|(_, index)| index)
+            if equals == 0 {
+                return None;
+            }
+            let draw = fastrand::usize(0..equals);
+            let mut of_equals = open.iter().filter(|(_, c)| c.load.in_flight() <= least);
+            // Calls that start or end between the two walks may leave fewer.
+            of_equals.nth(draw).map(|(index, _)| index).or_else(|| open.sample())
         })
     }
 }
@@ -60,7 +55,7 @@ mod tests {
         let nodes = Nodes::new(5);
         for (index, calls) in [4, 2, 7, 1, 3].into_iter().enumerate() {
             for _ in 0..calls {
-                nodes.load(index).start(nodes.now());
+                nodes.load(index).start();
             }
         }
         assert_eq!(nodes.tally(&LeastConnections::new(), 1000), [0, 0, 0, 1000, 0]);
@@ -72,7 +67,7 @@ mod tests {
         for _ in 0..600 {
             let request = Pick::new(nodes.now(), "");
             let index = LeastConnections::new().pick(nodes.candidates(), &request).expect("six");
-            nodes.load(index).start(nodes.now());
+            nodes.load(index).start();
         }
         assert!((0..6).all(|index| nodes.load(index).in_flight() == 100));
     }
@@ -81,7 +76,7 @@ mod tests {
     fn equals_have_the_same_chance() {
         fastrand::seed(5);
         let nodes = Nodes::new(6);
-        nodes.load(2).start(nodes.now());
+        nodes.load(2).start();
         let mut picked = nodes.tally(&LeastConnections::new(), 100_000);
         assert_eq!(picked.remove(2), 0);
         assert_even(&picked);

@@ -23,9 +23,16 @@ const FAILURE_SECONDS: f64 = 5.0;
 /// The time in which a node grows into its full share after it appears or returns.
 const SLOW_START_SECONDS: f64 = 10.0;
 
-/// A node that looks worse than the others and got no call for this long is tried again, and the
+/// A node that looks worse than the others and had no call for this long is tried again, and the
 /// answer replaces what was known, so that no node starves on an outdated estimate.
 const SILENCE_SECONDS: f64 = 5.0;
+
+/// Answers that follow the last measured one sooner than this tell of it nothing but a rise.
+const RESOLUTION_SECONDS: f64 = 0.001;
+
+/// The bits of [`Load::calls`] that count calls in flight: a million at most.
+const IN_FLIGHT_BITS: u32 = 20;
+const IN_FLIGHT_MASK: u64 = (1 << IN_FLIGHT_BITS) - 1;
 
 /// Long before every moment that counts.
 const NEVER: f64 = f64::MIN;
@@ -52,19 +59,21 @@ pub enum Outcome {
 /// count of calls in flight is exact.
 pub struct Load {
     outliers: Arc<Outliers>,
-    in_flight: AtomicU32,
+    /// Calls in flight in the lower bits, answered calls above, so that the end of a call changes
+    /// both in one step.
+    calls: AtomicU64,
+    failures: AtomicU64,
     /// The peak-sensitive average latency; `0.0` before the first answer.
     latency: AtomicSeconds,
+    /// When a call ended last that the node did not fail.
     measured_at: AtomicSeconds,
-    started_at: AtomicSeconds,
     failed_at: AtomicSeconds,
     warm_from: AtomicSeconds,
-    successes: AtomicU64,
-    failures: AtomicU64,
     failures_in_a_row: AtomicU32,
+    /// The window opens with a failure; these are its moment and the counts before it.
     window_from: AtomicSeconds,
-    window_calls: AtomicU32,
-    window_failures: AtomicU32,
+    window_successes: AtomicU64,
+    window_failures: AtomicU64,
     ejected_until: AtomicSeconds,
     ejections: AtomicU32,
     /// Whether the present snapshot has the node; others take no place among the ejected.
@@ -75,18 +84,16 @@ impl Load {
     pub(super) fn new(outliers: Arc<Outliers>, now: f64) -> Self {
         Self {
             outliers,
-            in_flight: AtomicU32::new(0),
+            calls: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
             latency: AtomicSeconds::new(0.0),
-            measured_at: AtomicSeconds::new(NEVER),
-            started_at: AtomicSeconds::new(now),
+            measured_at: AtomicSeconds::new(now),
             failed_at: AtomicSeconds::new(NEVER),
             warm_from: AtomicSeconds::new(now),
-            successes: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
             failures_in_a_row: AtomicU32::new(0),
-            window_from: AtomicSeconds::new(now),
-            window_calls: AtomicU32::new(0),
-            window_failures: AtomicU32::new(0),
+            window_from: AtomicSeconds::new(NEVER),
+            window_successes: AtomicU64::new(0),
+            window_failures: AtomicU64::new(0),
             ejected_until: AtomicSeconds::new(NEVER),
             ejections: AtomicU32::new(0),
             member: AtomicBool::new(true),
@@ -95,35 +102,49 @@ impl Load {
 
     /// Notes that a call to the node starts; each start is followed by one
     /// [`finish`](Self::finish).
-    pub fn start(&self, now: Instant) {
-        self.in_flight.fetch_add(1, Relaxed);
-        self.started_at.store(self.outliers.seconds(now));
+    pub fn start(&self) {
+        self.calls.fetch_add(1, Relaxed);
     }
 
     /// Notes the end of a call that started at `started`; this may eject the node.
     pub fn finish(&self, now: Instant, started: Instant, outcome: Outcome) {
-        // A finish without its start must not turn zero into four billion.
-        let _unmatched =
-            self.in_flight.fetch_update(Relaxed, Relaxed, |calls| calls.checked_sub(1));
         let seconds = self.outliers.seconds(now);
         match outcome {
-            Outcome::Abandoned => {}
+            Outcome::Abandoned => {
+                self.end(0);
+                self.measured_at.store(seconds);
+            }
             Outcome::Success => {
-                self.successes.fetch_add(1, Relaxed);
+                self.end(1);
                 if self.failures_in_a_row.load(Relaxed) != 0 {
                     self.failures_in_a_row.store(0, Relaxed);
                 }
-                self.count_in_window(seconds, false);
                 self.measure(now.saturating_duration_since(started).as_secs_f64(), seconds);
             }
-            Outcome::Failure => self.fail(seconds, false),
-            Outcome::Unreachable => self.fail(seconds, true),
+            Outcome::Failure => {
+                self.end(0);
+                self.fail(seconds, false);
+            }
+            Outcome::Unreachable => {
+                self.end(0);
+                self.fail(seconds, true);
+            }
+        }
+    }
+
+    /// Takes one call out of flight and adds to the answered ones.
+    fn end(&self, answered: u64) {
+        let before = self.calls.fetch_add((answered << IN_FLIGHT_BITS).wrapping_sub(1), Relaxed);
+        if before & IN_FLIGHT_MASK == 0 {
+            // A finish without its start must not turn zero into a million.
+            self.calls.fetch_add(1, Relaxed);
         }
     }
 
     /// Returns the number of calls that have started and not finished.
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Relaxed)
+        // Invariant: the mask leaves 20 bits.
+        u32::try_from(self.calls.load(Relaxed) & IN_FLIGHT_MASK).unwrap_or(u32::MAX)
     }
 
     /// Returns the average latency, which follows a rise at once and a fall slowly; `None` before
@@ -135,7 +156,7 @@ impl Load {
 
     /// Returns how many calls the node answered.
     pub fn successes(&self) -> u64 {
-        self.successes.load(Relaxed)
+        self.calls.load(Relaxed) >> IN_FLIGHT_BITS
     }
 
     /// Returns how many calls the node failed.
@@ -165,11 +186,12 @@ impl Load {
         self.cost(mine, now) <= other.cost(theirs, now)
     }
 
-    /// Returns whether the node got no call for so long that its estimate says nothing. A node
+    /// Returns whether the node has had no call for so long that its estimate says nothing. A node
     /// that failed a moment ago has its penalty instead.
     fn is_starving(&self, now: f64) -> bool {
-        now - self.started_at.load() >= SILENCE_SECONDS
+        now - self.measured_at.load() >= SILENCE_SECONDS
             && now - self.failed_at.load() >= DECAY_SECONDS
+            && self.in_flight() == 0
     }
 
     fn cost(&self, latency: f64, now: f64) -> f64 {
@@ -194,6 +216,8 @@ impl Load {
         let (latency, elapsed) = (self.latency.load(), now - self.measured_at.load());
         let next = if sample >= latency || elapsed >= SILENCE_SECONDS {
             sample
+        } else if elapsed < RESOLUTION_SECONDS {
+            return;
         } else {
             let kept = fade(elapsed);
             latency * kept + sample * (1.0 - kept)
@@ -204,32 +228,34 @@ impl Load {
     }
 
     fn fail(&self, now: f64, unreachable: bool) {
-        self.failures.fetch_add(1, Relaxed);
         self.failed_at.store(now);
+        let limits = self.outliers.limits();
+        if now - self.window_from.load() > limits.window.as_secs_f64() {
+            self.open_window(now);
+        }
+        let failures = self.failures.fetch_add(1, Relaxed).saturating_add(1);
         let row = self.failures_in_a_row.fetch_add(1, Relaxed).saturating_add(1);
-        let share_exceeded = self.count_in_window(now, true);
-        let row_max = self.outliers.limits().consecutive_failures_max;
-        let row_exceeded = row_max > 0 && row >= row_max;
-        if (unreachable || share_exceeded || row_exceeded) && self.member.load(Relaxed) {
+        let row_max = limits.consecutive_failures_max;
+        let too_many = (row_max > 0 && row >= row_max) || self.share_exceeded(failures);
+        if (unreachable || too_many) && self.member.load(Relaxed) {
             self.outliers.eject(self, now);
         }
     }
 
-    /// Counts a call and returns whether too many of the window's calls failed.
-    fn count_in_window(&self, now: f64, failed: bool) -> bool {
+    fn open_window(&self, now: f64) {
+        self.window_from.store(now);
+        self.window_successes.store(self.successes(), Relaxed);
+        self.window_failures.store(self.failures(), Relaxed);
+    }
+
+    /// Returns whether too many calls of the window failed.
+    fn share_exceeded(&self, failures: u64) -> bool {
         let limits = self.outliers.limits();
-        if now - self.window_from.load() > limits.window.as_secs_f64() {
-            self.window_from.store(now);
-            self.window_calls.store(0, Relaxed);
-            self.window_failures.store(0, Relaxed);
-        }
-        let calls = self.window_calls.fetch_add(1, Relaxed).saturating_add(1);
-        if !failed {
-            return false;
-        }
-        let failures = self.window_failures.fetch_add(1, Relaxed).saturating_add(1);
-        let allowed = u64::from(calls).saturating_mul(u64::from(limits.failure_percent_max));
-        calls >= limits.window_calls_min && u64::from(failures).saturating_mul(100) >= allowed
+        let failed = failures.saturating_sub(self.window_failures.load(Relaxed));
+        let answered = self.successes().saturating_sub(self.window_successes.load(Relaxed));
+        let calls = failed.saturating_add(answered);
+        let allowed = calls.saturating_mul(u64::from(limits.failure_percent_max));
+        calls >= u64::from(limits.window_calls_min) && failed.saturating_mul(100) >= allowed
     }
 
     pub(super) fn ejected_at(&self, now: f64) -> bool {
@@ -252,9 +278,7 @@ impl Load {
     pub(super) fn set_ejected(&self, end: f64) {
         self.ejections.fetch_add(1, Relaxed);
         self.failures_in_a_row.store(0, Relaxed);
-        self.window_from.store(end);
-        self.window_calls.store(0, Relaxed);
-        self.window_failures.store(0, Relaxed);
+        self.open_window(end);
         self.warm_from.store(end);
         self.ejected_until.store(end);
     }
@@ -340,8 +364,8 @@ mod tests {
     fn calls_in_flight_are_exact_and_never_below_zero() {
         let nodes = Nodes::new(1);
         let (load, now) = (nodes.load(0), nodes.now());
-        load.start(now);
-        load.start(now);
+        load.start();
+        load.start();
         assert_eq!(load.in_flight(), 2);
         for _ in 0..3 {
             load.finish(now, now, Outcome::Abandoned);
@@ -358,7 +382,7 @@ mod tests {
         }
         nodes.finish(0, MS, Outcome::Failure);
         for _ in 0..1000 {
-            nodes.load(1).start(nodes.now());
+            nodes.load(1).start();
         }
         assert!(nodes.load(1).is_better(nodes.load(0), nodes.now()), "a thousand calls at 1 ms");
         nodes.advance(Duration::from_secs(10));
@@ -371,10 +395,9 @@ mod tests {
         nodes.advance(Duration::from_secs(20));
         nodes.finish(0, 2000 * MS, Outcome::Success);
         nodes.finish(1, MS, Outcome::Success);
-        nodes.load(0).start(nodes.now());
-        nodes.load(0).finish(nodes.now(), nodes.now(), Outcome::Abandoned);
         assert!(!nodes.load(0).is_better(nodes.load(1), nodes.now()));
-        nodes.advance(Duration::from_secs(5));
+        nodes.advance(Duration::from_secs(7));
+        nodes.finish(1, MS, Outcome::Success);
         assert!(nodes.load(0).is_better(nodes.load(1), nodes.now()));
     }
 }

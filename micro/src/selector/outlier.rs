@@ -201,9 +201,9 @@ mod tests {
     #[test]
     fn a_share_of_failed_calls_ejects_without_a_row_of_them() {
         let nodes = Nodes::new(10);
-        for call in 0..20 {
+        for call in 0..21 {
             assert!(!nodes.ejected(3), "after {call} calls");
-            let failed = call % 2 == 1;
+            let failed = call % 2 == 0;
             let outcome = if failed { Outcome::Failure } else { Outcome::Success };
             nodes.finish(3, Duration::from_millis(1), outcome);
         }

@@ -62,7 +62,7 @@ mod tests {
         let begin = |nodes: &Nodes, counts: &mut Vec<u32>| {
             let index =
                 policy.pick(nodes.candidates(), &Pick::new(nodes.now(), "")).expect("nodes");
-            nodes.load(index).start(nodes.now());
+            nodes.load(index).start();
             counts[index] += 1;
             let done = nodes.now() + Duration::from_millis(latency(index));
             std::cmp::Reverse((done, nodes.now(), index))

@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn the_load_of_a_node_survives_a_change_of_the_snapshot() {
         let mut nodes = Nodes::new(3);
-        nodes.load(1).start(nodes.now());
+        nodes.load(1).start();
         let before = Arc::clone(nodes.load(1));
         nodes.keep(|index| index > 0);
         assert!(Arc::ptr_eq(&before, nodes.load(0)));

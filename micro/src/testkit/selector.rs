@@ -65,7 +65,7 @@ impl Nodes {
 
     fn fail(&self, index: usize) {
         if let Some(candidate) = self.candidates.get(index) {
-            candidate.load.start(self.now);
+            candidate.load.start();
             candidate.load.finish(self.now, self.now, Outcome::Unreachable);
         }
     }
