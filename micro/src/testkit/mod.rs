@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-//! Conformance suites.
-=======
 //! Conformance suites: what every backend of a component must do, as functions that panic where one
 //! does not. Not bound by semantic versioning.
 
 pub mod selector;
->>>>>>> selector
