@@ -1,12 +1,20 @@
 //! Rank 0: the types that every component speaks. No backends, no vendor crates.
 
+pub mod account;
 pub mod backoff;
 pub mod budget;
 pub mod clock;
+pub mod content_type;
+pub mod context;
+pub mod descriptor;
 pub mod error;
+pub mod exchange;
 pub mod future;
 pub mod limits;
 pub mod metadata;
+pub mod net;
 pub mod secret;
 pub mod shutdown;
 pub mod status;
+pub mod stream;
+pub mod trace;

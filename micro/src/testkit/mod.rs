@@ -1,6 +1,7 @@
-//! Conformance suites for those who write backends.
+//! Conformance suites: what every backend of a component must do, under names. Not bound by
+//! semantic versioning.
 //!
-//! Each suite is a list of named claims about one component's trait. Every backend of this crate
-//! passes its suite, and backends broken on purpose fail it.
+//! Every backend of this crate passes its suite, and backends broken on purpose fail it.
 
 pub mod registry;
+pub mod selector;

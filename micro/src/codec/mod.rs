@@ -1,0 +1,134 @@
+//! How messages become bytes: by content type, with a fast path for MessagePack.
+//!
+//! Structs travel as MessagePack maps, never positionally, so that fields can be added. A codec of
+//! your own implements [`Codec`] and is registered with [`Codecs::register`]; every `serde` type
+//! can then travel in it.
+
+mod erased;
+mod json;
+mod msgpack;
+#[cfg(feature = "prost")]
+mod proto;
+mod raw;
+mod source;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::core::content_type::ContentType;
+use crate::core::error::{Error, Result};
+
+pub use self::json::Json;
+pub use self::msgpack::MsgPack;
+pub use self::raw::Raw;
+pub use self::wire::{DecFn, Decode, EncFn, Encode};
+
+pub(crate) use self::source::{decoded, encoded};
+
+/// Glue that macro output names.
+pub mod glue {
+    pub use super::wire::{
+        DecodeBoth, DecodeNone, DecodeProst, DecodeSerde, EncodeBoth, EncodeNone, EncodeProst,
+        EncodeSerde, Wire,
+    };
+}
+
+/// What [`Codec::decode`] hands its deserializer to.
+pub type Visit<'a> =
+    dyn FnMut(&mut dyn erased_serde::Deserializer<'_>) -> Result<(), erased_serde::Error> + 'a;
+
+/// A format in which any `serde` type travels.
+///
+/// Both methods are synchronous and run on the path of every call. What a peer sends is hostile:
+/// `decode` neither panics nor allocates by a declared length. The nesting depth is guarded by
+/// the caller.
+pub trait Codec: fmt::Debug + Send + Sync + 'static {
+    /// Returns the content type by which messages name the codec.
+    fn content_type(&self) -> ContentType;
+
+    /// Appends the encoded value to `out`.
+    ///
+    /// # Errors
+    /// When the format has no form for the value.
+    fn encode(&self, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<()>;
+
+    /// Hands a deserializer over `bytes` to `visit`, once.
+    ///
+    /// # Errors
+    /// When the bytes are not well formed, or what `visit` returns.
+    fn decode(&self, bytes: &[u8], visit: &mut Visit<'_>) -> Result<()>;
+}
+
+/// The codec of one message: a plain value for the fast ones, shared for the others.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum Format {
+    /// MessagePack, compiled for each message type.
+    #[default]
+    MsgPack,
+    /// JSON.
+    Json,
+    /// Protocol Buffers, for messages that are `prost` types.
+    Proto,
+    /// Any other codec.
+    Other(Arc<dyn Codec>),
+}
+
+impl Format {
+    /// Returns the content type of the format.
+    pub fn content_type(&self) -> ContentType {
+        match self {
+            Self::MsgPack => ContentType::MsgPack,
+            Self::Json => ContentType::Json,
+            Self::Proto => ContentType::Proto,
+            Self::Other(codec) => codec.content_type(),
+        }
+    }
+}
+
+/// The codecs of a process, found by content type.
+#[derive(Clone, Debug, Default)]
+pub struct Codecs {
+    others: Vec<Arc<dyn Codec>>,
+}
+
+impl Codecs {
+    /// Adds a codec; one registered later wins over an earlier one of the same content type.
+    ///
+    /// The built-in MessagePack, JSON and Protocol Buffers cannot be replaced.
+    pub fn register(&mut self, codec: Arc<dyn Codec>) {
+        self.others.push(codec);
+    }
+
+    /// Finds the format of a content type.
+    ///
+    /// # Errors
+    /// 415 that lists the content types there are.
+    pub fn format(&self, content_type: &ContentType) -> Result<Format> {
+        match content_type {
+            ContentType::MsgPack => Ok(Format::MsgPack),
+            ContentType::Json => Ok(Format::Json),
+            ContentType::Proto if cfg!(feature = "prost") => Ok(Format::Proto),
+            other => self.other(other),
+        }
+    }
+
+    fn other(&self, content_type: &ContentType) -> Result<Format> {
+        let found = self.others.iter().rev().find(|codec| codec.content_type() == *content_type);
+        found.map(|codec| Format::Other(Arc::clone(codec))).ok_or_else(|| {
+            let name = content_type.as_str().escape_debug().to_string();
+            let detail = format!("no codec for `{name}`; there are {}", self.names().join(", "));
+            Error::new("micro.codec", 415, detail)
+        })
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names = vec![ContentType::MsgPack, ContentType::Json];
+        if cfg!(feature = "prost") {
+            names.push(ContentType::Proto);
+        }
+        names.extend(self.others.iter().map(|codec| codec.content_type()));
+        names.iter().map(ToString::to_string).collect()
+    }
+}

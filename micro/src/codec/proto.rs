@@ -1,0 +1,21 @@
+//! Protocol Buffers, for messages that are `prost` types.
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::core::error::{Error, Result};
+
+/// Decodes one message; `prost` stops at a nesting depth of 100.
+pub(super) fn decode<T: Message + Default>(bytes: &Bytes) -> Result<T> {
+    T::decode(bytes.clone()).map_err(|e| {
+        let detail = format!("the body is not the Protocol Buffers message expected: {e}");
+        Error::bad_request("micro.codec", detail)
+    })
+}
+
+/// Appends one message.
+pub(super) fn encode<T: Message>(value: &T, out: &mut Vec<u8>) -> Result<()> {
+    value.encode(out).map_err(|e| {
+        Error::internal("micro.codec", format!("cannot encode as Protocol Buffers: {e}"))
+    })
+}

@@ -1,0 +1,503 @@
+//! The unit of every transport: one call, from its head to its last message.
+//!
+//! A client starts an [`Exchange`] on a [`Connection`]; a server hands each incoming [`Inbound`]
+//! to its [`Dispatch`]. Transports and routers meet here and never name each other.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context as Task, Poll};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use tokio::time::Instant;
+
+use crate::core::content_type::ContentType;
+use crate::core::context::{Context, poll_in};
+use crate::core::descriptor::CallKind;
+use crate::core::error::{Error, Result};
+use crate::core::future::BoxFuture;
+use crate::core::metadata::Metadata;
+use crate::core::stream::{BoxSource, RawStream, Streaming};
+use crate::core::trace::Trace;
+
+/// The name of an endpoint, and a number by which connections remember what they call it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Route {
+    service: Arc<str>,
+    endpoint: Arc<str>,
+    kind: CallKind,
+    symbol: u32,
+}
+
+impl Route {
+    /// Names an endpoint; make it once, not for each call.
+    pub fn new(service: &str, endpoint: &str, kind: CallKind) -> Arc<Self> {
+        // Symbols only index per-connection caches: two routes of one name are as good as one.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let symbol = NEXT.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { service: service.into(), endpoint: endpoint.into(), kind, symbol })
+    }
+
+    /// Returns the name of the service.
+    pub fn service(&self) -> &Arc<str> {
+        &self.service
+    }
+
+    /// Returns the wire name of the endpoint.
+    pub fn endpoint(&self) -> &Arc<str> {
+        &self.endpoint
+    }
+
+    /// Returns how many messages go each way.
+    pub fn kind(&self) -> CallKind {
+        self.kind
+    }
+
+    /// Returns a small number that no other route of this process has.
+    pub fn symbol(&self) -> u32 {
+        self.symbol
+    }
+}
+
+/// What goes ahead of the first message of a call.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// The endpoint.
+    pub route: Arc<Route>,
+    /// The time at which the call was started, read once for everything that needs it.
+    pub now: Instant,
+    /// When the caller stops waiting.
+    pub deadline: Option<Instant>,
+    /// How messages are encoded, both ways.
+    pub content_type: ContentType,
+    /// Whatever a plain call does not have.
+    pub extra: Option<Box<Extra>>,
+}
+
+/// The parts of a head that a plain call does not have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Extra {
+    /// Metadata of this hop.
+    pub metadata: Metadata,
+    /// Metadata that travels on.
+    pub persistent: Metadata,
+    /// Transport headers such as `authorization`; never visible as metadata.
+    pub headers: Metadata,
+    /// The place in the trace.
+    pub trace: Option<Trace>,
+}
+
+/// Why one side gives up an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reset {
+    /// The caller, or the reader of a stream, has gone away.
+    Cancelled,
+    /// The call was not run and may go elsewhere.
+    Refused,
+    /// The call was not run because the server is about to stop.
+    Draining,
+    /// The deadline has passed.
+    Deadline,
+    /// A message exceeds a limit.
+    TooLarge,
+    /// The peer broke the protocol.
+    Protocol,
+    /// The server failed.
+    Internal,
+}
+
+/// A connection to one node on which calls are started.
+pub trait Connection: fmt::Debug + Send + Sync {
+    /// Starts a call without waiting.
+    ///
+    /// `body` is the request, or empty when `source` streams the requests. The connection drains
+    /// `source` as fast as the peer grants credit.
+    ///
+    /// # Errors
+    /// `Retry::Safe` when the connection is closed, draining or full: nothing was sent.
+    fn start(self: Arc<Self>, head: &Head, body: &Bytes, source: Option<BoxSource>)
+    -> Result<Exchange>;
+
+    /// Returns whether new calls are accepted.
+    fn is_open(&self) -> bool;
+
+    /// Returns whether as many calls are in flight, or as many bytes queued, as allowed.
+    fn is_full(&self) -> bool;
+
+    /// Waits until a call can be started.
+    ///
+    /// # Errors
+    /// `Retry::Safe` when the connection is closed or draining.
+    fn ready(&self) -> BoxFuture<'_, Result<()>>;
+
+    /// Stops accepting calls, lets running ones finish, then closes.
+    fn drain(&self);
+
+    /// Closes at once; running calls fail.
+    fn close(&self);
+}
+
+/// How a transport serves the exchanges it started or accepted; ids are the transport's own.
+pub trait Driver: fmt::Debug + Send + Sync {
+    /// Polls for the single response; the exchange is over when this is ready.
+    fn poll_reply(&self, id: u32, task: &mut Task<'_>) -> Poll<Answer>;
+
+    /// Polls for the beginning of a stream of responses.
+    fn poll_opened(&self, id: u32, task: &mut Task<'_>) -> Poll<Result<()>>;
+
+    /// Polls for the next messages of a stream and appends them to `batch`, at least one.
+    ///
+    /// `consumed` is how many bytes of earlier batches the reader has taken since the last poll,
+    /// for which the sender gets new credit. The stream is over after `None` or an error.
+    fn poll_messages(
+        &self,
+        id: u32,
+        consumed: usize,
+        batch: &mut VecDeque<Bytes>,
+        task: &mut Task<'_>,
+    ) -> Poll<Option<Result<()>>>;
+
+    /// Writes what [`Connection::start`] has queued.
+    fn flush(&self);
+
+    /// Gives up an exchange that is not over.
+    fn reset(&self, id: u32, reason: Reset);
+
+    /// Tells the sender of a stream that nobody reads it any more.
+    ///
+    /// For the caller of a stream of responses that ends the exchange; a handler that drops its
+    /// stream of requests runs on.
+    fn stop_reading(&self, id: u32);
+}
+
+/// The single response of a call, with the time of its arrival.
+#[derive(Debug)]
+pub struct Answer {
+    /// When the transport read it, taken once for all that arrived together.
+    pub at: Instant,
+    /// What the server answered, or why there is no answer.
+    pub result: Result<Bytes>,
+}
+
+/// A call in flight on the client's side. Dropping it resets the call.
+#[derive(Debug)]
+pub struct Exchange {
+    driver: Arc<dyn Driver>,
+    id: u32,
+    flush: Flush,
+    over: bool,
+}
+
+/// Who writes what [`Connection::start`] has queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flush {
+    /// Somebody else does, or it is done.
+    None,
+    /// This exchange does, after other ready tasks had their turn to queue theirs.
+    Yield,
+    /// This exchange does, now.
+    Now,
+}
+
+impl Exchange {
+    /// Makes an exchange of a transport's own id.
+    pub(crate) fn new(driver: Arc<dyn Driver>, id: u32, flush: Flush) -> Self {
+        Self { driver, id, flush, over: false }
+    }
+
+    /// Makes an exchange for a transport that writes by itself.
+    pub fn started(driver: Arc<dyn Driver>, id: u32) -> Self {
+        Self::new(driver, id, Flush::None)
+    }
+
+    /// Polls for the single response.
+    pub fn poll_reply(&mut self, task: &mut Task<'_>) -> Poll<Answer> {
+        if self.yield_before_flush(task) {
+            return Poll::Pending;
+        }
+        let reply = std::task::ready!(self.driver.poll_reply(self.id, task));
+        self.over = true;
+        Poll::Ready(reply)
+    }
+
+    /// Waits for the stream of responses to begin.
+    ///
+    /// # Errors
+    /// What the server answered instead, or why there is no answer.
+    pub fn poll_opened(&mut self, task: &mut Task<'_>) -> Poll<Result<()>> {
+        if self.yield_before_flush(task) {
+            return Poll::Pending;
+        }
+        let opened = std::task::ready!(self.driver.poll_opened(self.id, task));
+        self.over = opened.is_err();
+        Poll::Ready(opened)
+    }
+
+    /// Turns an opened exchange into its stream of responses.
+    #[must_use]
+    pub fn into_stream(mut self) -> RawStream {
+        // The stream resets the exchange from here on.
+        self.over = true;
+        requests(Arc::clone(&self.driver), self.id)
+    }
+
+    /// Lets other ready tasks queue their calls before one of them writes for all.
+    fn yield_before_flush(&mut self, task: &mut Task<'_>) -> bool {
+        match std::mem::replace(&mut self.flush, Flush::None) {
+            Flush::None => false,
+            Flush::Yield => {
+                self.flush = Flush::Now;
+                task.waker().wake_by_ref();
+                true
+            }
+            Flush::Now => {
+                self.driver.flush();
+                false
+            }
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.over {
+            self.driver.reset(self.id, Reset::Cancelled);
+        }
+        // Others may count on this exchange to write for them.
+        if self.flush != Flush::None {
+            self.driver.flush();
+        }
+    }
+}
+
+/// The messages of a stream as they arrive, taken from the transport a batch at a time.
+#[derive(Debug)]
+struct Messages {
+    driver: Arc<dyn Driver>,
+    id: u32,
+    over: bool,
+    batch: VecDeque<Bytes>,
+    /// The bytes of the batch, for which credit is given when all of it has been read.
+    batch_bytes: usize,
+}
+
+impl Messages {
+    fn new(driver: Arc<dyn Driver>, id: u32) -> Self {
+        Self { driver, id, over: false, batch: VecDeque::new(), batch_bytes: 0 }
+    }
+}
+
+impl Stream for Messages {
+    type Item = Result<Bytes>;
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if let Some(next) = this.batch.pop_front() {
+            return Poll::Ready(Some(Ok(next)));
+        }
+        if this.over {
+            return Poll::Ready(None);
+        }
+        let consumed = std::mem::take(&mut this.batch_bytes);
+        let polled = this.driver.poll_messages(this.id, consumed, &mut this.batch, task);
+        match std::task::ready!(polled) {
+            Some(Ok(())) => {
+                this.batch_bytes = this.batch.iter().map(Bytes::len).sum();
+                Poll::Ready(this.batch.pop_front().map(Ok))
+            }
+            Some(Err(error)) => {
+                this.over = true;
+                Poll::Ready(Some(Err(error)))
+            }
+            None => {
+                this.over = true;
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+impl Drop for Messages {
+    fn drop(&mut self) {
+        if !self.over {
+            self.driver.stop_reading(self.id);
+        }
+    }
+}
+
+/// Makes the stream of messages that arrive on an exchange.
+pub fn requests(driver: Arc<dyn Driver>, id: u32) -> RawStream {
+    Streaming::from_stream(Messages::new(driver, id))
+}
+
+/// An endpoint of this process, found once for each name on each connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The place in the router's table.
+    pub index: u32,
+    /// How many messages go each way.
+    pub kind: CallKind,
+    /// Whether the call runs to its end when the caller goes away.
+    pub detached: bool,
+}
+
+/// A call as it arrives at the server.
+#[derive(Debug)]
+pub struct Inbound {
+    /// The endpoint.
+    pub target: Target,
+    /// When the transport received it.
+    pub now: Instant,
+    /// When the caller stops waiting.
+    pub deadline: Option<Instant>,
+    /// How messages are encoded, both ways.
+    pub content_type: ContentType,
+    /// Whatever a plain call does not have.
+    pub extra: Option<Box<Extra>>,
+    /// The request, or empty when `messages` streams the requests.
+    pub body: Bytes,
+    /// The stream of requests.
+    pub messages: Option<RawStream>,
+    /// Where the call came from.
+    pub remote: Arc<str>,
+}
+
+/// What a handler produced.
+pub enum Outgoing {
+    /// The single response.
+    Message(Bytes),
+    /// A stream of responses.
+    Stream(BoxSource),
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(body) => f.debug_tuple("Message").field(&body.len()).finish(),
+            Self::Stream(_) => f.debug_tuple("Stream").finish_non_exhaustive(),
+        }
+    }
+}
+
+/// Runs calls; the server's router, as transports see it.
+pub trait Dispatch: fmt::Debug + Send + Sync {
+    /// Finds an endpoint.
+    ///
+    /// # Errors
+    /// 404 that lists what exists.
+    fn resolve(&self, service: &str, endpoint: &str) -> Result<Target>;
+
+    /// Begins a call: everything up to the first await of the handler happens when the result is
+    /// first polled.
+    ///
+    /// # Errors
+    /// A refusal, in which case no handler runs.
+    fn dispatch(&self, call: Inbound) -> Result<Running>;
+}
+
+/// A call that runs: a handler inside its context.
+///
+/// Dropping it drops the handler at its current await and cancels the context. A panic of the
+/// handler ends this call with 500 and nothing else.
+pub struct Running {
+    context: Context,
+    future: BoxFuture<'static, Result<Outgoing>>,
+    over: bool,
+    slot: Option<Slot>,
+}
+
+/// Gives back what a call occupies.
+pub trait Release: Send + Sync {
+    /// Called once, when the call is over.
+    fn release(&self);
+}
+
+/// What a call occupies while it runs, given back on drop.
+pub struct Slot(Arc<dyn Release>);
+
+impl Slot {
+    /// Makes the guard of something that was taken from `owner`.
+    pub fn new(owner: Arc<dyn Release>) -> Self {
+        Self(owner)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Slot")
+    }
+}
+
+impl Running {
+    /// Joins a handler's future with the context it runs in.
+    pub fn new(context: Context, future: BoxFuture<'static, Result<Outgoing>>) -> Self {
+        Self { context, future, over: false, slot: None }
+    }
+
+    /// Keeps a slot until the call is over.
+    #[must_use]
+    pub fn holding(mut self, slot: Slot) -> Self {
+        self.slot = Some(slot);
+        self
+    }
+
+    /// Returns the context of the call.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+}
+
+impl Future for Running {
+    type Output = Result<Outgoing>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let poll = || poll_in(&this.context, this.future.as_mut(), task);
+        // The future is never polled again after it unwound, so no broken state is seen.
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(poll));
+        let result = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(result)) => result,
+            Err(panic) => Err(panicked(&this.context, panic.as_ref())),
+        };
+        this.over = true;
+        this.slot = None;
+        Poll::Ready(result)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.over {
+            self.context.cancel();
+        }
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("context", &self.context).finish_non_exhaustive()
+    }
+}
+
+/// Turns a panic of user code into the error of the one call it belongs to.
+pub(crate) fn panicked(context: &Context, panic: &(dyn std::any::Any + Send)) -> Error {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned());
+    let endpoint = context.spec().map_or("unknown", |spec| spec.name);
+    tracing::error!(endpoint, panic = %message.escape_debug(), "handler panicked");
+    let service = context.service().unwrap_or("micro").to_owned();
+    Error::internal(service, format!("handler {endpoint} panicked"))
+}

@@ -1,0 +1,109 @@
+//! Where a node listens.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::core::error::Error;
+
+/// An address as it stands in a registry record or on the command line.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Address {
+    /// `host:port`, optionally with `tcp://`.
+    Tcp(String),
+    /// `unix:/path`.
+    Unix(PathBuf),
+    /// `memory:name`, within one process.
+    Memory(String),
+}
+
+impl FromStr for Address {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return if path.is_empty() { Err(invalid(text)) } else { Ok(Self::Unix(path.into())) };
+        }
+        if let Some(name) = text.strip_prefix("memory:") {
+            return Ok(Self::Memory(name.to_owned()));
+        }
+        let host = text.strip_prefix("tcp://").unwrap_or(text);
+        // go-micro writes ":8080" for all interfaces; the rest of the world expects a host.
+        let host = if host.starts_with(':') { format!("0.0.0.0{host}") } else { host.to_owned() };
+        match host.rsplit_once(':') {
+            Some((name, port)) if !name.is_empty() && port.parse::<u16>().is_ok() => {
+                Ok(Self::Tcp(host))
+            }
+            _ => Err(invalid(text)),
+        }
+    }
+}
+
+fn invalid(text: &str) -> Error {
+    let text = text.escape_debug();
+    Error::bad_request(
+        "micro.net",
+        format!("`{text}` is not an address; write host:port or unix:/path"),
+    )
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host) => f.write_str(host),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Memory(name) => write!(f, "memory:{name}"),
+        }
+    }
+}
+
+impl Address {
+    /// Returns whether only this machine can reach the address.
+    ///
+    /// Host names count as reachable from elsewhere, `localhost` excepted.
+    pub fn is_local(&self) -> bool {
+        let Self::Tcp(host) = self else { return true };
+        let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_survives_a_round_trip() {
+        for text in ["127.0.0.1:8080", "[::1]:80", "unix:/run/micro.sock", "memory:a"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        assert_eq!(":80".parse::<Address>().unwrap().to_string(), "0.0.0.0:80");
+    }
+
+    #[test]
+    fn a_bad_address_is_named_in_the_error() {
+        for text in ["", "localhost", "host:99999", "unix:"] {
+            let error = text.parse::<Address>().unwrap_err();
+            assert!(error.detail().contains(&format!("`{text}`")), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_loopback_unix_and_memory_are_local() {
+        for (text, local) in [
+            ("127.0.0.1:1", true),
+            ("[::1]:1", true),
+            ("localhost:1", true),
+            ("unix:/a", true),
+            ("memory:a", true),
+            ("0.0.0.0:1", false),
+            ("10.0.0.1:1", false),
+            ("example:1", false),
+        ] {
+            assert_eq!(text.parse::<Address>().unwrap().is_local(), local, "{text}");
+        }
+    }
+}

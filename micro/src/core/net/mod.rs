@@ -1,0 +1,274 @@
+//! Byte streams between processes, and inside one: the only place that names the network.
+
+mod address;
+mod pipe;
+mod prefixed;
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+pub use self::address::Address;
+pub use self::pipe::Pipe;
+pub use self::prefixed::Prefixed;
+
+/// A non-blocking byte stream that a reader and a writer share.
+///
+/// Only one task at a time polls each direction.
+pub trait Socket: fmt::Debug + Send + Sync {
+    /// Polls until [`Socket::try_read`] may make progress.
+    fn poll_read_ready(&self, task: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Appends what has arrived to the spare capacity of `buffer`; `Ok(0)` is the end.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing has arrived; any other error ends the stream.
+    fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize>;
+
+    /// Polls until [`Socket::try_write`] may make progress.
+    fn poll_write_ready(&self, task: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Writes a first part of `bytes` and returns its length.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the peer or the kernel is slow; any other error ends the stream.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Ends the writing direction; the peer reads what was written, then the end.
+    ///
+    /// # Errors
+    /// When the stream is closed already.
+    fn shutdown(&self) -> io::Result<()>;
+}
+
+impl Socket for TcpStream {
+    fn poll_read_ready(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_read_ready(self, task)
+    }
+    fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        self.try_read_buf(buffer)
+    }
+    fn poll_write_ready(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_write_ready(self, task)
+    }
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Self::try_write(self, bytes)
+    }
+    fn shutdown(&self) -> io::Result<()> {
+        socket2::SockRef::from(self).shutdown(std::net::Shutdown::Write)
+    }
+}
+
+impl Socket for UnixStream {
+    fn poll_read_ready(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_read_ready(self, task)
+    }
+    fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        self.try_read_buf(buffer)
+    }
+    fn poll_write_ready(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_write_ready(self, task)
+    }
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Self::try_write(self, bytes)
+    }
+    fn shutdown(&self) -> io::Result<()> {
+        socket2::SockRef::from(self).shutdown(std::net::Shutdown::Write)
+    }
+}
+
+/// A connected byte stream of any kind, not yet shared.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Stream {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// Over a Unix socket.
+    Unix(UnixStream),
+    /// Within the process.
+    Pipe(Pipe),
+}
+
+impl Stream {
+    /// Connects; bounded by the caller.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub async fn connect(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(host) => {
+                let stream = TcpStream::connect(host.as_str()).await?;
+                stream.set_nodelay(true)?;
+                Ok(Self::Tcp(stream))
+            }
+            Address::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+            Address::Memory(name) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("memory:{name} is reached through the memory transport that listens on it"),
+            )),
+        }
+    }
+
+    /// Shares the stream between a reader and a writer.
+    pub fn into_socket(self) -> Arc<dyn Socket> {
+        match self {
+            Self::Tcp(stream) => Arc::new(stream),
+            Self::Unix(stream) => Arc::new(stream),
+            Self::Pipe(stream) => Arc::new(stream),
+        }
+    }
+
+    /// Returns where the peer is, for logs and [`crate::core::context::Context::remote`].
+    pub fn remote(&self) -> Arc<str> {
+        match self {
+            Self::Tcp(stream) => {
+                stream.peer_addr().map_or_else(|_| "tcp".into(), |a| a.to_string().into())
+            }
+            Self::Unix(_) => "unix".into(),
+            Self::Pipe(_) => "memory".into(),
+        }
+    }
+
+    /// Waits for the first bytes and appends them to `buffer`; `Ok(0)` is the end.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub async fn read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        let socket: &dyn Socket = match self {
+            Self::Tcp(stream) => stream,
+            Self::Unix(stream) => stream,
+            Self::Pipe(stream) => stream,
+        };
+        // Progress: readiness is cleared by each read that would block.
+        loop {
+            std::future::poll_fn(|task| socket.poll_read_ready(task)).await?;
+            match socket.try_read(buffer) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(task, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(task, buffer),
+            Self::Pipe(stream) => Pin::new(stream).poll_read(task, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(task, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(task, bytes),
+            Self::Pipe(stream) => Pin::new(stream).poll_write(task, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(task),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(task),
+            Self::Pipe(stream) => Pin::new(stream).poll_shutdown(task),
+        }
+    }
+}
+
+/// A bound address on which peers connect.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Listener {
+    /// Over TCP.
+    Tcp(TcpListener),
+    /// Over a Unix socket, whose file is removed when the listener is dropped.
+    Unix(UnixListener, std::path::PathBuf),
+}
+
+impl Listener {
+    /// Binds an address; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// What the operating system says, for example that the address is in use.
+    pub async fn bind(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(host) => Ok(Self::Tcp(TcpListener::bind(host.as_str()).await?)),
+            Address::Unix(path) => {
+                remove_dead_socket(path).await?;
+                Ok(Self::Unix(UnixListener::bind(path)?, path.clone()))
+            }
+            Address::Memory(name) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("memory:{name} needs the memory transport"),
+            )),
+        }
+    }
+
+    /// Returns the bound address, with the port the system chose.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn address(&self) -> io::Result<Address> {
+        match self {
+            Self::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?.to_string())),
+            Self::Unix(_, path) => Ok(Address::Unix(path.clone())),
+        }
+    }
+
+    /// Waits for a peer; cancel safe.
+    ///
+    /// # Errors
+    /// What the operating system says; the listener stays usable.
+    pub async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            }
+            Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            // A file that is gone already is as good as one removed here.
+            drop(std::fs::remove_file(path));
+        }
+    }
+}
+
+/// Removes the socket file of a process that died, never that of a living one.
+async fn remove_dead_socket(path: &std::path::Path) -> io::Result<()> {
+    match UnixStream::connect(path).await {
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            format!("another process listens on {}", path.display()),
+        )),
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,58 @@
+//! How calls travel between processes.
+//!
+//! The unit is the exchange, not the byte or the message: a transport dials [`Connection`]s on
+//! which calls start, and serves the calls of others by handing them to a [`Dispatch`].
+
+pub mod native;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::core::error::Result;
+use crate::core::exchange::{Connection, Dispatch};
+use crate::core::future::BoxFuture;
+use crate::core::limits::Limits;
+use crate::core::net::Address;
+use crate::core::shutdown::{Shutdown, TaskTracker};
+
+pub use self::native::{Memory, Native};
+
+/// A way to reach the nodes of services.
+pub trait Transport: fmt::Debug + Send + Sync + 'static {
+    /// Returns the short name, which nodes state as their `transport` in the registry.
+    fn name(&self) -> &'static str;
+
+    /// Connects to a node.
+    ///
+    /// # Errors
+    /// `Retry::Safe`, since nothing was sent; bounded by the dial timeout of the limits.
+    fn dial<'a>(
+        &'a self,
+        address: &'a Address,
+        scope: &'a Scope,
+    ) -> BoxFuture<'a, Result<Arc<dyn Connection>>>;
+
+    /// Binds an address and serves calls until the scope's lifecycle ends.
+    ///
+    /// Returns the address as peers dial it, with the port the system chose.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    fn listen<'a>(
+        &'a self,
+        address: &'a Address,
+        dispatch: Arc<dyn Dispatch>,
+        scope: &'a Scope,
+    ) -> BoxFuture<'a, Result<Address>>;
+}
+
+/// What a transport works within: limits, the owner of its tasks, the lifecycle it follows.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// What a peer may use.
+    pub limits: Arc<Limits>,
+    /// Owns every task of the transport.
+    pub tasks: TaskTracker,
+    /// When draining begins, connections say goaway; when it closes, they end.
+    pub shutdown: Shutdown,
+}
