@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::codec::{Codec, Visit};
 use crate::core::content_type::ContentType;
 use crate::core::error::{Error, Result};
-use crate::core::limits::DECODE_DEPTH_MAX;
+use crate::core::limits::DecodeLimits;
 
 /// The MessagePack codec, for use through the erased path.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,7 +34,7 @@ type Deserializer<'a> = rmp_serde::Deserializer<rmp_serde::decode::ReadRefReader
 fn deserializer(bytes: &[u8]) -> Deserializer<'_> {
     let mut deserializer = rmp_serde::Deserializer::<_, DefaultConfig>::from_read_ref(bytes);
     // Limit: the decoder recurses once a level, and a worker's stack is 2 MiB.
-    deserializer.set_max_depth(DECODE_DEPTH_MAX);
+    deserializer.set_max_depth(DecodeLimits::DEFAULT.depth_max);
     deserializer
 }
 

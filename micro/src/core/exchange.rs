@@ -3,6 +3,7 @@
 //! A client starts an [`Exchange`] on a [`Connection`]; a server hands each incoming [`Inbound`]
 //! to its [`Dispatch`]. Transports and routers meet here and never name each other.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -118,14 +119,20 @@ pub trait Connection: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// `Retry::Safe` when the connection is closed, draining or full: nothing was sent.
-    fn start(self: Arc<Self>, head: &Head, body: Bytes, source: Option<BoxSource>)
+    fn start(self: Arc<Self>, head: &Head, body: &Bytes, source: Option<BoxSource>)
     -> Result<Exchange>;
 
     /// Returns whether new calls are accepted.
     fn is_open(&self) -> bool;
 
-    /// Returns whether as many calls are in flight as the peer allows.
+    /// Returns whether as many calls are in flight, or as many bytes queued, as allowed.
     fn is_full(&self) -> bool;
+
+    /// Waits until a call can be started.
+    ///
+    /// # Errors
+    /// `Retry::Safe` when the connection is closed or draining.
+    fn ready(&self) -> BoxFuture<'_, Result<()>>;
 
     /// Stops accepting calls, lets running ones finish, then closes.
     fn drain(&self);
@@ -137,19 +144,43 @@ pub trait Connection: fmt::Debug + Send + Sync {
 /// How a transport serves the exchanges it started or accepted; ids are the transport's own.
 pub trait Driver: fmt::Debug + Send + Sync {
     /// Polls for the single response; the exchange is over when this is ready.
-    fn poll_reply(&self, id: u32, task: &mut Task<'_>) -> Poll<Result<Bytes>>;
+    fn poll_reply(&self, id: u32, task: &mut Task<'_>) -> Poll<Answer>;
 
     /// Polls for the beginning of a stream of responses.
     fn poll_opened(&self, id: u32, task: &mut Task<'_>) -> Poll<Result<()>>;
 
-    /// Polls for the next message of a stream; the stream is over after `None` or an error.
-    fn poll_message(&self, id: u32, task: &mut Task<'_>) -> Poll<Option<Result<Bytes>>>;
+    /// Polls for the next messages of a stream and appends them to `batch`, at least one.
+    ///
+    /// `consumed` is how many bytes of earlier batches the reader has taken since the last poll,
+    /// for which the sender gets new credit. The stream is over after `None` or an error.
+    fn poll_messages(
+        &self,
+        id: u32,
+        consumed: usize,
+        batch: &mut VecDeque<Bytes>,
+        task: &mut Task<'_>,
+    ) -> Poll<Option<Result<()>>>;
 
     /// Writes what [`Connection::start`] has queued.
     fn flush(&self);
 
     /// Gives up an exchange that is not over.
     fn reset(&self, id: u32, reason: Reset);
+
+    /// Tells the sender of a stream that nobody reads it any more.
+    ///
+    /// For the caller of a stream of responses that ends the exchange; a handler that drops its
+    /// stream of requests runs on.
+    fn stop_reading(&self, id: u32);
+}
+
+/// The single response of a call, with the time of its arrival.
+#[derive(Debug)]
+pub struct Answer {
+    /// When the transport read it, taken once for all that arrived together.
+    pub at: Instant,
+    /// What the server answered, or why there is no answer.
+    pub result: Result<Bytes>,
 }
 
 /// A call in flight on the client's side. Dropping it resets the call.
@@ -184,10 +215,7 @@ impl Exchange {
     }
 
     /// Polls for the single response.
-    ///
-    /// # Errors
-    /// What the server answered, or why there is no answer.
-    pub fn poll_reply(&mut self, task: &mut Task<'_>) -> Poll<Result<Bytes>> {
+    pub fn poll_reply(&mut self, task: &mut Task<'_>) -> Poll<Answer> {
         if self.yield_before_flush(task) {
             return Poll::Pending;
         }
@@ -212,8 +240,9 @@ impl Exchange {
     /// Turns an opened exchange into its stream of responses.
     #[must_use]
     pub fn into_stream(mut self) -> RawStream {
-        let over = std::mem::replace(&mut self.over, true);
-        Streaming::from_stream(Messages { driver: Arc::clone(&self.driver), id: self.id, over })
+        // The stream resets the exchange from here on.
+        self.over = true;
+        requests(Arc::clone(&self.driver), self.id)
     }
 
     /// Lets other ready tasks queue their calls before one of them writes for all.
@@ -245,37 +274,63 @@ impl Drop for Exchange {
     }
 }
 
-/// The messages of a stream as they arrive. Dropping it resets the exchange.
+/// The messages of a stream as they arrive, taken from the transport a batch at a time.
 #[derive(Debug)]
 struct Messages {
     driver: Arc<dyn Driver>,
     id: u32,
     over: bool,
+    batch: VecDeque<Bytes>,
+    /// The bytes of the batch, for which credit is given when all of it has been read.
+    batch_bytes: usize,
+}
+
+impl Messages {
+    fn new(driver: Arc<dyn Driver>, id: u32) -> Self {
+        Self { driver, id, over: false, batch: VecDeque::new(), batch_bytes: 0 }
+    }
 }
 
 impl Stream for Messages {
     type Item = Result<Bytes>;
     fn poll_next(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Self::Item>> {
-        if self.over {
+        let this = &mut *self;
+        if let Some(next) = this.batch.pop_front() {
+            return Poll::Ready(Some(Ok(next)));
+        }
+        if this.over {
             return Poll::Ready(None);
         }
-        let next = std::task::ready!(self.driver.poll_message(self.id, task));
-        self.over = !matches!(next, Some(Ok(_)));
-        Poll::Ready(next)
+        let consumed = std::mem::take(&mut this.batch_bytes);
+        let polled = this.driver.poll_messages(this.id, consumed, &mut this.batch, task);
+        match std::task::ready!(polled) {
+            Some(Ok(())) => {
+                this.batch_bytes = this.batch.iter().map(Bytes::len).sum();
+                Poll::Ready(this.batch.pop_front().map(Ok))
+            }
+            Some(Err(error)) => {
+                this.over = true;
+                Poll::Ready(Some(Err(error)))
+            }
+            None => {
+                this.over = true;
+                Poll::Ready(None)
+            }
+        }
     }
 }
 
 impl Drop for Messages {
     fn drop(&mut self) {
         if !self.over {
-            self.driver.reset(self.id, Reset::Cancelled);
+            self.driver.stop_reading(self.id);
         }
     }
 }
 
-/// Makes the stream of requests of an accepted exchange.
+/// Makes the stream of messages that arrive on an exchange.
 pub fn requests(driver: Arc<dyn Driver>, id: u32) -> RawStream {
-    Streaming::from_stream(Messages { driver, id, over: false })
+    Streaming::from_stream(Messages::new(driver, id))
 }
 
 /// An endpoint of this process, found once for each name on each connection.
