@@ -1,5 +1,6 @@
 //! Distributed services from plain Rust structs.
 
+pub mod client;
 pub mod codec;
 pub mod config;
 pub mod core;
