@@ -119,7 +119,7 @@ pub trait Connection: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// `Retry::Safe` when the connection is closed, draining or full: nothing was sent.
-    fn start(self: Arc<Self>, head: &Head, body: Bytes, source: Option<BoxSource>)
+    fn start(self: Arc<Self>, head: &Head, body: &Bytes, source: Option<BoxSource>)
     -> Result<Exchange>;
 
     /// Returns whether new calls are accepted.

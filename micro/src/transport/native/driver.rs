@@ -23,7 +23,7 @@ impl Connection for Link {
     fn start(
         self: Arc<Self>,
         head: &Head,
-        body: Bytes,
+        body: &Bytes,
         source: Option<BoxSource>,
     ) -> Result<Exchange> {
         let streams = source.is_some();
@@ -35,7 +35,7 @@ impl Connection for Link {
             if state.is_full(&self.limits, true) {
                 return Err(full());
             }
-            let id = self.open(&mut state, head, &body, streams)?;
+            let id = self.open(&mut state, head, body, streams)?;
             let alone = state.streams.live() == 1;
             self.look_sooner(&mut state, head.deadline);
             (id, self.plan(&mut state, alone))

@@ -43,7 +43,7 @@ pub(super) async fn watch(link: &Arc<Link>) -> Result<()> {
         if !link.dialed && now >= born + age_max {
             link.say_goaway();
         }
-        drop(clock::timeout_at(next, link.keeper.notified()).await);
+        let _due = clock::timeout_at(next, link.keeper.notified()).await;
     }
 }
 

@@ -14,6 +14,8 @@ mod pump;
 mod reader;
 mod server;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod tcp;
 mod varint;
 
