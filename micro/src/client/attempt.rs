@@ -43,7 +43,7 @@ pub(super) struct Counted {
 impl Counted {
     pub(super) fn start(chosen: &Chosen, now: Instant) -> Self {
         if let Some(load) = &chosen.load {
-            load.start(now);
+            load.start();
         }
         Self { load: chosen.load.clone(), started: now }
     }
