@@ -1,6 +1,5 @@
 //! Distributed services from plain Rust structs.
 
-#[cfg(feature = "client")]
 pub mod client;
 pub mod codec;
 pub mod config;
