@@ -1,0 +1,52 @@
+//! A server stream: the server encodes many messages into each write, the consumer decodes from
+//! the read buffer.
+
+use std::net::SocketAddr;
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::STREAM;
+use super::client::READ;
+use super::frame::{self, HEADER};
+use crate::message::{Message, Order, produce};
+use crate::outcome::{Outcome, ensure};
+
+/// Bytes encoded into one write.
+const WRITE: usize = 32 << 10;
+
+/// Answers an order.
+pub(super) async fn send(socket: &mut TcpStream, order: &Order) -> Outcome<()> {
+    let mut output = Vec::with_capacity(2 * WRITE);
+    for message in produce(order.count) {
+        frame::append(&mut output, STREAM, &message)?;
+        if output.len() >= WRITE {
+            socket.write_all(&output).await?;
+            output.clear();
+        }
+    }
+    Ok(socket.write_all(&output).await?)
+}
+
+/// Orders `count` messages and checks them.
+pub(super) async fn receive(address: SocketAddr, count: u64) -> Outcome<()> {
+    let mut socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
+    let mut output = Vec::new();
+    frame::append(&mut output, STREAM, &Order { count })?;
+    socket.write_all(&output).await?;
+    let mut input = BytesMut::new();
+    let mut received = 0;
+    while received < count {
+        input.reserve(READ);
+        ensure(socket.read_buf(&mut input).await? > 0, "the stream ended early")?;
+        while let Some((_, body)) = frame::first(&input)? {
+            let length = body.len();
+            rmp_serde::from_slice::<Message>(body)?.check(received, 0)?;
+            received += 1;
+            input.advance(HEADER + length);
+        }
+    }
+    Ok(())
+}
