@@ -33,7 +33,7 @@ pub(crate) struct Order {
 impl Message {
     /// A message whose payload has `payload` bytes.
     pub(crate) fn sample(payload: usize) -> Self {
-        let tags = ["red", "green", "blue"].map(str::to_owned).to_vec();
+        let tags = ["priority", "customer", "eu-north"].map(str::to_owned).to_vec();
         Self { id: 0, name: "sixteen letters!".to_owned(), tags, payload: vec![0xA5; payload] }
     }
 
