@@ -35,8 +35,9 @@ async fn connection(mut socket: TcpStream) -> Outcome<()> {
         if socket.read_buf(&mut input).await? == 0 {
             return Ok(());
         }
-        while let Some((id, body)) = frame::first(&input)? {
-            let length = body.len();
+        let mut whole = 0;
+        while let Some((id, body)) = frame::first(input.get(whole..).unwrap_or_default())? {
+            whole += HEADER + body.len();
             if id == STREAM {
                 let order = rmp_serde::from_slice(body)?;
                 stream::send(&mut socket, &order).await?;
@@ -44,12 +45,12 @@ async fn connection(mut socket: TcpStream) -> Outcome<()> {
                 let answer = handle(rmp_serde::from_slice(body)?).await;
                 frame::append(&mut output, id, &answer)?;
             }
-            input.advance(HEADER + length);
             if output.len() >= FLUSH_AT {
                 socket.write_all(&output).await?;
                 output.clear();
             }
         }
+        input.advance(whole);
         if !output.is_empty() {
             socket.write_all(&output).await?;
             output.clear();

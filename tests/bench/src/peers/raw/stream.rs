@@ -41,12 +41,13 @@ pub(super) async fn receive(address: SocketAddr, count: u64) -> Outcome<()> {
     while received < count {
         input.reserve(READ);
         ensure(socket.read_buf(&mut input).await? > 0, "the stream ended early")?;
-        while let Some((_, body)) = frame::first(&input)? {
-            let length = body.len();
+        let mut whole = 0;
+        while let Some((_, body)) = frame::first(input.get(whole..).unwrap_or_default())? {
             rmp_serde::from_slice::<Message>(body)?.check(received, 0)?;
             received += 1;
-            input.advance(HEADER + length);
+            whole += HEADER + body.len();
         }
+        input.advance(whole);
     }
     Ok(())
 }
