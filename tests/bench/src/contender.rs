@@ -24,7 +24,7 @@ pub(crate) enum Contender {
 
 impl Contender {
     /// In the order of the report.
-    pub(crate) const ALL: [Self; 4] = [Self::Raw, Self::Tarpc, Self::Tonic, Self::Axum];
+    pub(crate) const ALL: &'static [Self] = &[Self::Raw, Self::Tarpc, Self::Tonic, Self::Axum];
 
     /// As written in rows and options.
     pub(crate) fn name(self) -> &'static str {
@@ -42,7 +42,8 @@ impl Contender {
             Self::Raw => {
                 "tokio TCP, NODELAY, length-prefixed frames, rmp-serde named maps; server: handler \
                  polled inline, flush at 8 KiB or when input runs dry; client: task per call, \
-                 slab of reply slots, yield once before flush. No framework: the limit"
+                 slab of reply slots, yield once before flush; stream decoded \
+                 from the read buffer. No framework: the limit"
             }
             Self::Tarpc => {
                 "tarpc over LengthDelimitedCodec and postcard (encoder of our own, into a reused \
@@ -106,9 +107,9 @@ impl FromStr for Contender {
     type Err = Fault;
 
     fn from_str(text: &str) -> Outcome<Self> {
-        let known = Self::ALL.into_iter().find(|contender| contender.name() == text);
+        let known = Self::ALL.iter().copied().find(|contender| contender.name() == text);
         known.ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
+            let names = Self::ALL.iter().map(|one| one.name()).collect::<Vec<_>>().join(", ");
             format!("no such contender: {text} (there are {names})").into()
         })
     }

@@ -38,10 +38,13 @@ pub(crate) fn head(options: &Options) -> Vec<String> {
     let mut lines = vec![
         machine::describe(),
         format!(
-            "{} rounds, interleaved between contenders; windows of {:?} after {:?} of warm-up; \
+            "{} rounds, interleaved between contenders; windows of {} ms after {} ms of warm-up; \
              medians; ratios are medians of the rounds' ratios",
-            options.rounds, options.measured, options.warm_up
+            options.rounds,
+            options.measured.as_millis(),
+            options.warm_up.as_millis()
         ),
+        "latency: of every call with one in flight, else of every sixteenth".to_owned(),
         "without suffix: current-thread runtimes, server and client each pinned to a core of its \
          own; @mt: tokio's multi-thread runtime with 2 workers each, unpinned"
             .to_owned(),
