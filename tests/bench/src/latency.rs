@@ -6,11 +6,11 @@ use hdrhistogram::Histogram;
 
 use crate::outcome::Outcome;
 
-/// Latencies one task keeps at most; later ones are not recorded.
-const KEPT: usize = 1 << 17;
+/// Latencies that all tasks together keep at most; later ones are not recorded.
+const KEPT: usize = 1 << 20;
 
-/// With several calls in flight only every this many calls of a task is timed, so that reading
-/// the clock (twice 22 ns) does not become part of the result.
+/// With several calls of up to 1 KiB in flight, only every this many calls of a task is timed, so
+/// that reading the clock (twice 22 ns) does not become part of the result.
 const STRIDE: u64 = 16;
 
 /// What one task recorded.
@@ -21,9 +21,10 @@ pub(crate) struct Latencies {
 }
 
 impl Latencies {
-    /// A recorder that times each call of a lone caller and a sample of many.
-    pub(crate) fn new(in_flight: usize) -> Self {
-        let (mask, room) = if in_flight == 1 { (0, KEPT) } else { (STRIDE - 1, KEPT >> 5) };
+    /// A recorder that times each slow call and a sample of fast ones.
+    pub(crate) fn new(in_flight: usize, payload: usize) -> Self {
+        let mask = if in_flight == 1 || payload > 1 << 10 { 0 } else { STRIDE - 1 };
+        let room = KEPT / in_flight.max(1);
         Self { nanoseconds: Vec::with_capacity(room), mask }
     }
 

@@ -31,6 +31,7 @@ fn render(options: &Options, results: &Results) -> Outcome<String> {
         writeln!(text, "- {line}")?;
     }
     writeln!(text, "- at the end: {}", machine::describe())?;
+    writeln!(text, "- {}", rows::disturbance(results))?;
     writeln!(text, "\nMedian [lower quartile, upper quartile] of the rounds.")?;
     for cell in &options.cells {
         writeln!(text, "\n## {cell}\n")?;

@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
         note(&format!("round {} of {}: {:.1?}", round + 1, options.rounds, began.elapsed()));
     }
     drop(bench);
-    rows::print(options, &options.cells, &results)?;
+    rows::print(options, &results)?;
     if !options.quick || options.markdown.is_some() {
         let file = markdown::write(options, &results)?;
         writeln!(std::io::stdout(), "# Markdown: {}", file.display())?;

@@ -51,6 +51,11 @@ impl Results {
         })
     }
 
+    /// Cores that other processes kept busy during the samples.
+    pub(crate) fn foreign_cores(&self) -> Option<Summary> {
+        Summary::of(self.samples.iter().map(|(.., sample)| sample.foreign_cores).collect())
+    }
+
     fn of(&self, cell: Cell, contender: Contender) -> impl Iterator<Item = (u32, Sample)> {
         let mine =
             self.samples.iter().filter(move |(at, who, ..)| (*at, *who) == (cell, contender));

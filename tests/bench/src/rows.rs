@@ -20,17 +20,28 @@ pub(crate) fn print_head(options: &Options) -> Outcome<()> {
     Ok(out.flush()?)
 }
 
-/// Prints the rows of the given cells.
-pub(crate) fn print(options: &Options, cells: &[Cell], results: &Results) -> Outcome<()> {
+/// Prints all rows, and how much the machine was disturbed.
+pub(crate) fn print(options: &Options, results: &Results) -> Outcome<()> {
     let mut out = std::io::stdout().lock();
-    for cell in cells {
+    for cell in &options.cells {
         for contender in &options.contenders {
             if let Some(row) = results.row(*cell, *contender) {
                 writeln!(out, "{}", line(*cell, *contender, &row))?;
             }
         }
     }
+    writeln!(out, "# {}", disturbance(results))?;
     Ok(out.flush()?)
+}
+
+/// How far the figures can be trusted: what else ran on the machine.
+pub(crate) fn disturbance(results: &Results) -> String {
+    results.foreign_cores().map_or_else(String::new, |Summary { lower, median, upper }| {
+        format!(
+            "other processes kept {median:.2} cores busy while measuring (quartiles {lower:.2} \
+             and {upper:.2}); above 0.1 trust ratios and cpu-s rather than calls/s"
+        )
+    })
 }
 
 /// Circumstances and settings, a sentence a line.
@@ -44,7 +55,8 @@ pub(crate) fn head(options: &Options) -> Vec<String> {
             options.measured.as_millis(),
             options.warm_up.as_millis()
         ),
-        "latency: of every call with one in flight, else of every sixteenth".to_owned(),
+        "latency: of every call with one in flight or of 64 KiB, else of every sixteenth"
+            .to_owned(),
         "without suffix: current-thread runtimes, server and client each pinned to a core of its \
          own; @mt: tokio's multi-thread runtime with 2 workers each, unpinned"
             .to_owned(),

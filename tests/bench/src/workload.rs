@@ -37,6 +37,8 @@ pub(crate) struct Sample {
     pub(crate) seconds: f64,
     /// Processor time of client and server together within the window.
     pub(crate) cpu_seconds: f64,
+    /// Cores that other processes kept busy meanwhile, on average.
+    pub(crate) foreign_cores: f64,
     /// Median and 99th percentile in microseconds; streams have none.
     pub(crate) latency_us: Option<(f64, f64)>,
 }
@@ -108,8 +110,8 @@ async fn repeat<C: Caller>(
     plan: Arc<Plan>,
     counter: Arc<Counter>,
 ) -> Outcome<Latencies> {
-    let mut latencies = Latencies::new(plan.in_flight);
     let length = plan.template.payload.len();
+    let mut latencies = Latencies::new(plan.in_flight, length);
     let mut number = 0;
     while !plan.stop.load(Ordering::Relaxed) {
         let message = plan.template.with_id(number);
@@ -156,20 +158,25 @@ struct Counter(AtomicU64);
 struct Reading {
     at: Instant,
     cpu: Duration,
+    machine: Duration,
     calls: u64,
 }
 
 impl Reading {
     fn take(workload: &Workload, calls: u64) -> Outcome<Self> {
         let cpu = cpu::used_by(workload.server)? + cpu::used_by(std::process::id())?;
-        Ok(Self { at: Instant::now(), cpu, calls })
+        Ok(Self { at: Instant::now(), cpu, machine: cpu::used_by_all()?, calls })
     }
 
     fn since(&self, before: &Self) -> Sample {
+        let seconds = self.at.duration_since(before.at).as_secs_f64();
+        let cpu = self.cpu.saturating_sub(before.cpu);
+        let foreign = self.machine.saturating_sub(before.machine).saturating_sub(cpu);
         Sample {
             calls: self.calls.saturating_sub(before.calls),
-            seconds: self.at.duration_since(before.at).as_secs_f64(),
-            cpu_seconds: self.cpu.saturating_sub(before.cpu).as_secs_f64(),
+            seconds,
+            cpu_seconds: cpu.as_secs_f64(),
+            foreign_cores: foreign.as_secs_f64() / seconds,
             latency_us: None,
         }
     }

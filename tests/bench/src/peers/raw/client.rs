@@ -12,12 +12,10 @@ use tokio::task::JoinSet;
 
 use super::call::Call;
 use super::frame::{self, HEADER};
+use super::input;
 use super::link::Link;
 use crate::message::Message;
 use crate::outcome::{Outcome, ensure};
-
-/// Bytes asked of the socket in one read.
-pub(super) const READ: usize = 128 << 10;
 
 /// A connection; its tasks end with it.
 #[derive(Debug)]
@@ -55,13 +53,13 @@ impl Connection {
 }
 
 /// Fills slots, a whole read's answers under one lock, and wakes afterwards.
-async fn read(mut input: OwnedReadHalf, link: &Link) -> Outcome<()> {
+async fn read(mut socket: OwnedReadHalf, link: &Link) -> Outcome<()> {
     let mut buffer = BytesMut::new();
     let mut batch: Vec<(u64, Bytes)> = Vec::new();
     let mut wakers: Vec<Waker> = Vec::new();
     loop {
-        buffer.reserve(READ);
-        ensure(input.read_buf(&mut buffer).await? > 0, "the server closed the connection")?;
+        input::make_room(&mut buffer)?;
+        ensure(socket.read_buf(&mut buffer).await? > 0, "the server closed the connection")?;
         let whole = whole_frames(&buffer)?;
         let mut frames = buffer.split_to(whole).freeze();
         while let Some((id, length)) = frame::first(&frames)?.map(|(id, body)| (id, body.len())) {

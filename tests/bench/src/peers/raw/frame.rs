@@ -25,14 +25,22 @@ pub(super) fn append<T: Serialize>(to: &mut Vec<u8>, id: u64, message: &T) -> Ou
     Ok(())
 }
 
-/// The id and body of the frame that a buffer starts with, or `None` while it is incomplete.
-pub(super) fn first(buffer: &[u8]) -> Outcome<Option<(u64, &[u8])>> {
-    let Some((length, rest)) = buffer.split_first_chunk::<4>() else {
+/// The length of the body that a buffer starts with, or `None` while that is incomplete.
+pub(super) fn body_length(buffer: &[u8]) -> Outcome<Option<usize>> {
+    let Some((length, _)) = buffer.split_first_chunk::<4>() else {
         return Ok(None);
     };
     let length = usize::try_from(u32::from_le_bytes(*length))?;
     ensure(length <= MAX_BODY, "a frame is longer than allowed")?;
-    let Some((id, rest)) = rest.split_first_chunk::<8>() else {
+    Ok(Some(length))
+}
+
+/// The id and body of the frame that a buffer starts with, or `None` while it is incomplete.
+pub(super) fn first(buffer: &[u8]) -> Outcome<Option<(u64, &[u8])>> {
+    let Some(length) = body_length(buffer)? else {
+        return Ok(None);
+    };
+    let Some((id, rest)) = buffer.get(4..).and_then(|rest| rest.split_first_chunk::<8>()) else {
         return Ok(None);
     };
     Ok(rest.get(..length).map(|body| (u64::from_le_bytes(*id), body)))

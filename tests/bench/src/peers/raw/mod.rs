@@ -8,7 +8,9 @@
 mod call;
 mod client;
 mod frame;
+mod input;
 mod link;
+mod output;
 mod server;
 mod slots;
 mod stream;

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::net::tcp::WriteHalf;
 
-use super::STREAM;
-use super::client::READ;
 use super::frame::{self, HEADER};
+use super::{STREAM, input};
 use crate::message::{Message, Order, produce};
 use crate::outcome::{Outcome, ensure};
 
@@ -17,7 +17,7 @@ use crate::outcome::{Outcome, ensure};
 const WRITE: usize = 32 << 10;
 
 /// Answers an order.
-pub(super) async fn send(socket: &mut TcpStream, order: &Order) -> Outcome<()> {
+pub(super) async fn send(socket: &mut WriteHalf<'_>, order: &Order) -> Outcome<()> {
     let mut output = Vec::with_capacity(2 * WRITE);
     for message in produce(order.count) {
         frame::append(&mut output, STREAM, &message)?;
@@ -39,7 +39,7 @@ pub(super) async fn receive(address: SocketAddr, count: u64) -> Outcome<()> {
     let mut input = BytesMut::new();
     let mut received = 0;
     while received < count {
-        input.reserve(READ);
+        input::make_room(&mut input)?;
         ensure(socket.read_buf(&mut input).await? > 0, "the stream ended early")?;
         let mut whole = 0;
         while let Some((_, body)) = frame::first(input.get(whole..).unwrap_or_default())? {
