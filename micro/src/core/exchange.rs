@@ -64,9 +64,9 @@ impl Route {
 
 /// What goes ahead of the first message of a call.
 #[derive(Clone, Debug)]
-pub struct Head {
+pub struct Head<'a> {
     /// The endpoint.
-    pub route: Arc<Route>,
+    pub route: &'a Route,
     /// The time at which the call was started, read once for everything that needs it.
     pub now: Instant,
     /// When the caller stops waiting.
@@ -119,7 +119,7 @@ pub trait Connection: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// `Retry::Safe` when the connection is closed, draining or full: nothing was sent.
-    fn start(self: Arc<Self>, head: &Head, body: &Bytes, source: Option<BoxSource>)
+    fn start(self: Arc<Self>, head: &Head<'_>, body: &Bytes, source: Option<BoxSource>)
     -> Result<Exchange>;
 
     /// Returns whether new calls are accepted.

@@ -22,7 +22,7 @@ use crate::transport::native::{head, pump};
 impl Connection for Link {
     fn start(
         self: Arc<Self>,
-        head: &Head,
+        head: &Head<'_>,
         body: &Bytes,
         source: Option<BoxSource>,
     ) -> Result<Exchange> {
@@ -84,7 +84,7 @@ fn full() -> Error {
 
 impl Link {
     /// Queues the open frame of a call, and the frames of a body that does not fit it.
-    fn open(&self, state: &mut State, head: &Head, body: &[u8], streams: bool) -> Result<u32> {
+    fn open(&self, state: &mut State, head: &Head<'_>, body: &[u8], streams: bool) -> Result<u32> {
         let limit = state.peer.message_bytes_max.min(self.limits.message.bytes_max);
         if body.len() > limit {
             let detail =
