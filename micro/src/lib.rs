@@ -7,6 +7,8 @@ pub mod config;
 pub mod core;
 pub mod registry;
 pub mod selector;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod service;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
