@@ -29,16 +29,18 @@ pub use crate::client::Stub;
 pub use crate::service::schema;
 
 #[cfg(feature = "server")]
-pub use crate::server::glue::{decode, inbound, is_context, respond, respond_stream};
+pub use crate::server::glue::{decode, inbound, respond, respond_stream};
 #[cfg(feature = "server")]
-pub use crate::server::{ContractError, Endpoint, Incoming, IntoError, IsContext, Shared};
+pub use crate::server::{ContractError, Endpoint, Incoming, IntoError, Shared};
 #[cfg(feature = "server")]
 pub use crate::service::{
     Entry, Field, WireOwned, WireShared, Wiring, wire_client, wire_config, wire_field,
 };
 
 #[cfg(feature = "client")]
-pub use crate::service::glue::{Outcome, index_of, macro_version};
+pub use crate::service::glue::{
+    IsContext, Outcome, context, index_of, macro_version, owned_context,
+};
 
 /// Keeps what only a server needs; for macro output.
 #[cfg(feature = "server")]
@@ -55,3 +57,4 @@ macro_rules! __if_server {
 macro_rules! __if_server {
     ($($item:tt)*) => {};
 }
+
