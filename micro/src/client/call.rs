@@ -128,7 +128,10 @@ impl<T, E> Call<T, E> {
     }
 
     /// Calls only nodes for which the filter holds; see [`crate::selector::filter`].
-    pub fn filter(self, filter: impl Fn(&Instance) -> bool + Send + Sync + 'static) -> Self {
+    pub fn filter(
+        self,
+        filter: impl Fn(&Instance) -> bool + Send + Sync + 'static,
+    ) -> Self {
         self.with(|options| {
             let before = options.filter.take();
             options.filter = Some(Arc::new(move |instance| {
@@ -192,8 +195,7 @@ impl<T, E: From<Error>> Future for Call<T, E> {
                     return this.ready(reply, &format);
                 }
                 State::Over => {
-                    let polled =
-                        Error::internal("micro.client", "the call was polled after its end");
+                    let polled = Error::internal("micro.client", "the call was polled after its end");
                     return Poll::Ready(Err(polled.into()));
                 }
             }
@@ -209,8 +211,7 @@ impl<T, E: From<Error>> Call<T, E> {
                 Err(Error::internal("micro.client", "the node answered one message by a stream"))
             }
             (Finish::Stream(finish), reply) => {
-                let over: StreamFn<T> =
-                    Box::new(|_, _| Err(Error::internal("micro.client", "over")));
+                let over: StreamFn<T> = Box::new(|_, _| Err(Error::internal("micro.client", "over")));
                 std::mem::replace(finish, over)(reply, format.clone())
             }
         });

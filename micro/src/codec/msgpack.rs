@@ -38,6 +38,7 @@ fn deserializer(bytes: &[u8]) -> Deserializer<'_> {
     deserializer
 }
 
+
 /// Decodes one value; compiled for each message type.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     T::deserialize(&mut deserializer(bytes)).map_err(undecodable)
@@ -46,9 +47,9 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 /// Appends one value, its structs as maps; compiled for each message type.
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()> {
     let mut serializer = rmp_serde::Serializer::new(out).with_struct_map();
-    value
-        .serialize(&mut serializer)
-        .map_err(|e| Error::internal("micro.codec", format!("cannot encode as MessagePack: {e}")))
+    value.serialize(&mut serializer).map_err(|e| {
+        Error::internal("micro.codec", format!("cannot encode as MessagePack: {e}"))
+    })
 }
 
 fn undecodable(error: impl std::fmt::Display) -> Error {

@@ -41,8 +41,7 @@ impl Connection for Link {
             (id, self.plan(&mut state, alone))
         };
         if let Some(source) = source {
-            let task =
-                self.tasks.spawn("native requests", pump::requests(Arc::clone(&self), id, source));
+            let task = self.tasks.spawn("native requests", pump::requests(Arc::clone(&self), id, source));
             if let Some(stream) = self.lock().streams.get(id) {
                 stream.task = Some(task.abort_on_drop());
             }
@@ -88,7 +87,8 @@ impl Link {
     fn open(&self, state: &mut State, head: &Head, body: &[u8], streams: bool) -> Result<u32> {
         let limit = state.peer.message_bytes_max.min(self.limits.message.bytes_max);
         if body.len() > limit {
-            let detail = format!("the request has {} bytes, the limit is {limit}", body.len());
+            let detail =
+                format!("the request has {} bytes, the limit is {limit}", body.len());
             return Err(Error::too_large("micro.transport", detail));
         }
         let mut stream = Stream { deadline: head.deadline, ..Stream::default() };

@@ -14,9 +14,9 @@ mod pump;
 mod reader;
 mod server;
 mod streams;
-mod tcp;
 #[cfg(test)]
 mod tests;
+mod tcp;
 mod varint;
 
 use std::sync::Arc;

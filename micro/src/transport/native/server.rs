@@ -309,8 +309,11 @@ fn insert(state: &mut State, id: u32, stream: Stream, link: &Link) -> Result<()>
 /// The caller has sent its last message, or its stream of requests has failed.
 fn end(state: &mut State, header: Header, payload: &[u8], wakers: &mut Vec<Waker>) -> Result<()> {
     let Some(stream) = state.streams.get(header.stream) else { return Ok(()) };
-    let ended =
-        if header.has(FLAG_ERROR) { Err(inbound::error_of(header, payload)?) } else { Ok(()) };
+    let ended = if header.has(FLAG_ERROR) {
+        Err(inbound::error_of(header, payload)?)
+    } else {
+        Ok(())
+    };
     if let Some(flow) = stream.flow.as_mut().filter(|flow| flow.end.is_none()) {
         flow.end = Some(ended);
     }
@@ -367,10 +370,12 @@ async fn finish(link: Arc<Link>, id: u32, work: Work) {
     let outcome = match work {
         Work::Answer(outgoing) => Ok(outgoing),
         Work::Run(running, None) => running.await,
-        Work::Run(running, Some(deadline)) => match clock::timeout_at(deadline, running).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(inbound::reset_error(Reset::Deadline)),
-        },
+        Work::Run(running, Some(deadline)) => {
+            match clock::timeout_at(deadline, running).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(inbound::reset_error(Reset::Deadline)),
+            }
+        }
     };
     let outcome = match outcome {
         Ok(Outgoing::Message(body)) => Ok(Some(body)),

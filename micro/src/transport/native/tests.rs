@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::core::clock;
-use crate::core::content_type::ContentType;
 use crate::core::context::{Context, Parts};
+use crate::core::content_type::ContentType;
 use crate::core::descriptor::CallKind;
 use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::{
@@ -61,9 +61,7 @@ async fn handle(name: &str, call: Inbound) -> Result<Outgoing> {
             let count = u32::from(call.body[0]);
             Outgoing::Stream(source(Streaming::from_iter((0..count).map(|n| vec![n as u8]))))
         }
-        "Flood" => {
-            Outgoing::Stream(source(Streaming::from_iter((0..).map(|_: u32| vec![7; 1000]))))
-        }
+        "Flood" => Outgoing::Stream(source(Streaming::from_iter((0..).map(|_: u32| vec![7; 1000])))),
         "Sum" => {
             let mut messages = call.messages.unwrap();
             let mut sum = 0_u8;
@@ -147,12 +145,7 @@ impl Fixture {
         reply(self.start(name, body, None)).await
     }
 
-    async fn stream(
-        &self,
-        name: &str,
-        body: &'static [u8],
-        source: Option<BoxSource>,
-    ) -> RawStream {
+    async fn stream(&self, name: &str, body: &'static [u8], source: Option<BoxSource>) -> RawStream {
         opened(self.start(name, body, source)).await
     }
 }
