@@ -36,11 +36,11 @@ pub use crate::service::schema;
 
 #[cfg(feature = "server")]
 pub use crate::server::glue::{
-    acked, decode, envelope, event, inbound, is_context, respond, respond_stream,
+    acked, decode, envelope, event, inbound, respond, respond_stream,
 };
 #[cfg(feature = "server")]
 pub use crate::server::{
-    ContractError, Endpoint, Incoming, IntoError, IsContext, Shared, Subscriber, Subscription,
+    ContractError, Endpoint, Incoming, IntoError, Shared, Subscriber, Subscription,
 };
 #[cfg(feature = "server")]
 pub use crate::service::{
@@ -48,7 +48,9 @@ pub use crate::service::{
 };
 
 #[cfg(feature = "client")]
-pub use crate::service::glue::{Outcome, index_of, macro_version};
+pub use crate::service::glue::{
+    IsContext, Outcome, context, index_of, macro_version, owned_context,
+};
 
 /// Keeps what only a server needs; for macro output.
 #[cfg(feature = "server")]
@@ -65,3 +67,4 @@ macro_rules! __if_server {
 macro_rules! __if_server {
     ($($item:tt)*) => {};
 }
+
