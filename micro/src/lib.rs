@@ -1,5 +1,6 @@
 //! Distributed services from plain Rust structs.
 
+pub mod broker;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod codec;
