@@ -42,7 +42,11 @@ pub(crate) struct Service {
 
 pub(crate) enum Form {
     Inherent(Box<ImplBlock>),
-    Contract(Box<TraitBlock>),
+    Contract {
+        block: Box<TraitBlock>,
+        /// Whether the trait is one that a client can implement; if not, a mistake says why.
+        concrete: bool,
+    },
 }
 
 /// Which side of a call streams.

@@ -87,8 +87,10 @@ pub(crate) fn contract(
     let args = args::service(args, errors);
     let krate = args.krate.clone().unwrap_or_else(path::default_crate);
     block.members.list.iter_mut().for_each(|member| member.take_marks(&krate));
+    let before = errors.count();
     generic_contract(&block, errors);
     demanding_contract(&block, errors);
+    let concrete = errors.count() == before;
     if !exports(&block.members) {
         let text = format!(
             "service `{}` exports nothing\nhelp: mark at least one method `#[handler]`",
@@ -105,7 +107,11 @@ pub(crate) fn contract(
     let (endpoints, subscriptions) = (methods.endpoints, methods.subscriptions);
     let docs = Docs::read(&block.attributes);
     let vis = block.vis.clone();
-    service(Head { krate, ident, vis, docs, endpoints, subscriptions }, args, Form::Contract(block))
+    service(
+        Head { krate, ident, vis, docs, endpoints, subscriptions },
+        args,
+        Form::Contract { block, concrete },
+    )
 }
 
 struct Head {

@@ -12,6 +12,7 @@ use crate::model::Service;
 use crate::names;
 use crate::types;
 use proc_macro2::Ident;
+use proc_macro2::Span;
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 use quote::quote;
@@ -25,14 +26,27 @@ pub(crate) fn definition(service: &Service, client: &Ident, generics: &Generics)
     let marker = generics::marker(generics);
     let (stub, mark) = (local("stub"), local("marker"));
     let doc = format!("Calls the service `{}` by its typed endpoints.", service.name);
+    // A type of that name beside the service is shown at the service.
+    let span = names::located(client.span());
+    let vis = respanned(vis.to_token_stream(), span);
+    let header = quote_spanned!(span=> #vis struct #client #declared);
     quote! {
         #[doc = #doc]
         #[allow(dead_code, unreachable_pub, reason = "generated from the annotated item")]
-        #vis struct #client #declared {
+        #header {
             #stub: #krate::__private::Stub,
             #mark: #marker,
         }
     }
+}
+
+/// The visibility comes from a handler, which is no place to show the client at.
+fn respanned(tokens: TokenStream, span: Span) -> TokenStream {
+    let moved = tokens.into_iter().map(|mut token| {
+        token.set_span(span.resolved_at(token.span()));
+        token
+    });
+    moved.collect()
 }
 
 /// Prints what the client implements and its methods.

@@ -21,7 +21,7 @@ use syn::Generics;
 use syn::parse_quote;
 
 /// Prints the trait with `Send` futures, its client and its server half.
-pub(crate) fn print(service: &Service, block: &TraitBlock) -> TokenStream {
+pub(crate) fn print(service: &Service, block: &TraitBlock, concrete: bool) -> TokenStream {
     let krate = &service.krate;
     let none = Generics::default();
     let contract = mirror::contract(block);
@@ -31,8 +31,6 @@ pub(crate) fn print(service: &Service, block: &TraitBlock) -> TokenStream {
     let definition = client.map(|client| client::definition(service, client, &none));
     let implementation = client.map(|client| client::implementation(service, client, &none));
     let wiring = client.map(|client| client::wiring(service, client, &none));
-    // A generic contract is a mistake already reported; there is no one trait to implement.
-    let concrete = mirror::is_concrete(block);
     let implemented = client.filter(|_| concrete).map(|client| {
         mirror::implementation(service, block, &quote!(for #client), &|endpoint| {
             let (method, request) = (&endpoint.ident, mirror::argument(endpoint));

@@ -68,17 +68,6 @@ fn desugared(sig: &Signature) -> Signature {
     sig
 }
 
-/// Whether there is one trait that a client can implement.
-pub(crate) fn is_concrete(block: &TraitBlock) -> bool {
-    let stray = |member: &Member| match &member.body {
-        MemberBody::Raw { kind, .. } => kind != "macro",
-        MemberBody::Function(_) => false,
-    };
-    block.generics.params.is_empty()
-        && block.generics.where_clause.is_none()
-        && !block.members.list.iter().any(stray)
-}
-
 /// Prints an implementation of the contract whose endpoints have the bodies that `call` gives.
 ///
 /// Methods with a mistake get a body that never returns: the mistake is reported elsewhere.

@@ -36,7 +36,7 @@ pub(crate) fn service(args: TokenStream, item: TokenStream) -> TokenStream {
 /// Expands `#[handler]`, which is only ever seen outside of a service or already read by it.
 pub(crate) fn handler(args: &TokenStream, item: TokenStream) -> TokenStream {
     if is_read(args) {
-        return item;
+        return read(&item);
     }
     let mut errors = Errors::default();
     let text = "`#[handler]` only has meaning inside an `impl` or `trait` marked `#[service]`";
@@ -47,7 +47,7 @@ pub(crate) fn handler(args: &TokenStream, item: TokenStream) -> TokenStream {
 /// Expands `#[subscriber]` on a free function, or one already read by its service.
 pub(crate) fn subscriber(args: TokenStream, item: TokenStream) -> TokenStream {
     if is_read(&args) {
-        return item;
+        return read(&item);
     }
     let (model, errors) = check::subscriber(args, item);
     print(&model, errors)
@@ -58,11 +58,19 @@ fn is_read(args: &TokenStream) -> bool {
     args.to_string() == "__micro"
 }
 
+/// Leaves a method as it is; that it is `async` is our demand, so it needs no other reason.
+fn read(method: &TokenStream) -> TokenStream {
+    quote! {
+        #[allow(clippy::unused_async, reason = "handlers and subscribers are async")]
+        #method
+    }
+}
+
 fn print(model: &Model, errors: Errors) -> TokenStream {
     let item = match model {
         Model::Service(service) => match &service.form {
             Form::Inherent(block) => inherent::print(service, block),
-            Form::Contract(block) => contract::print(service, block),
+            Form::Contract { block, concrete } => contract::print(service, block, *concrete),
         },
         Model::Wired(wired) => wiring::print(wired),
         Model::Function(function) => subscriber::print(function),

@@ -67,12 +67,11 @@ fn endpoint(index: usize, endpoint: &Endpoint, target: &impl Target) -> TokenStr
         Kind::ServerStream | Kind::Bidi => quote!(respond_stream),
     };
     let context = context(endpoint.context.as_ref());
-    let (bound, given, asserted) = (&context.bound, &context.given, &context.asserted);
+    let (bound, given) = (&context.bound, &context.given);
     let request = endpoint.request.as_ref().map(|_| quote!(#req,));
     let (path, receiver) = (target.path(&endpoint.ident), target.receiver(endpoint.receiver));
     let body = quote_spanned! {names::located(endpoint.ident.span())=>
         __m::Box::pin(async move {
-            #asserted
             #read
             let #out = #path(#receiver, #given #request).await;
             __m::#respond(#format, #out_shown, #encoder)
@@ -129,11 +128,10 @@ pub(crate) fn delivery(
     let span = types::anchor(subscription.error.as_ref().unwrap_or(&subscription.output));
     let (out, out_shown) = (local("out"), local_at("out", span));
     let context = context(subscription.context.as_ref());
-    let (given, asserted) = (&context.given, &context.asserted);
+    let given = &context.given;
     let receiver = receiver.map(|receiver| quote!(#receiver,));
     let body = quote_spanned! {names::located(subscription.ident.span())=>
         __m::Box::pin(async move {
-            #asserted
             let #event = #read;
             let #out = #path(#receiver #given #event).await;
             __m::acked(#out_shown)
@@ -145,21 +143,22 @@ pub(crate) fn delivery(
 struct Context {
     /// What binds it in a closure's parameters.
     bound: TokenStream,
-    /// The argument, with its comma.
+    /// The argument, with its comma; typed as spelled, so that a foreign type is shown there.
     given: TokenStream,
-    /// The statement that its type is ours.
-    asserted: TokenStream,
 }
 
 fn context(context: Option<&ContextArg>) -> Context {
     let ctx = local("ctx");
     let Some(ContextArg { ty, by_ref }) = context else {
-        return Context { bound: quote!(_), given: quote!(), asserted: quote!() };
+        return Context { bound: quote!(_), given: quote!() };
     };
-    let given = if *by_ref { quote!(&#ctx,) } else { quote!(#ctx,) };
     let span = names::located(types::anchor(ty));
-    let asserted = quote_spanned!(span=> __m::is_context::<#ty>(););
-    Context { bound: quote!(#ctx), given, asserted }
+    let given = if *by_ref {
+        quote_spanned!(span=> __m::context::<#ty>(&#ctx),)
+    } else {
+        quote_spanned!(span=> __m::owned_context::<#ty>(#ctx),)
+    };
+    Context { bound: quote!(#ctx), given }
 }
 
 /// The service itself, for a `&self` or an `Arc<Self>` method.
@@ -179,9 +178,12 @@ pub(crate) fn serve(
     tables: &TokenStream,
 ) -> TokenStream {
     let (of_impl, _, clause) = generics.split_for_impl();
+    // A second service on one type is shown at the type.
+    let span = names::located(types::anchor(self_ty));
+    let header = quote_spanned!(span=> impl #of_impl #krate::Serve for #self_ty #clause);
     quote! {
         #[automatically_derived]
-        impl #of_impl #krate::Serve for #self_ty #clause {
+        #header {
             const DESCRIPTOR: &'static __m::ServiceDescriptor = #table::DESCRIPTOR;
             #tables
         }

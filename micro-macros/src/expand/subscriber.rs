@@ -5,6 +5,7 @@ use crate::expand::codec;
 use crate::expand::descriptor;
 use crate::expand::enclosed;
 use crate::expand::local;
+use crate::expand::read;
 use crate::expand::server;
 use crate::model::FreeSubscriber;
 use crate::model::Subscription;
@@ -19,6 +20,7 @@ pub(crate) fn print(function: &FreeSubscriber) -> TokenStream {
     let implementation = subscription.as_ref().map(|found| implementation(krate, ident, found));
     let arms = codec::arms();
     let hidden = enclosed(krate, &quote!(#krate::__if_server! { #arms #implementation }));
+    let item = read(item);
     quote! {
         #item
         #[doc = #doc]

@@ -8,6 +8,8 @@ mod check;
 mod file;
 mod lease;
 mod local;
+#[cfg(feature = "mdns")]
+mod mdns;
 mod memory;
 mod pace;
 mod record;
@@ -28,6 +30,8 @@ pub use self::check::{ADDRESS_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, check
 pub use self::file::StaticFile;
 pub use self::lease::Lease;
 pub use self::local::Local;
+#[cfg(feature = "mdns")]
+pub use self::mdns::{Mdns, MdnsConfig};
 pub use self::memory::Memory;
 pub use self::record::{Endpoint, Instance, Node, Record, Snapshot, Value};
 

@@ -4,12 +4,12 @@ use crate::core::descriptor::Schema;
 
 /// Names the type of a message, without the paths of modules.
 pub fn schema<T>() -> Schema {
-    let name = plain(std::any::type_name::<T>());
+    let name = short_name(std::any::type_name::<T>());
     Schema { name: name.clone(), kind: name, values: Vec::new() }
 }
 
 /// Takes the module paths out of a type's name, those of its parameters included.
-fn plain(name: &str) -> String {
+pub(crate) fn short_name(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     let mut word = 0;
     for c in name.chars() {
@@ -32,9 +32,9 @@ mod tests {
 
     #[test]
     fn module_paths_are_left_out() {
-        assert_eq!(plain("shop::api::Order"), "Order");
-        assert_eq!(plain("alloc::vec::Vec<shop::Order>"), "Vec<Order>");
-        assert_eq!(plain("(u8, core::option::Option<a::B>)"), "(u8, Option<B>)");
+        assert_eq!(short_name("shop::api::Order"), "Order");
+        assert_eq!(short_name("alloc::vec::Vec<shop::Order>"), "Vec<Order>");
+        assert_eq!(short_name("(u8, core::option::Option<a::B>)"), "(u8, Option<B>)");
         assert_eq!(schema::<String>().kind, "String");
         assert_eq!(schema::<()>().kind, "()");
     }

@@ -1,4 +1,7 @@
-//! Conformance suites: what every backend of a component must do, as functions that panic where one
-//! does not. Not bound by semantic versioning.
+//! Conformance suites: what every backend of a component must do, under names. Not bound by
+//! semantic versioning.
+//!
+//! Every backend of this crate passes its suite, and backends broken on purpose fail it.
 
+pub mod registry;
 pub mod selector;

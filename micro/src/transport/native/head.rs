@@ -17,8 +17,8 @@ use crate::transport::native::varint;
 const EXTRA_TRACE: u8 = 0x01;
 
 /// Appends the head of a call.
-pub(super) fn put(out: &mut Vec<u8>, head: &Head, names: &mut NamesOut, names_max: usize) {
-    names.put_route(out, &head.route, names_max);
+pub(super) fn put(out: &mut Vec<u8>, head: &Head<'_>, names: &mut NamesOut, names_max: usize) {
+    names.put_route(out, head.route, names_max);
     put_timeout(out, head);
     put_content_type(out, &head.content_type);
     if let Some(extra) = &head.extra {
@@ -27,7 +27,7 @@ pub(super) fn put(out: &mut Vec<u8>, head: &Head, names: &mut NamesOut, names_ma
 }
 
 /// The deadline travels as the time left, so that the clocks of two machines need not agree.
-fn put_timeout(out: &mut Vec<u8>, head: &Head) {
+fn put_timeout(out: &mut Vec<u8>, head: &Head<'_>) {
     let left = head.deadline.map(|deadline| deadline.saturating_duration_since(head.now));
     let micros = left.map_or(0, |left| u64::try_from(left.as_micros()).map_or(u64::MAX, |m| m + 1));
     varint::put(out, micros);
