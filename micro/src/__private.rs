@@ -24,14 +24,14 @@ pub use crate::core::descriptor::{
 pub use crate::core::future::BoxFuture;
 
 #[cfg(feature = "client")]
-pub use crate::client::Stub;
+pub use crate::client::{ContractError, Stub};
 #[cfg(feature = "client")]
 pub use crate::service::schema;
 
 #[cfg(feature = "server")]
-pub use crate::server::glue::{decode, inbound, is_context, respond, respond_stream};
+pub use crate::server::glue::{context, decode, inbound, owned_context, respond, respond_stream};
 #[cfg(feature = "server")]
-pub use crate::server::{ContractError, Endpoint, Incoming, IntoError, IsContext, Shared};
+pub use crate::server::{Endpoint, Incoming, IntoError, IsContext, Shared};
 #[cfg(feature = "server")]
 pub use crate::service::{
     Entry, Field, WireOwned, WireShared, Wiring, wire_client, wire_config, wire_field,

@@ -85,9 +85,8 @@ pub fn decode<T>(incoming: &Incoming, decode: DecFn<T>) -> Result<T> {
 /// A transport that brings a single body gives a stream of that one message.
 pub fn inbound<T: Send + 'static>(incoming: Incoming, decode: DecFn<T>) -> Streaming<T> {
     let Incoming { request, body, messages, .. } = incoming;
-    let messages = messages.unwrap_or_else(|| {
-        Streaming::from_iter((!body.is_empty()).then_some(body))
-    });
+    let messages =
+        messages.unwrap_or_else(|| Streaming::from_iter((!body.is_empty()).then_some(body)));
     decoded(messages, request, decode)
 }
 
@@ -176,30 +175,38 @@ impl<E: Into<Error>> IntoError for E {
     }
 }
 
-/// An error that the methods of a contract may return: the client side has to make it of failures
-/// of the transport, the server side has to send it.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot carry transport failures",
-    label = "returned by a contract's method",
-    note = "write `impl From<micro::Error> for {Self}`"
-)]
-pub trait ContractError: IntoError {}
-
-#[diagnostic::do_not_recommend]
-impl<E: IntoError + From<Error>> ContractError for E {}
-
 /// The type of a `ctx` parameter.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not `micro::Context`",
     label = "expected `&micro::Context`",
     note = "a handler takes the context first, then one request"
 )]
-pub trait IsContext {}
+pub trait IsContext: Sized {
+    /// Gives the context as the type that was asked for.
+    fn lent(context: &Context) -> &Self;
+    /// Gives the context away as the type that was asked for.
+    fn given(context: Context) -> Self;
+}
 
-impl IsContext for Context {}
+impl IsContext for Context {
+    fn lent(context: &Context) -> &Self {
+        context
+    }
 
-/// States that a type is the context of calls.
-pub const fn is_context<T: IsContext>() {}
+    fn given(context: Context) -> Self {
+        context
+    }
+}
+
+/// Lends the context to a handler that asks for `&T`; only our own `T` is one.
+pub fn context<T: IsContext>(context: &Context) -> &T {
+    T::lent(context)
+}
+
+/// Gives the context to a handler that asks for `T`; only our own `T` is one.
+pub fn owned_context<T: IsContext>(context: Context) -> T {
+    T::given(context)
+}
 
 /// A value that a contract's server shares with the rest of the program.
 #[derive(Debug)]
