@@ -12,6 +12,7 @@ pub use {core, std};
 pub use bytes::Bytes;
 pub use inventory;
 
+pub use crate::broker::{Ack, Event, RawEvent, Topic};
 pub use crate::codec::Format;
 pub use crate::codec::glue::{
     DecodeBoth, DecodeNone, DecodeProst, DecodeSerde, EncodeBoth, EncodeNone, EncodeProst,
@@ -23,22 +24,33 @@ pub use crate::core::descriptor::{
 };
 pub use crate::core::future::BoxFuture;
 
+/// Returns the name of a topic, for the descriptor of a subscription.
+pub const fn topic_name<T>(topic: &Topic<T>) -> &'static str {
+    topic.name()
+}
+
 #[cfg(feature = "client")]
 pub use crate::client::{ContractError, Stub};
 #[cfg(feature = "client")]
 pub use crate::service::schema;
 
 #[cfg(feature = "server")]
-pub use crate::server::glue::{context, decode, inbound, owned_context, respond, respond_stream};
+pub use crate::server::glue::{
+    acked, decode, envelope, event, inbound, respond, respond_stream,
+};
 #[cfg(feature = "server")]
-pub use crate::server::{Endpoint, Incoming, IntoError, IsContext, Shared};
+pub use crate::server::{
+    Endpoint, Incoming, IntoError, Shared, Subscriber, Subscription,
+};
 #[cfg(feature = "server")]
 pub use crate::service::{
     Entry, Field, WireOwned, WireShared, Wiring, wire_client, wire_config, wire_field,
 };
 
 #[cfg(feature = "client")]
-pub use crate::service::glue::{Outcome, index_of, macro_version};
+pub use crate::service::glue::{
+    IsContext, Outcome, context, index_of, macro_version, owned_context,
+};
 
 /// Keeps what only a server needs; for macro output.
 #[cfg(feature = "server")]
@@ -55,3 +67,4 @@ macro_rules! __if_server {
 macro_rules! __if_server {
     ($($item:tt)*) => {};
 }
+

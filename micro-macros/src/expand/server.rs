@@ -30,20 +30,15 @@ pub(crate) trait Target {
     fn encoder(&self, index: usize, reply: &Message) -> TokenStream;
 }
 
-/// Prints the tables of `impl Serve`, the second only if there is something in it; parallel to the descriptor.
+/// Prints the two tables of `impl Serve`; parallel to the descriptor.
 pub(crate) fn tables(service: &Service, target: &impl Target) -> TokenStream {
     let endpoints = service.endpoints.iter().enumerate();
     let endpoints = endpoints.map(|(index, one)| endpoint(index, one, target));
     let subscriptions = service.subscriptions.iter();
     let subscriptions = subscriptions.map(|one| subscription(one, target));
-    let subscriptions = (!service.subscriptions.is_empty()).then(|| {
-        quote! {
-            const SUBSCRIPTIONS: &'static [__m::Subscription<Self>] = &[#(#subscriptions,)*];
-        }
-    });
     quote! {
         const ENDPOINTS: &'static [__m::Endpoint<Self>] = &[#(#endpoints,)*];
-        #subscriptions
+        const SUBSCRIPTIONS: &'static [__m::Subscription<Self>] = &[#(#subscriptions,)*];
     }
 }
 

@@ -13,6 +13,7 @@ use crate::core::error::{Error, Result};
 use crate::core::exchange::Outgoing;
 use crate::core::future::BoxFuture;
 use crate::core::stream::{RawStream, Streaming};
+use crate::server::subscription::Subscription;
 
 /// A service that can be mounted on a server; `#[service]` implements it.
 #[diagnostic::on_unimplemented(
@@ -25,6 +26,8 @@ pub trait Serve: Send + Sync + Sized + 'static {
     const DESCRIPTOR: &'static ServiceDescriptor;
     /// One function for each endpoint, in the order of the descriptor.
     const ENDPOINTS: &'static [Endpoint<Self>];
+    /// One function for each subscription, in the order of the descriptor.
+    const SUBSCRIPTIONS: &'static [Subscription<Self>];
 }
 
 /// A handler without its types: decodes, calls the user's method, encodes.
@@ -173,39 +176,6 @@ impl<E: Into<Error>> IntoError for E {
     fn into_error(self) -> Error {
         self.into()
     }
-}
-
-/// The type of a `ctx` parameter.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not `micro::Context`",
-    label = "expected `&micro::Context`",
-    note = "a handler takes the context first, then one request"
-)]
-pub trait IsContext: Sized {
-    /// Gives the context as the type that was asked for.
-    fn lent(context: &Context) -> &Self;
-    /// Gives the context away as the type that was asked for.
-    fn given(context: Context) -> Self;
-}
-
-impl IsContext for Context {
-    fn lent(context: &Context) -> &Self {
-        context
-    }
-
-    fn given(context: Context) -> Self {
-        context
-    }
-}
-
-/// Lends the context to a handler that asks for `&T`; only our own `T` is one.
-pub fn context<T: IsContext>(context: &Context) -> &T {
-    T::lent(context)
-}
-
-/// Gives the context to a handler that asks for `T`; only our own `T` is one.
-pub fn owned_context<T: IsContext>(context: Context) -> T {
-    T::given(context)
 }
 
 /// A value that a contract's server shares with the rest of the program.

@@ -1,5 +1,6 @@
 //! Small parts of macro output that are evaluated while compiling.
 
+use crate::core::context::Context;
 use crate::core::descriptor::EndpointSpec;
 
 /// The value and the error of a handler's return type, whatever its alias.
@@ -18,6 +19,39 @@ pub trait Outcome {
 impl<T, E> Outcome for Result<T, E> {
     type Ok = T;
     type Err = E;
+}
+
+/// The type of a `ctx` parameter.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not `micro::Context`",
+    label = "expected `&micro::Context`",
+    note = "a handler takes the context first, then one request"
+)]
+pub trait IsContext: Sized {
+    /// Returns the context of a call.
+    fn of(context: &Context) -> &Self;
+    /// Takes the context of a call.
+    fn from(context: Context) -> Self;
+}
+
+impl IsContext for Context {
+    fn of(context: &Context) -> &Self {
+        context
+    }
+
+    fn from(context: Context) -> Self {
+        context
+    }
+}
+
+/// Hands the context to a handler that takes a reference to it.
+pub fn context<T: IsContext>(context: &Context) -> &T {
+    T::of(context)
+}
+
+/// Hands the context to a handler that takes it.
+pub fn owned_context<T: IsContext>(context: Context) -> T {
+    T::from(context)
 }
 
 /// Finds an endpoint by its wire name while compiling.
