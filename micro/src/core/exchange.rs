@@ -3,11 +3,12 @@
 //! A client starts an [`Exchange`] on a [`Connection`]; a server hands each incoming [`Inbound`]
 //! to its [`Dispatch`]. Transports and routers meet here and never name each other.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context as Task, Poll};
+use std::task::{Context as Task, Poll, Waker};
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -63,9 +64,9 @@ impl Route {
 
 /// What goes ahead of the first message of a call.
 #[derive(Clone, Debug)]
-pub struct Head {
+pub struct Head<'a> {
     /// The endpoint.
-    pub route: Arc<Route>,
+    pub route: &'a Route,
     /// The time at which the call was started, read once for everything that needs it.
     pub now: Instant,
     /// When the caller stops waiting.
@@ -74,6 +75,8 @@ pub struct Head {
     pub content_type: ContentType,
     /// Whatever a plain call does not have.
     pub extra: Option<Box<Extra>>,
+    /// Whom the answer wakes, if it is known already.
+    pub waker: Option<&'a Waker>,
 }
 
 /// The parts of a head that a plain call does not have.
@@ -118,14 +121,20 @@ pub trait Connection: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// `Retry::Safe` when the connection is closed, draining or full: nothing was sent.
-    fn start(self: Arc<Self>, head: &Head, body: Bytes, source: Option<BoxSource>)
+    fn start(self: Arc<Self>, head: &Head<'_>, body: &Bytes, source: Option<BoxSource>)
     -> Result<Exchange>;
 
     /// Returns whether new calls are accepted.
     fn is_open(&self) -> bool;
 
-    /// Returns whether as many calls are in flight as the peer allows.
+    /// Returns whether as many calls are in flight, or as many bytes queued, as allowed.
     fn is_full(&self) -> bool;
+
+    /// Waits until a call can be started.
+    ///
+    /// # Errors
+    /// `Retry::Safe` when the connection is closed or draining.
+    fn ready(&self) -> BoxFuture<'_, Result<()>>;
 
     /// Stops accepting calls, lets running ones finish, then closes.
     fn drain(&self);
@@ -137,19 +146,43 @@ pub trait Connection: fmt::Debug + Send + Sync {
 /// How a transport serves the exchanges it started or accepted; ids are the transport's own.
 pub trait Driver: fmt::Debug + Send + Sync {
     /// Polls for the single response; the exchange is over when this is ready.
-    fn poll_reply(&self, id: u32, task: &mut Task<'_>) -> Poll<Result<Bytes>>;
+    fn poll_reply(&self, id: u32, task: &mut Task<'_>) -> Poll<Answer>;
 
     /// Polls for the beginning of a stream of responses.
     fn poll_opened(&self, id: u32, task: &mut Task<'_>) -> Poll<Result<()>>;
 
-    /// Polls for the next message of a stream; the stream is over after `None` or an error.
-    fn poll_message(&self, id: u32, task: &mut Task<'_>) -> Poll<Option<Result<Bytes>>>;
+    /// Polls for the next messages of a stream and appends them to `batch`, at least one.
+    ///
+    /// `consumed` is how many bytes of earlier batches the reader has taken since the last poll,
+    /// for which the sender gets new credit. The stream is over after `None` or an error.
+    fn poll_messages(
+        &self,
+        id: u32,
+        consumed: usize,
+        batch: &mut VecDeque<Bytes>,
+        task: &mut Task<'_>,
+    ) -> Poll<Option<Result<()>>>;
 
     /// Writes what [`Connection::start`] has queued.
     fn flush(&self);
 
     /// Gives up an exchange that is not over.
     fn reset(&self, id: u32, reason: Reset);
+
+    /// Tells the sender of a stream that nobody reads it any more.
+    ///
+    /// For the caller of a stream of responses that ends the exchange; a handler that drops its
+    /// stream of requests runs on.
+    fn stop_reading(&self, id: u32);
+}
+
+/// The single response of a call, with the time of its arrival.
+#[derive(Debug)]
+pub struct Answer {
+    /// When the transport read it, taken once for all that arrived together.
+    pub at: Instant,
+    /// What the server answered, or why there is no answer.
+    pub result: Result<Bytes>,
 }
 
 /// A call in flight on the client's side. Dropping it resets the call.
@@ -158,6 +191,8 @@ pub struct Exchange {
     driver: Arc<dyn Driver>,
     id: u32,
     flush: Flush,
+    /// Whether the answer wakes the task that polls next, which then need not look yet.
+    watched: bool,
     over: bool,
 }
 
@@ -175,7 +210,14 @@ pub(crate) enum Flush {
 impl Exchange {
     /// Makes an exchange of a transport's own id.
     pub(crate) fn new(driver: Arc<dyn Driver>, id: u32, flush: Flush) -> Self {
-        Self { driver, id, flush, over: false }
+        Self { driver, id, flush, watched: false, over: false }
+    }
+
+    /// States that the answer wakes the task that polls next.
+    #[must_use]
+    pub(crate) fn watched(mut self, watched: bool) -> Self {
+        self.watched = watched;
+        self
     }
 
     /// Makes an exchange for a transport that writes by itself.
@@ -184,11 +226,8 @@ impl Exchange {
     }
 
     /// Polls for the single response.
-    ///
-    /// # Errors
-    /// What the server answered, or why there is no answer.
-    pub fn poll_reply(&mut self, task: &mut Task<'_>) -> Poll<Result<Bytes>> {
-        if self.yield_before_flush(task) {
+    pub fn poll_reply(&mut self, task: &mut Task<'_>) -> Poll<Answer> {
+        if self.yield_before_flush(task) || std::mem::take(&mut self.watched) {
             return Poll::Pending;
         }
         let reply = std::task::ready!(self.driver.poll_reply(self.id, task));
@@ -212,8 +251,9 @@ impl Exchange {
     /// Turns an opened exchange into its stream of responses.
     #[must_use]
     pub fn into_stream(mut self) -> RawStream {
-        let over = std::mem::replace(&mut self.over, true);
-        Streaming::from_stream(Messages { driver: Arc::clone(&self.driver), id: self.id, over })
+        // The stream resets the exchange from here on.
+        self.over = true;
+        requests(Arc::clone(&self.driver), self.id)
     }
 
     /// Lets other ready tasks queue their calls before one of them writes for all.
@@ -222,6 +262,8 @@ impl Exchange {
             Flush::None => false,
             Flush::Yield => {
                 self.flush = Flush::Now;
+                // The answer may come before the next poll, whose wake-up is this one's too.
+                self.watched = false;
                 task.waker().wake_by_ref();
                 true
             }
@@ -245,37 +287,63 @@ impl Drop for Exchange {
     }
 }
 
-/// The messages of a stream as they arrive. Dropping it resets the exchange.
+/// The messages of a stream as they arrive, taken from the transport a batch at a time.
 #[derive(Debug)]
 struct Messages {
     driver: Arc<dyn Driver>,
     id: u32,
     over: bool,
+    batch: VecDeque<Bytes>,
+    /// The bytes of the batch, for which credit is given when all of it has been read.
+    batch_bytes: usize,
+}
+
+impl Messages {
+    fn new(driver: Arc<dyn Driver>, id: u32) -> Self {
+        Self { driver, id, over: false, batch: VecDeque::new(), batch_bytes: 0 }
+    }
 }
 
 impl Stream for Messages {
     type Item = Result<Bytes>;
     fn poll_next(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Self::Item>> {
-        if self.over {
+        let this = &mut *self;
+        if let Some(next) = this.batch.pop_front() {
+            return Poll::Ready(Some(Ok(next)));
+        }
+        if this.over {
             return Poll::Ready(None);
         }
-        let next = std::task::ready!(self.driver.poll_message(self.id, task));
-        self.over = !matches!(next, Some(Ok(_)));
-        Poll::Ready(next)
+        let consumed = std::mem::take(&mut this.batch_bytes);
+        let polled = this.driver.poll_messages(this.id, consumed, &mut this.batch, task);
+        match std::task::ready!(polled) {
+            Some(Ok(())) => {
+                this.batch_bytes = this.batch.iter().map(Bytes::len).sum();
+                Poll::Ready(this.batch.pop_front().map(Ok))
+            }
+            Some(Err(error)) => {
+                this.over = true;
+                Poll::Ready(Some(Err(error)))
+            }
+            None => {
+                this.over = true;
+                Poll::Ready(None)
+            }
+        }
     }
 }
 
 impl Drop for Messages {
     fn drop(&mut self) {
         if !self.over {
-            self.driver.reset(self.id, Reset::Cancelled);
+            self.driver.stop_reading(self.id);
         }
     }
 }
 
-/// Makes the stream of requests of an accepted exchange.
+/// Makes the stream of messages that arrive on an exchange.
 pub fn requests(driver: Arc<dyn Driver>, id: u32) -> RawStream {
-    Streaming::from_stream(Messages { driver, id, over: false })
+    Streaming::from_stream(Messages::new(driver, id))
 }
 
 /// An endpoint of this process, found once for each name on each connection.
@@ -351,12 +419,48 @@ pub struct Running {
     context: Context,
     future: BoxFuture<'static, Result<Outgoing>>,
     over: bool,
+    slot: Option<Slot>,
+}
+
+/// Gives back what a call occupies.
+pub trait Release: Send + Sync {
+    /// Called once, when the call is over.
+    fn release(&self);
+}
+
+/// What a call occupies while it runs, given back on drop.
+pub struct Slot(Arc<dyn Release>);
+
+impl Slot {
+    /// Makes the guard of something that was taken from `owner`.
+    pub fn new(owner: Arc<dyn Release>) -> Self {
+        Self(owner)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Slot")
+    }
 }
 
 impl Running {
     /// Joins a handler's future with the context it runs in.
     pub fn new(context: Context, future: BoxFuture<'static, Result<Outgoing>>) -> Self {
-        Self { context, future, over: false }
+        Self { context, future, over: false, slot: None }
+    }
+
+    /// Keeps a slot until the call is over.
+    #[must_use]
+    pub fn holding(mut self, slot: Slot) -> Self {
+        self.slot = Some(slot);
+        self
     }
 
     /// Returns the context of the call.
@@ -379,6 +483,7 @@ impl Future for Running {
             Err(panic) => Err(panicked(&this.context, panic.as_ref())),
         };
         this.over = true;
+        this.slot = None;
         Poll::Ready(result)
     }
 }

@@ -96,9 +96,9 @@ limits! {
         /// Bytes of a unary message or a stream item, both ways (L1): 4 MiB, as gRPC's. More is a
         /// 413 and a stream reset; the connection stays.
         bytes_max: usize = 4 * MIB,
-        /// Bytes of a native frame (L2): 64 KiB, so that a large message never holds up others for
+        /// Bytes of a native frame (L2): 128 KiB, so that a large message never holds up others for
         /// long. Larger messages are fragmented; a longer frame is a connection error.
-        frame_bytes_max: usize = 64 * KIB,
+        frame_bytes_max: usize = 128 * KIB,
         /// Bytes of an HTTP/2 frame (L2): 16 KiB, the protocol's least. More is a connection error.
         http2_frame_bytes_max: usize = 16 * KIB,
         /// Bytes that all unfinished messages of one native connection may hold: 64 MiB, sixteen
@@ -114,7 +114,7 @@ limits! {
         native_max: usize = 1024,
         /// Open streams of an HTTP/2 connection (L4): 200, as hyper. More are refused.
         http2_max: usize = 200,
-        /// Bytes in flight on one stream before its reader grants more: 256 KiB, four frames. The
+        /// Bytes in flight on one stream before its reader grants more: 256 KiB, two frames. The
         /// writer waits; a peer that ignores it is a connection error.
         window_bytes: usize = 256 * KIB,
         /// Names (endpoints, metadata keys) that one native connection interns: 1,024. Further

@@ -350,6 +350,11 @@ impl<T> TaskHandle<T> {
         self.join.is_finished()
     }
 
+    /// Lets the task run to its end, whatever [`Self::abort_on_drop`] said.
+    pub fn detach(mut self) {
+        self.abort_on_drop = false;
+    }
+
     /// Ties the task to this handle: dropping the handle aborts the task.
     #[must_use]
     pub fn abort_on_drop(mut self) -> Self {

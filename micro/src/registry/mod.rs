@@ -3,14 +3,36 @@
 //! Records have go-micro's JSON shape, so that services of both worlds share a registry. A record
 //! handed to [`Registry::register`] holds exactly one node, the caller's own.
 
+mod cache;
+mod check;
+mod file;
+mod lease;
+mod local;
+#[cfg(feature = "mdns")]
+mod mdns;
+mod memory;
+mod pace;
 mod record;
+mod table;
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
+
+use tokio::sync::mpsc;
 
 use crate::core::error::Result;
 use crate::core::future::BoxFuture;
 
+pub use self::cache::{Cached, Loaded, View};
+pub use self::check::{ADDRESS_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, check, own_node};
+pub use self::file::StaticFile;
+pub use self::lease::Lease;
+pub use self::local::Local;
+#[cfg(feature = "mdns")]
+pub use self::mdns::{Mdns, MdnsConfig};
+pub use self::memory::Memory;
 pub use self::record::{Endpoint, Instance, Node, Record, Snapshot, Value};
 
 /// A backend that keeps the records of services.
@@ -26,13 +48,20 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
 
     /// Creates or renews the lease of the record's single node.
     ///
-    /// The node disappears from lookups when it is not renewed within `ttl`.
+    /// The node disappears from lookups when it is not renewed within `ttl`. A record that
+    /// [`check`] refuses is a 400 or 413, a full registry a 429; a backend that cannot register is
+    /// a 501. A node with the same id is replaced.
     fn register<'a>(&'a self, record: &'a Record, ttl: Duration) -> BoxFuture<'a, Result<()>>;
 
     /// Removes the record's single node; an absent node is not an error.
+    ///
+    /// A node with the same id at another address belongs to a twin started since: it stays.
     fn deregister<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<()>>;
 
-    /// Returns the records of a service, one for each version, or `None` if nothing serves it.
+    /// Returns the records of a service, or `None` if nothing serves it.
+    ///
+    /// Nodes of one version with the same endpoints and metadata share a record, as by
+    /// [`Record::merge`].
     fn lookup<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<Option<Vec<Record>>>>;
 
     /// Returns the sorted names of all services.
@@ -41,7 +70,7 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
     /// Watches one service, or all of them.
     ///
     /// The first event is always [`Event::Reset`] with the state at the start, so that nothing
-    /// falls between a lookup and the watch.
+    /// falls between a lookup and the watch. A watch reports whole batches in order.
     fn watch<'a>(&'a self, service: Option<&'a str>) -> BoxFuture<'a, Result<Watch>>;
 }
 
@@ -78,25 +107,47 @@ pub enum Event {
 
 /// A stream of changes in order, without loss between two [`Event::Reset`]s.
 ///
-/// Dropping it ends the watch. `None` means that the backend ended it; watch again.
+/// Dropping it ends the watch. `None` means that the backend ended it, or that the reader was too
+/// slow; watch again.
 pub struct Watch {
-    events: tokio::sync::mpsc::Receiver<Event>,
+    events: mpsc::Receiver<Event>,
+    /// Work that the watch does while someone waits for its events; `None` once it is done.
+    driver: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Whatever keeps the source alive; dropped with the watch.
-    _source: Box<dyn std::any::Any + Send + Sync>,
+    _source: Box<dyn std::any::Any + Send>,
 }
 
 impl Watch {
     /// Makes a watch that reads from `events` and drops `source` when it is dropped.
-    pub fn new(
-        events: tokio::sync::mpsc::Receiver<Event>,
-        source: impl std::any::Any + Send + Sync,
+    pub fn new(events: mpsc::Receiver<Event>, source: impl std::any::Any + Send) -> Self {
+        Self { events, driver: None, _source: Box::new(source) }
+    }
+
+    /// Makes a watch that also runs `driver` while it waits, so that no task is needed.
+    pub fn driven(
+        events: mpsc::Receiver<Event>,
+        source: impl std::any::Any + Send,
+        driver: impl Future<Output = ()> + Send + 'static,
     ) -> Self {
-        Self { events, _source: Box::new(source) }
+        Self { events, driver: Some(Box::pin(driver)), _source: Box::new(source) }
+    }
+
+    /// Takes the next change if it has arrived.
+    pub fn try_next(&mut self) -> Option<Event> {
+        self.events.try_recv().ok()
     }
 
     /// Waits for the next change; cancel safe.
     pub async fn next(&mut self) -> Option<Event> {
-        self.events.recv().await
+        std::future::poll_fn(|cx| {
+            if let Some(driver) = &mut self.driver
+                && driver.as_mut().poll(cx).is_ready()
+            {
+                self.driver = None;
+            }
+            self.events.poll_recv(cx)
+        })
+        .await
     }
 }
 

@@ -42,8 +42,10 @@ pub struct Endpoint {
     /// The wire name, such as `Greeter.Hello`.
     pub name: String,
     /// The shape of the request.
+    #[serde(default)]
     pub request: Option<Value>,
     /// The shape of the response.
+    #[serde(default)]
     pub response: Option<Value>,
     /// Facts such as `stream`, `description` and `scopes`.
     #[serde(default, deserialize_with = "null_as_default")]
@@ -54,13 +56,14 @@ pub struct Endpoint {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Value {
     /// The name of the field or message.
+    #[serde(default)]
     pub name: String,
     /// The name of its type.
-    #[serde(rename = "type")]
+    #[serde(default, rename = "type")]
     pub kind: String,
     /// The shapes of its fields.
     #[serde(default, deserialize_with = "null_as_default")]
-    pub values: Vec<Value>,
+    pub values: Vec<Self>,
 }
 
 fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -71,7 +74,10 @@ where
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// The value of the node metadata key `state` while a node finishes its work before it stops.
+/// The node metadata key that says in which state a node is; absent while it serves.
+pub(crate) const STATE: &str = "state";
+
+/// The value of the node metadata key [`STATE`] while a node finishes its work before it stops.
 pub(crate) const STATE_DRAINING: &str = "draining";
 
 /// One node of a service as selection sees it; immutable and shared.
@@ -104,6 +110,18 @@ pub struct Snapshot {
     pub instances: Arc<[Arc<Instance>]>,
 }
 
+impl Snapshot {
+    /// Returns the snapshot of a service of which nothing is known yet: no nodes, revision 0.
+    pub fn empty(service: &str) -> Self {
+        Self { service: service.into(), revision: 0, instances: Arc::from([]) }
+    }
+
+    /// Returns whether the service has no nodes.
+    pub fn is_empty(&self) -> bool {
+        self.instances.is_empty()
+    }
+}
+
 impl Record {
     /// Returns the nodes of this record, each joined with what the record says of all of them.
     pub fn instances(&self) -> Vec<Arc<Instance>> {
@@ -118,9 +136,105 @@ impl Record {
                 address: node.address.clone(),
                 metadata: node.metadata.clone(),
                 endpoints: Arc::clone(&endpoints),
-                draining: node.metadata.get("state").is_some_and(|s| s == STATE_DRAINING),
+                draining: node.metadata.get(STATE).is_some_and(|s| s == STATE_DRAINING),
             })
         };
         self.nodes.iter().map(instance).collect()
+    }
+
+    /// Returns the records of the single nodes of this record.
+    pub fn split(&self) -> impl Iterator<Item = Self> + '_ {
+        self.nodes.iter().map(|node| Self {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            metadata: self.metadata.clone(),
+            endpoints: self.endpoints.clone(),
+            nodes: vec![node.clone()],
+        })
+    }
+
+    /// Joins records of nodes that have service, version, metadata and endpoints in common.
+    ///
+    /// The result is sorted by name and version, its nodes by id. Nodes of one version that differ
+    /// in the rest, as during a rolling restart, stay in separate records, so that none is said to
+    /// serve what it does not.
+    pub fn merge(records: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut records: Vec<Self> = records.into_iter().collect();
+        records.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
+        let mut merged: Vec<Self> = Vec::new();
+        for mut record in records {
+            let same_version = |m: &&mut Self| m.name == record.name && m.version == record.version;
+            let twin = merged
+                .iter_mut()
+                .rev()
+                .take_while(same_version)
+                .find(|m| m.metadata == record.metadata && m.endpoints == record.endpoints);
+            match twin {
+                Some(twin) => twin.nodes.append(&mut record.nodes),
+                None => merged.push(record),
+            }
+        }
+        for record in &mut merged {
+            record.nodes.sort_by(|a, b| a.id.cmp(&b.id));
+        }
+        merged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(version: &str, node: &str) -> Record {
+        Record {
+            name: "greeter".into(),
+            version: version.into(),
+            nodes: vec![Node { id: node.into(), address: "10.0.0.5:1".into(), ..Node::default() }],
+            ..Record::default()
+        }
+    }
+
+    #[test]
+    fn the_json_is_go_micros() {
+        let json = r#"{"name":"greeter","version":"1.0.0","metadata":{},"endpoints":[{"name":"Greeter.Hello","request":{"name":"Req","type":"Req","values":[{"name":"name","type":"string","values":null}]},"response":null,"metadata":{"stream":"true"}}],"nodes":[{"metadata":{"protocol":"mucp"},"id":"greeter-1","address":"10.0.0.5:37787"}]}"#;
+        let record: Record = serde_json::from_str(json).unwrap();
+        let values = &record.endpoints[0].request.as_ref().unwrap().values;
+        assert_eq!(values[0].kind, "string");
+        let again = serde_json::to_string(&record).unwrap();
+        assert!(again.contains(r#""request":{"name":"Req","type":"Req","values":[{"name":"name","type":"string","values":[]}]}"#));
+        assert_eq!(serde_json::from_str::<Record>(&again).unwrap(), record);
+    }
+
+    #[test]
+    fn nulls_stand_for_empty() {
+        let json = r#"{"name":"a","version":"","metadata":null,"endpoints":null,"nodes":null}"#;
+        let record: Record = serde_json::from_str(json).unwrap();
+        assert_eq!(record, Record { name: "a".into(), ..Record::default() });
+    }
+
+    #[test]
+    fn nodes_merge_by_version_and_split_again() {
+        let all = [record("2", "c"), record("1", "b"), record("1", "a")];
+        let merged = Record::merge(all.clone());
+        assert_eq!(merged.len(), 2);
+        assert_eq!(merged[0].nodes.iter().map(|n| n.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        let split: Vec<Record> = merged.iter().flat_map(Record::split).collect();
+        assert_eq!(split.len(), 3);
+        assert!(all.iter().all(|r| split.contains(r)));
+    }
+
+    #[test]
+    fn nodes_of_one_version_with_other_endpoints_stay_apart() {
+        let mut newer = record("1", "b");
+        newer.endpoints.push(Endpoint { name: "Greeter.Bye".into(), ..Endpoint::default() });
+        assert_eq!(Record::merge([record("1", "a"), newer]).len(), 2);
+    }
+
+    #[test]
+    fn a_draining_node_is_marked() {
+        let mut leaving = record("1", "a");
+        leaving.nodes[0].metadata.insert(STATE.into(), STATE_DRAINING.into());
+        assert!(leaving.instances()[0].draining);
+        assert!(!record("1", "a").instances()[0].draining);
     }
 }

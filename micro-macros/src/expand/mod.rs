@@ -1,0 +1,110 @@
+//! From the model to tokens. Nothing here can fail: the user's item always comes first, then what
+//! is generated beside it, then one `compile_error!` per mistake.
+
+mod client;
+mod codec;
+mod contract;
+mod descriptor;
+mod generics;
+mod inherent;
+mod mirror;
+mod server;
+mod subscriber;
+mod wiring;
+
+use crate::check;
+use crate::errors::Errors;
+use crate::errors::Id;
+use crate::model::Form;
+use crate::model::Model;
+use crate::names;
+use proc_macro2::Ident;
+use proc_macro2::Span;
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::Path;
+
+/// The generation of the runtime surface that this crate's output names.
+const SURFACE: u32 = 1;
+
+/// Expands `#[service]`.
+pub(crate) fn service(args: TokenStream, item: TokenStream) -> TokenStream {
+    let (model, errors) = check::service(args, item);
+    print(&model, errors)
+}
+
+/// Expands `#[handler]`, which is only ever seen outside of a service or already read by it.
+pub(crate) fn handler(args: &TokenStream, item: TokenStream) -> TokenStream {
+    if is_read(args) {
+        return read(&item);
+    }
+    let mut errors = Errors::default();
+    let text = "`#[handler]` only has meaning inside an `impl` or `trait` marked `#[service]`";
+    errors.push_at(Id::D05, Span::call_site(), text);
+    print(&Model::Opaque(item), errors)
+}
+
+/// Expands `#[subscriber]` on a free function, or one already read by its service.
+pub(crate) fn subscriber(args: TokenStream, item: TokenStream) -> TokenStream {
+    if is_read(&args) {
+        return read(&item);
+    }
+    let (model, errors) = check::subscriber(args, item);
+    print(&model, errors)
+}
+
+/// Whether the attribute is the one that `#[service]` leaves behind.
+fn is_read(args: &TokenStream) -> bool {
+    args.to_string() == "__micro"
+}
+
+/// Leaves a method as it is; that it is `async` is our demand, so it needs no other reason.
+fn read(method: &TokenStream) -> TokenStream {
+    quote! {
+        #[allow(clippy::unused_async, reason = "handlers and subscribers are async")]
+        #method
+    }
+}
+
+fn print(model: &Model, errors: Errors) -> TokenStream {
+    let item = match model {
+        Model::Service(service) => match &service.form {
+            Form::Inherent(block) => inherent::print(service, block),
+            Form::Contract { block, concrete } => contract::print(service, block, *concrete),
+        },
+        Model::Wired(wired) => wiring::print(wired),
+        Model::Function(function) => subscriber::print(function),
+        Model::Opaque(tokens) => tokens.clone(),
+    };
+    let errors = errors.into_tokens();
+    quote!(#item #errors)
+}
+
+/// Wraps generated items so that no name of theirs is visible outside.
+///
+/// The lints allowed here judge choices that are the user's (what is private, unused or
+/// deprecated) in code that merely repeats them.
+fn enclosed(krate: &Path, items: &TokenStream) -> TokenStream {
+    quote! {
+        #[allow(
+            dead_code, deprecated, private_bounds, private_interfaces, unreachable_pub,
+            unused_imports, clippy::all, clippy::pedantic, rustdoc::broken_intra_doc_links,
+            reason = "generated from the annotated item"
+        )]
+        const _: () = {
+            use #krate::__private as __m;
+            const _: () = __m::macro_version::<#SURFACE>();
+            #items
+        };
+    }
+}
+
+/// A local of generated code; it can neither capture nor shadow the user's names.
+fn local(name: &str) -> Ident {
+    local_at(name, Span::mixed_site())
+}
+
+/// The same local, shown by the compiler at a place in the user's source.
+fn local_at(name: &str, span: Span) -> Ident {
+    Ident::new(&format!("__micro_{name}"), names::located(span))
+}

@@ -1,0 +1,151 @@
+//! Makes a client of its parts.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use crate::broker::Broker;
+use crate::client::pool::Pool;
+use crate::client::{Client, Inner, Publisher};
+use crate::codec::{Codecs, Format};
+use crate::core::budget::Budget;
+use crate::core::clock;
+use crate::core::limits::Limits;
+use crate::core::net::Address;
+use crate::core::shutdown::{Shutdown, TaskTracker};
+use crate::registry::{Cached, Memory, Registry};
+use crate::selector::{P2c, Selector};
+use crate::transport::{Native, Scope, Transport};
+
+/// The parts of a [`Client`]; what is not given takes a default that needs no outside server.
+#[derive(Debug, Default)]
+pub struct Builder {
+    registry: Option<Cached>,
+    transport: Option<Arc<dyn Transport>>,
+    selector: Option<Arc<dyn Selector>>,
+    codecs: Codecs,
+    format: Format,
+    scope: Scope,
+    budget: Option<Budget>,
+    fixed: Option<Address>,
+    connections: usize,
+    publisher: Option<Publisher>,
+}
+
+impl Builder {
+    /// Finds nodes in a registry; the default is an empty one in memory.
+    #[must_use]
+    pub fn registry(mut self, registry: Arc<dyn Registry>) -> Self {
+        self.registry = Some(Cached::new(registry, self.scope.tasks.clone()));
+        self
+    }
+
+    /// Finds nodes through a cache that others share.
+    #[must_use]
+    pub fn cached_registry(mut self, registry: Cached) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// Reaches nodes over a transport; the default is native TCP and Unix sockets.
+    #[must_use]
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Publishes through a broker; without one, publishing is a 412.
+    #[must_use]
+    pub fn broker(mut self, broker: Arc<dyn Broker>) -> Self {
+        self.publisher = Some(Publisher::new(broker));
+        self
+    }
+
+    /// Chooses nodes by a policy; the default is [`P2c`].
+    #[must_use]
+    pub fn selector(mut self, selector: Arc<dyn Selector>) -> Self {
+        self.selector = Some(selector);
+        self
+    }
+
+    /// Knows these codecs beside the built-in ones.
+    #[must_use]
+    pub fn codecs(mut self, codecs: Codecs) -> Self {
+        self.codecs = codecs;
+        self
+    }
+
+    /// Sends messages in a format; the default is MessagePack.
+    #[must_use]
+    pub fn format(mut self, format: Format) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// Works within limits; call it before [`Builder::registry`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.scope.limits = Arc::new(limits);
+        self
+    }
+
+    /// Gives the client's tasks an owner; call it before [`Builder::registry`].
+    #[must_use]
+    pub fn tasks(mut self, tasks: TaskTracker) -> Self {
+        self.scope.tasks = tasks;
+        self
+    }
+
+    /// Follows a lifecycle; when it closes, connections end.
+    #[must_use]
+    pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
+        self.scope.shutdown = shutdown;
+        self
+    }
+
+    /// Takes retries from a budget other than that of the limits.
+    #[must_use]
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
+    /// Sends every call to one address, past discovery.
+    #[must_use]
+    pub fn address(mut self, address: Address) -> Self {
+        self.fixed = Some(address);
+        self
+    }
+
+    /// Spreads the calls to a node over this many connections; the default, one, is best unless
+    /// one core cannot keep up with a connection.
+    #[must_use]
+    pub fn connections(mut self, count: usize) -> Self {
+        self.connections = count;
+        self
+    }
+
+    /// Makes the client; no I/O happens before the first call.
+    pub fn build(self) -> Client {
+        let tasks = self.scope.tasks.clone();
+        let registry =
+            self.registry.unwrap_or_else(|| Cached::new(Arc::new(Memory::new()), tasks));
+        let budget = self.budget.unwrap_or_else(|| {
+            Budget::from_limits(clock::now(), &self.scope.limits.retry)
+        });
+        Client {
+            inner: Arc::new(Inner {
+                registry,
+                transport: self.transport.unwrap_or_else(|| Arc::new(Native)),
+                selector: self.selector.unwrap_or_else(|| Arc::new(P2c::new())),
+                codecs: self.codecs,
+                format: self.format,
+                scope: self.scope,
+                budget,
+                pool: Pool::new(self.connections.max(1)),
+                fixed: self.fixed,
+                publisher: self.publisher,
+                targets: Mutex::new(HashMap::new()),
+            }),
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! A call as its maker holds it: a future with options.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Task, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::client::attempt::{Attempt, outcome_of};
+use crate::client::drive::{self, Progress, RawReply};
+use crate::client::options::Options;
+use crate::client::plan::Plan;
+use crate::codec::{DecFn, Format, decoded};
+use crate::core::clock;
+use crate::core::context::Context;
+use crate::core::error::{Error, Result};
+use crate::core::exchange::{Exchange, Head};
+use crate::core::future::BoxFuture;
+use crate::core::net::Address;
+use crate::core::stream::Streaming;
+use crate::registry::Instance;
+use crate::selector::{Outcome, route_key};
+
+/// A call to an endpoint. It starts when it is first polled; dropping it cancels it.
+///
+/// The call inherits deadline, trace and persistent metadata from the handler it is made in. It
+/// has exactly one outcome, by its deadline. It is retried by itself only if the request provably
+/// did not run, or the endpoint is idempotent.
+#[must_use = "a call does nothing until it is awaited"]
+pub struct Call<T, E = Error> {
+    /// Taken by the slow path.
+    plan: Option<Plan>,
+    stage: Stage,
+    finish: Finish<T>,
+    error: PhantomData<fn() -> E>,
+}
+
+enum Stage {
+    /// Not started.
+    Idle,
+    /// The first try of a plain call.
+    Flight(Exchange, Attempt),
+    /// On the slow path.
+    Driven(BoxFuture<'static, Result<(RawReply, Format)>>),
+    Over,
+}
+
+/// How the reply becomes a value.
+enum Finish<T> {
+    Message(DecFn<T>),
+    Stream(StreamFn<T>),
+}
+
+type StreamFn<T> = Box<dyn FnOnce(RawReply, Format) -> Result<T> + Send>;
+
+impl<T, E> Call<T, E> {
+    fn new(plan: Plan, finish: Finish<T>) -> Self {
+        Self { plan: Some(plan), stage: Stage::Idle, finish, error: PhantomData }
+    }
+
+    pub(super) fn message(plan: Plan, decode: DecFn<T>) -> Self {
+        Self::new(plan, Finish::Message(decode))
+    }
+}
+
+impl<T: Send + 'static, E> Call<Streaming<T>, E> {
+    pub(super) fn stream(plan: Plan, decode: DecFn<T>) -> Self {
+        let finish = move |reply, format| match reply {
+            RawReply::Stream(messages) => Ok(decoded(messages, format, decode)),
+            RawReply::Message(_) => {
+                Err(Error::internal("micro.client", "the node answered a stream by one message"))
+            }
+        };
+        Self::new(plan, Finish::Stream(Box::new(finish)))
+    }
+}
+
+/// Options; they have no effect once the call has started.
+impl<T, E> Call<T, E> {
+    fn with(mut self, set: impl FnOnce(&mut Options)) -> Self {
+        if let (Stage::Idle, Some(plan)) = (&self.stage, &mut self.plan) {
+            set(plan.options());
+        }
+        self
+    }
+
+    /// Gives up after this time, or at the inherited deadline if that is sooner.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.with(|options| options.timeout = Some(timeout))
+    }
+
+    /// Gives up each single try after this time; the next one goes to another node.
+    pub fn try_timeout(self, timeout: Duration) -> Self {
+        self.with(|options| options.try_timeout = Some(timeout))
+    }
+
+    /// Repeats the call at most this many times when it may be repeated.
+    pub fn retries(self, retries: u32) -> Self {
+        self.with(|options| options.retries = Some(retries))
+    }
+
+    /// Sends a second request to another node when the first has no answer after this time, and
+    /// takes whichever answers first; only for idempotent calls, and within the retry budget.
+    pub fn hedge(self, after: Duration) -> Self {
+        self.with(|options| options.hedge = Some(after))
+    }
+
+    /// Sends a pair of metadata; the call fails with 400 if the pair is not allowed.
+    pub fn metadata(self, key: &str, value: &str) -> Self {
+        self.with(|options| {
+            let inserted = options.metadata.insert(key, value);
+            options.error = options.error.take().or(inserted.err());
+        })
+    }
+
+    /// Calls the node at an address, past discovery; the call fails with 400 if it is not one.
+    pub fn to(self, address: &str) -> Self {
+        let parsed = address.parse::<Address>();
+        self.with(|options| match parsed {
+            Ok(address) => options.to = Some(address),
+            Err(error) => options.error = options.error.take().or(Some(error)),
+        })
+    }
+
+    /// Calls only nodes for which the filter holds; see [`crate::selector::filter`].
+    pub fn filter(
+        self,
+        filter: impl Fn(&Instance) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|options| {
+            let before = options.filter.take();
+            options.filter = Some(Arc::new(move |instance| {
+                before.as_ref().is_none_or(|before| before(instance)) && filter(instance)
+            }));
+        })
+    }
+
+    /// Prefers the same node for the same key, with a selector that honours keys.
+    pub fn route_by(self, key: impl AsRef<[u8]>) -> Self {
+        let key = route_key(key.as_ref());
+        self.with(|options| options.key = Some(key))
+    }
+
+    /// States that running the call twice is as good as once, so that it may be repeated.
+    pub fn idempotent(self) -> Self {
+        self.with(|options| options.idempotent = true)
+    }
+
+    /// Inherits from this context instead of the one the call was made in.
+    pub fn context(mut self, context: &Context) -> Self {
+        if let (Stage::Idle, Some(plan)) = (&self.stage, &mut self.plan) {
+            plan.context = Some(context.clone());
+        }
+        self
+    }
+}
+
+impl<T, E: From<Error>> Future for Call<T, E> {
+    type Output = Result<T, E>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Stage::Idle = this.stage {
+            this.begin(task.waker());
+        }
+        if let Stage::Flight(exchange, attempt) = &mut this.stage {
+            let streams = matches!(this.finish, Finish::Stream(_));
+            let (at, reply) = std::task::ready!(poll_flight(exchange, streams, task));
+            match reply {
+                Ok(body) => {
+                    attempt.finish(at, Outcome::Success);
+                    return this.land(body);
+                }
+                Err(error) => {
+                    attempt.finish(at, outcome_of(&error));
+                    let progress = Progress::after(at, &attempt.chosen, error);
+                    this.go_on(progress);
+                }
+            }
+        }
+        let Stage::Driven(driven) = &mut this.stage else {
+            return Poll::Ready(Err(over().into()));
+        };
+        let driven = std::task::ready!(driven.as_mut().poll(task));
+        this.stage = Stage::Over;
+        Poll::Ready(match driven {
+            Ok((reply, format)) => finish(&mut this.finish, reply, &format).map_err(E::from),
+            Err(error) => Err(error.into()),
+        })
+    }
+}
+
+impl<T, E: From<Error>> Call<T, E> {
+    /// Starts the first try at once where that needs no waiting.
+    fn begin(&mut self, waker: &Waker) {
+        let now = clock::now();
+        if let Some(plan) = &self.plan {
+            plan.client().budget.deposit(now);
+            if let Some((exchange, attempt)) = launch(plan, now, waker) {
+                self.stage = Stage::Flight(exchange, attempt);
+                return;
+            }
+        }
+        self.go_on(Progress::new(now));
+    }
+
+    /// Goes on along the slow path.
+    fn go_on(&mut self, progress: Progress) {
+        self.stage = match self.plan.take() {
+            Some(plan) => Stage::Driven(Box::pin(drive::drive(plan, progress))),
+            None => Stage::Over,
+        };
+    }
+
+    /// Ends a flight with its answer; no body means that a stream has begun.
+    fn land(&mut self, body: Option<Bytes>) -> Poll<Result<T, E>> {
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let reply = match (body, stage) {
+            (Some(body), _) => RawReply::Message(body),
+            (None, Stage::Flight(exchange, _)) => RawReply::Stream(exchange.into_stream()),
+            (None, _) => return Poll::Ready(Err(over().into())),
+        };
+        let Some(plan) = &self.plan else { return Poll::Ready(Err(over().into())) };
+        Poll::Ready(finish(&mut self.finish, reply, &plan.client().format).map_err(E::from))
+    }
+}
+
+fn poll_flight(
+    exchange: &mut Exchange,
+    streams: bool,
+    task: &mut Task<'_>,
+) -> Poll<(Instant, Result<Option<Bytes>>)> {
+    if streams {
+        let opened = std::task::ready!(exchange.poll_opened(task));
+        return Poll::Ready((clock::now(), opened.map(|()| None)));
+    }
+    let answer = std::task::ready!(exchange.poll_reply(task));
+    Poll::Ready((answer.at, answer.result.map(Some)))
+}
+
+fn over() -> Error {
+    Error::internal("micro.client", "the call was polled after its end")
+}
+
+fn finish<T>(finish: &mut Finish<T>, reply: RawReply, format: &Format) -> Result<T> {
+    match (finish, reply) {
+        (Finish::Message(decode), RawReply::Message(body)) => decode(format, &body),
+        (Finish::Message(_), RawReply::Stream(_)) => {
+            Err(Error::internal("micro.client", "the node answered one message by a stream"))
+        }
+        (Finish::Stream(finish), reply) => {
+            let spent: StreamFn<T> = Box::new(|_, _| Err(over()));
+            std::mem::replace(finish, spent)(reply, format.clone())
+        }
+    }
+}
+
+/// Starts a try on an open connection; `None` leaves it to the slow path.
+fn launch(plan: &Plan, now: Instant, waker: &Waker) -> Option<(Exchange, Attempt)> {
+    let deadline = plan.deadline(now);
+    if !plan.is_plain() || deadline <= now {
+        return None;
+    }
+    let body = plan.body.as_ref().ok()?;
+    let chosen = plan.choose(now, &[])?;
+    let connection = chosen.peer()?.ready()?;
+    // A connection that has closed meanwhile is replaced on the slow path.
+    let head = Head { waker: Some(waker), ..plan.head(now, deadline) };
+    let exchange = connection.start(&head, body, None).ok()?;
+    Some((exchange, Attempt::start(chosen, now)))
+}
+
+impl<T, E> fmt::Debug for Call<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").finish_non_exhaustive()
+    }
+}

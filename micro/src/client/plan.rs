@@ -1,0 +1,117 @@
+//! A call that has not started: everything that a try needs to know.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::client::Inner;
+use crate::client::attempt::Chosen;
+use crate::client::endpoint::Endpoint;
+use crate::client::options::Options;
+use crate::core::context::Context;
+use crate::core::error::Result;
+use crate::core::exchange::{Extra, Head};
+use crate::core::stream::BoxSource;
+use crate::registry::Instance;
+use crate::selector::Pick;
+
+/// A call before its first try.
+pub(super) struct Plan {
+    pub(super) endpoint: Arc<Endpoint>,
+    /// The encoded request, or why there is none.
+    pub(super) body: Result<Bytes>,
+    /// The stream of requests; taken by the only try of such a call.
+    ///
+    /// The lock is never held: it lets tries share a plan between threads.
+    pub(super) source: Option<Mutex<BoxSource>>,
+    pub(super) options: Option<Box<Options>>,
+    /// What the call inherits.
+    pub(super) context: Option<Context>,
+}
+
+impl Plan {
+    pub(super) fn client(&self) -> &Inner {
+        &self.endpoint.client.inner
+    }
+
+    pub(super) fn options(&mut self) -> &mut Options {
+        self.options.get_or_insert_default()
+    }
+
+    /// Returns when the caller stops waiting: its own timeout, or what is left of the inherited
+    /// one if that is less.
+    pub(super) fn deadline(&self, now: Instant) -> Instant {
+        let asked = self.options.as_ref().and_then(|options| options.timeout);
+        let own = self.client().deadline(now, asked.or(self.endpoint.timeout));
+        match self.context.as_ref().and_then(Context::deadline) {
+            Some(inherited) => own.min(inherited),
+            None => own,
+        }
+    }
+
+    pub(super) fn is_idempotent(&self) -> bool {
+        self.endpoint.idempotent || self.options.as_ref().is_some_and(|o| o.idempotent)
+    }
+
+    pub(super) fn retries_max(&self) -> u32 {
+        let asked = self.options.as_ref().and_then(|options| options.retries);
+        asked.unwrap_or(self.client().scope.limits.retry.retries_max)
+    }
+
+    pub(super) fn hedge(&self) -> Option<Duration> {
+        self.options.as_ref()?.hedge.filter(|_| self.is_idempotent() && self.source.is_none())
+    }
+
+    /// Returns whether the first try may run without a task, a box or a wait.
+    pub(super) fn is_plain(&self) -> bool {
+        let plain = |o: &Options| o.hedge.is_none() && o.to.is_none() && o.try_timeout.is_none();
+        self.source.is_none()
+            && self.client().fixed.is_none()
+            && self.body.is_ok()
+            && self.options.as_deref().is_none_or(|o| plain(o) && o.error.is_none())
+    }
+
+    /// Chooses a node without waiting.
+    pub(super) fn choose(&self, now: Instant, excluded: &[Arc<Instance>]) -> Option<Chosen> {
+        let client = self.client();
+        let options = self.options.as_deref();
+        if let Some(address) = options.and_then(|o| o.to.as_ref()).or(client.fixed.as_ref()) {
+            return Some(Chosen::Address(client.pool.peer(address)));
+        }
+        let nodes = self.endpoint.target.nodes(client, now);
+        let mut pick = Pick::new(now, self.endpoint.route.endpoint());
+        pick.excluded = excluded;
+        if let Some(options) = options {
+            pick.key = options.key;
+            pick.filter = options.filter.as_deref();
+        }
+        let index = client.selector.pick(&nodes.candidates, &pick)?;
+        Chosen::node(nodes, index)
+    }
+
+    /// Makes what goes ahead of the request.
+    pub(super) fn head(&self, now: Instant, deadline: Instant) -> Head<'_> {
+        Head {
+            route: &self.endpoint.route,
+            now,
+            deadline: Some(deadline),
+            content_type: self.client().format.content_type(),
+            extra: self.extra(),
+            waker: None,
+        }
+    }
+
+    fn extra(&self) -> Option<Box<Extra>> {
+        let mut extra = Extra::default();
+        if let Some(context) = &self.context {
+            extra.trace = context.trace().map(|trace| trace.child());
+            extra.persistent = context.persistent().clone();
+        }
+        if let Some(options) = &self.options {
+            extra.metadata = options.metadata.clone();
+        }
+        (extra != Extra::default()).then(|| Box::new(extra))
+    }
+}

@@ -1,0 +1,153 @@
+//! What generated clients hold: the endpoints of a service, resolved.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
+use crate::client::call::Call;
+use crate::client::endpoint::Endpoint;
+use crate::client::plan::Plan;
+use crate::client::Client;
+use crate::codec::{DecFn, EncFn, encoded};
+use crate::core::context::Context;
+use crate::core::descriptor::{EndpointSpec, ServiceDescriptor};
+use crate::core::error::Result;
+use crate::core::stream::Streaming;
+
+/// The endpoints of a service, each resolved once; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Stub {
+    endpoints: Arc<[Arc<Endpoint>]>,
+    client: Client,
+}
+
+impl Stub {
+    /// Resolves the endpoints of a descriptor.
+    pub fn new(client: Client, descriptor: &'static ServiceDescriptor) -> Self {
+        let endpoint = |spec: &EndpointSpec| {
+            let named = client.endpoint(descriptor.name, spec.name, spec.kind);
+            let endpoint = Arc::try_unwrap(named).map(|endpoint| Endpoint {
+                idempotent: spec.idempotent,
+                timeout: spec.timeout,
+                ..endpoint
+            });
+            endpoint.map_or_else(|shared| shared, Arc::new)
+        };
+        let endpoints = descriptor.endpoints.iter().map(endpoint).collect();
+        Self { endpoints, client }
+    }
+
+    /// Returns the client that makes the calls.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    fn plan(&self, index: usize, body: Result<Bytes>) -> Plan {
+        // Invariant: generated code asks for indexes that its own descriptor has.
+        let endpoint = match self.endpoints.get(index) {
+            Some(endpoint) => Arc::clone(endpoint),
+            None => self.client.endpoint("", "", crate::core::descriptor::CallKind::Unary),
+        };
+        Plan { endpoint, body, source: None, options: None, context: Context::try_current() }
+    }
+
+    fn with_request<Q>(&self, index: usize, request: &Q, encode: EncFn<Q>) -> Plan {
+        let body = encode_exactly(|out| encode(&self.client.inner.format, request, out));
+        self.plan(index, body)
+    }
+
+    fn with_requests<Q: Send + 'static>(
+        &self,
+        index: usize,
+        requests: Streaming<Q>,
+        encode: EncFn<Q>,
+    ) -> Plan {
+        let source = encoded(requests, self.client.inner.format.clone(), encode);
+        Plan { source: Some(Mutex::new(source)), ..self.plan(index, Ok(Bytes::new())) }
+    }
+
+    /// Calls an endpoint with one request and one response.
+    pub fn unary<Q, R, E>(
+        &self,
+        index: usize,
+        request: &Q,
+        encode: EncFn<Q>,
+        decode: DecFn<R>,
+    ) -> Call<R, E> {
+        Call::message(self.with_request(index, request, encode), decode)
+    }
+
+    /// Calls an endpoint with one request and a stream of responses.
+    pub fn server_stream<Q, R: Send + 'static, E>(
+        &self,
+        index: usize,
+        request: &Q,
+        encode: EncFn<Q>,
+        decode: DecFn<R>,
+    ) -> Call<Streaming<R>, E> {
+        Call::stream(self.with_request(index, request, encode), decode)
+    }
+
+    /// Calls an endpoint with a stream of requests and one response.
+    pub fn client_stream<Q: Send + 'static, R, E>(
+        &self,
+        index: usize,
+        requests: Streaming<Q>,
+        encode: EncFn<Q>,
+        decode: DecFn<R>,
+    ) -> Call<R, E> {
+        Call::message(self.with_requests(index, requests, encode), decode)
+    }
+
+    /// Calls an endpoint with a stream each way.
+    pub fn bidi<Q: Send + 'static, R: Send + 'static, E>(
+        &self,
+        index: usize,
+        requests: Streaming<Q>,
+        encode: EncFn<Q>,
+        decode: DecFn<R>,
+    ) -> Call<Streaming<R>, E> {
+        Call::stream(self.with_requests(index, requests, encode), decode)
+    }
+}
+
+/// The most that the buffer of a thread keeps between messages.
+const SCRATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// Encodes into a buffer of this thread, then allocates what is needed and no more.
+pub(super) fn encode_exactly(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Bytes> {
+    thread_local! {
+        static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    // The buffer is taken, not borrowed: encoding may run user code that encodes a message too.
+    let mut buffer = SCRATCH.take();
+    buffer.clear();
+    let encoded = encode(&mut buffer).map(|()| Bytes::copy_from_slice(&buffer));
+    if buffer.capacity() <= SCRATCH_BYTES_MAX {
+        SCRATCH.set(buffer);
+    }
+    encoded
+}
+
+impl Client {
+    /// Calls an endpoint by its names, with any request and response that the arms can carry.
+    ///
+    /// Generated clients are typed; this is for callers that learn the names at run time.
+    ///
+    /// # Errors
+    /// The call fails as a generated one does.
+    pub fn call<Q, R>(&self, service: &str, name: &str, request: &Q) -> Call<R>
+    where
+        Q: serde::Serialize + 'static,
+        R: serde::de::DeserializeOwned + 'static,
+    {
+        use crate::codec::glue::{DecodeSerde, EncodeSerde, Wire};
+        let encode: EncFn<Q> = (&&Wire::<Q>::new()).enc();
+        let decode: DecFn<R> = (&&Wire::<R>::new()).dec();
+        let endpoint = self.endpoint(service, name, crate::core::descriptor::CallKind::Unary);
+        let body = encode_exactly(|out| encode(&self.inner.format, request, out));
+        let context = Context::try_current();
+        Call::message(Plan { endpoint, body, source: None, options: None, context }, decode)
+    }
+}

@@ -1,0 +1,108 @@
+//! A document in a file.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::config::{DOCUMENT_BYTES_MAX, Source};
+use crate::core::error::{Error, Result};
+use crate::core::future::BoxFuture;
+
+/// A JSON file, at most [`DOCUMENT_BYTES_MAX`] bytes long.
+///
+/// A file that is not there is an error: a path that somebody wrote down is meant.
+#[derive(Clone, Debug)]
+pub struct File {
+    path: PathBuf,
+    name: String,
+}
+
+impl File {
+    /// Names a file; nothing is read yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        Self { name: path.display().to_string(), path }
+    }
+}
+
+impl Source for File {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn load(&self) -> BoxFuture<'_, Result<Value>> {
+        Box::pin(async {
+            let path = self.path.clone();
+            let read = tokio::task::spawn_blocking(move || read(&path)).await;
+            let text = match read {
+                Ok(Ok(text)) => text,
+                Ok(Err(error)) => return Err(self.broken(&error).with_source(error)),
+                Err(error) => return Err(self.broken(&error).with_source(error)),
+            };
+            parse(&self.path, &text).map_err(|what| self.broken(&what))
+        })
+    }
+}
+
+impl File {
+    fn broken(&self, what: &dyn std::fmt::Display) -> Error {
+        let detail = format!("the configuration file {}: {what}", self.name);
+        Error::precondition_failed("micro.config", detail)
+    }
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    // One byte past the limit tells a document that is too long from one that just fits.
+    let limit = u64::try_from(DOCUMENT_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    std::fs::File::open(path)?.take(limit).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn parse(path: &Path, text: &str) -> Result<Value, String> {
+    if text.len() > DOCUMENT_BYTES_MAX {
+        return Err(format!("longer than {DOCUMENT_BYTES_MAX} bytes"));
+    }
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("json") | None => serde_json::from_str(text).map_err(|error| error.to_string()),
+        Some(other) => Err(format!("no format for `.{other}`; write JSON into a `.json` file")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, text: &str) -> (tempfile::TempDir, File) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        (dir, File::new(path))
+    }
+
+    #[tokio::test]
+    async fn json_is_read() {
+        let (_dir, file) = file("a.json", r#"{"a": {"b": 1}}"#);
+        assert_eq!(file.load().await.unwrap(), serde_json::json!({"a": {"b": 1}}));
+    }
+
+    #[tokio::test]
+    async fn each_fault_names_the_file() {
+        let long = format!("\"{}\"", "x".repeat(DOCUMENT_BYTES_MAX));
+        for (name, text, part) in
+            [("a.json", "{", "EOF"), ("a.ini", "", ".ini"), ("a.json", &long, "longer")]
+        {
+            let (_dir, file) = file(name, text);
+            let error = file.load().await.unwrap_err();
+            assert!(error.detail().contains(name) && error.detail().contains(part), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_file_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = File::new(dir.path().join("none.json")).load().await.unwrap_err();
+        assert!(error.detail().contains("none.json"), "{error}");
+    }
+}

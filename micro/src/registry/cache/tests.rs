@@ -1,0 +1,281 @@
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::core::clock;
+use crate::core::error::Error;
+use crate::registry::Event;
+use crate::registry::Memory;
+use crate::registry::record::Node;
+
+const TTL: Duration = Duration::from_secs(3600);
+
+fn record(id: &str) -> Record {
+    let node = Node { id: id.into(), address: "127.0.0.1:1".into(), ..Node::default() };
+    Record { name: "greeter".into(), nodes: vec![node], ..Record::default() }
+}
+
+/// A registry that can be down or forgetful and counts what it is asked.
+#[derive(Debug, Default)]
+struct Fragile {
+    memory: Memory,
+    down: AtomicBool,
+    forgetful: AtomicBool,
+    unwatchable: bool,
+    watches: AtomicUsize,
+    lookups: AtomicUsize,
+    /// Senders of open watches, so that they can be ended.
+    open: Mutex<Vec<mpsc::Sender<Event>>>,
+}
+
+impl Fragile {
+    fn check(&self) -> Result<()> {
+        if self.down.load(Ordering::SeqCst) {
+            return Err(Error::unavailable("test", "the registry is down"));
+        }
+        Ok(())
+    }
+
+    fn end_watches(&self) {
+        self.open.lock().unwrap().clear();
+    }
+}
+
+impl Registry for Fragile {
+    fn name(&self) -> &'static str {
+        "fragile"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { watch: !self.unwatchable, ..self.memory.capabilities() }
+    }
+
+    fn register<'a>(&'a self, record: &'a Record, ttl: Duration) -> BoxFuture<'a, Result<()>> {
+        self.memory.register(record, ttl)
+    }
+
+    fn deregister<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<()>> {
+        self.memory.deregister(record)
+    }
+
+    fn lookup<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<Option<Vec<Record>>>> {
+        Box::pin(async move {
+            self.lookups.fetch_add(1, Ordering::SeqCst);
+            self.check()?;
+            if self.forgetful.load(Ordering::SeqCst) {
+                return Ok(None);
+            }
+            self.memory.lookup(service).await
+        })
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<String>>> {
+        Box::pin(async move {
+            self.check()?;
+            self.memory.list().await
+        })
+    }
+
+    fn watch<'a>(&'a self, service: Option<&'a str>) -> BoxFuture<'a, Result<Watch>> {
+        Box::pin(async move {
+            self.watches.fetch_add(1, Ordering::SeqCst);
+            self.check()?;
+            let (sender, receiver) = mpsc::channel(1024);
+            if self.forgetful.load(Ordering::SeqCst) {
+                sender.try_send(Event::Reset(vec![])).unwrap();
+                self.open.lock().unwrap().push(sender);
+                return Ok(Watch::new(receiver, ()));
+            }
+            let mut inner = self.memory.watch(service).await?;
+            self.open.lock().unwrap().push(sender.clone());
+            let weak = sender.downgrade();
+            drop(sender);
+            let driver = async move {
+                while let Some(event) = inner.next().await {
+                    let Some(sender) = weak.upgrade() else { return };
+                    if sender.send(event).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            Ok(Watch::driven(receiver, (), driver))
+        })
+    }
+}
+
+fn setup(fragile: Fragile) -> (Arc<Fragile>, Cached) {
+    let fragile = Arc::new(fragile);
+    let cached = Cached::new(Arc::<Fragile>::clone(&fragile), TaskTracker::new());
+    (fragile, cached)
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_share_one_watch_and_follow_changes() {
+    let (fragile, cached) = setup(Fragile::default());
+    let (a, b) = (cached.view("greeter"), cached.view("greeter"));
+    assert!(Arc::ptr_eq(&a, &b));
+    assert_eq!(a.load().revision, 0);
+    let (first, second) = tokio::join!(a.ready(), b.ready());
+    assert!(first.unwrap().is_empty() && second.unwrap().is_empty());
+
+    fragile.register(&record("1"), TTL).await.unwrap();
+    let snapshot = a.changed(1).await.unwrap();
+    assert_eq!((snapshot.revision, &*snapshot.instances[0].id), (2, "1"));
+    assert_eq!(a.load().instances.len(), 1);
+    fragile.deregister(&record("1")).await.unwrap();
+    assert!(a.changed(2).await.unwrap().is_empty());
+    assert_eq!(fragile.watches.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_down_at_start_is_an_error_and_its_return_is_noticed() {
+    let (fragile, cached) = setup(Fragile::default());
+    fragile.register(&record("1"), TTL).await.unwrap();
+    fragile.down.store(true, Ordering::SeqCst);
+    let view = cached.view("greeter");
+    assert_eq!(view.ready().await.unwrap_err().code(), 503);
+    assert_eq!(cached.lookup("greeter").await.unwrap_err().code(), 503);
+    clock::sleep(Duration::from_secs(600)).await;
+    assert!(fragile.watches.load(Ordering::SeqCst) < 3000, "retries back off");
+
+    fragile.down.store(false, Ordering::SeqCst);
+    let start = clock::now();
+    assert_eq!(view.wait_for_instances().await.unwrap().instances.len(), 1);
+    assert!(clock::now() - start <= Duration::from_secs(2));
+    assert_eq!(view.stale_for(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_snapshot_is_served_for_as_long_as_the_registry_fails() {
+    let (fragile, cached) = setup(Fragile::default());
+    fragile.register(&record("1"), TTL).await.unwrap();
+    let view = cached.view("greeter");
+    view.ready().await.unwrap();
+    fragile.down.store(true, Ordering::SeqCst);
+    fragile.end_watches();
+    clock::sleep(Duration::from_secs(3000)).await;
+    assert_eq!(view.ready().await.unwrap().instances.len(), 1);
+    assert_eq!(cached.lookup("greeter").await.unwrap().unwrap().len(), 1);
+    assert!(view.stale_for().unwrap() > Duration::from_secs(2990));
+    assert_eq!(view.failure().unwrap().code(), 503);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_forgets_everything_is_not_believed_at_once() {
+    let (fragile, cached) = setup(Fragile::default());
+    fragile.register(&record("1"), TTL).await.unwrap();
+    let view = cached.view("greeter");
+    view.ready().await.unwrap();
+    fragile.forgetful.store(true, Ordering::SeqCst);
+    fragile.end_watches();
+    clock::sleep(Duration::from_secs(4)).await;
+    assert_eq!(view.load().instances.len(), 1);
+    clock::sleep(Duration::from_secs(4)).await;
+    assert!(view.load().is_empty(), "confirmed by a second answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forgetful_moment_is_survived() {
+    let (fragile, cached) = setup(Fragile::default());
+    fragile.register(&record("1"), TTL).await.unwrap();
+    let view = cached.view("greeter");
+    view.ready().await.unwrap();
+    fragile.forgetful.store(true, Ordering::SeqCst);
+    fragile.end_watches();
+    clock::sleep(Duration::from_secs(3)).await;
+    fragile.forgetful.store(false, Ordering::SeqCst);
+    clock::sleep(Duration::from_secs(60)).await;
+    assert_eq!((view.load().instances.len(), view.load().revision), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_waits_gets_the_first_node_even_if_its_announcement_is_lost() {
+    let (fragile, cached) = setup(Fragile::default());
+    let view = cached.view("greeter");
+    view.ready().await.unwrap();
+    fragile.forgetful.store(true, Ordering::SeqCst);
+    fragile.end_watches();
+    clock::sleep(Duration::from_secs(10)).await;
+    let start = clock::now();
+    let late = async {
+        clock::sleep(Duration::from_secs(7)).await;
+        fragile.register(&record("1"), TTL).await.unwrap();
+        fragile.forgetful.store(false, Ordering::SeqCst);
+    };
+    let (found, ()) = tokio::join!(view.wait_for_instances(), late);
+    assert_eq!(found.unwrap().instances.len(), 1);
+    assert!(clock::now() - start <= Duration::from_secs(9), "{:?}", clock::now() - start);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_without_watch_is_polled() {
+    let (fragile, cached) = setup(Fragile { unwatchable: true, ..Fragile::default() });
+    let view = cached.view("greeter");
+    assert!(view.ready().await.unwrap().is_empty());
+    fragile.register(&record("1"), TTL).await.unwrap();
+    let start = clock::now();
+    view.changed(1).await.unwrap();
+    assert!(clock::now() - start <= cached.capabilities().propagation);
+    assert_eq!(fragile.watches.load(Ordering::SeqCst), 0);
+    // Somebody who waits is served sooner.
+    fragile.deregister(&record("1")).await.unwrap();
+    clock::sleep(Duration::from_secs(60)).await;
+    let (start, twin) = (clock::now(), record("2"));
+    let (found, registered) =
+        tokio::join!(view.wait_for_instances(), fragile.memory.register(&twin, TTL));
+    registered.unwrap();
+    assert_eq!(&*found.unwrap().instances[0].id, "2");
+    assert!(clock::now() - start <= Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unused_view_is_dropped_and_a_held_one_is_not() {
+    let (fragile, cached) = setup(Fragile::default());
+    let held = cached.view("held");
+    cached.view("greeter").ready().await.unwrap();
+    assert_eq!(cached.shared.views().len(), 2);
+    clock::sleep(Duration::from_secs(100)).await;
+    assert_eq!(cached.shared.views().keys().collect::<Vec<_>>(), ["held"]);
+    assert_eq!(cached.shared.tracker.len(), 1);
+    held.ready().await.unwrap();
+    drop((held, cached));
+    clock::sleep(Duration::from_millis(1)).await;
+    assert_eq!(Arc::strong_count(&fragile), 1, "nothing is left behind");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shut_down_cache_says_so_instead_of_hanging() {
+    let (_fragile, cached) = setup(Fragile::default());
+    let view = cached.view("greeter");
+    view.ready().await.unwrap();
+    let stop = async {
+        clock::sleep(Duration::from_secs(1)).await;
+        cached.shared.tracker.abort_all();
+    };
+    let (waited, changed, ()) = tokio::join!(view.wait_for_instances(), view.changed(1), stop);
+    assert_eq!((waited.unwrap_err().code(), changed.unwrap_err().code()), (503, 503));
+    view.ready().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_can_be_given_up_at_any_poll() {
+    let (_fragile, cached) = setup(Fragile::default());
+    let view = cached.view("greeter");
+    for polls in 0..10 {
+        let wait = clock::timeout(Duration::from_millis(polls), view.wait_for_instances());
+        assert!(wait.await.is_err());
+        assert!(!view.is_awaited(), "no waiter is left behind");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_survives_an_outage() {
+    let (fragile, cached) = setup(Fragile::default());
+    fragile.register(&record("1"), TTL).await.unwrap();
+    assert_eq!(cached.list().await.unwrap(), ["greeter"]);
+    fragile.down.store(true, Ordering::SeqCst);
+    assert_eq!(cached.list().await.unwrap(), ["greeter"]);
+}

@@ -1,0 +1,200 @@
+//! Puts a server together.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use axum::body::Body;
+use bytes::Bytes;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::codec::Codecs;
+use crate::core::error::{BoxError, Error, Result};
+use crate::core::exchange::{Dispatch, Outgoing};
+use crate::core::limits::Limits;
+use crate::core::shutdown::{Shutdown, TaskTracker};
+use crate::server::Server;
+use crate::server::gate::Gate;
+use crate::server::http::{Browser, Face, HttpNext, Ready, Site, Wrap, marked};
+use crate::server::layer::{Next, Request};
+use crate::server::listen::Port;
+use crate::server::policy::{Origin, Policy, Rule};
+use crate::server::roster::Roster;
+use crate::server::router::{Door, Router};
+use crate::server::serve::Serve;
+use crate::server::table::{Mounts, Table};
+use crate::transport::Scope;
+
+/// What a [`Server`] is made of; every part has a default.
+#[must_use]
+#[derive(Default)]
+pub struct Builder {
+    mounts: Mounts,
+    codecs: Codecs,
+    limits: Arc<Limits>,
+    tasks: TaskTracker,
+    shutdown: Shutdown,
+    rule: Rule,
+    layers: Option<Next>,
+    http_layers: Vec<Wrap>,
+    user: Option<axum::Router>,
+    browser: Browser,
+    ready: Option<Ready>,
+}
+
+impl Builder {
+    /// Mounts a service.
+    pub fn mount<S: Serve>(self, service: S) -> Self {
+        self.mount_shared(Arc::new(service))
+    }
+
+    /// Mounts a service that the rest of the program shares.
+    pub fn mount_shared<S: Serve>(mut self, service: Arc<S>) -> Self {
+        self.mounts.add(service);
+        self
+    }
+
+    /// Sets the codecs, by default MessagePack and JSON.
+    pub fn codecs(mut self, codecs: Codecs) -> Self {
+        self.codecs = codecs;
+        self
+    }
+
+    /// Sets the limits.
+    pub fn limits(mut self, limits: impl Into<Arc<Limits>>) -> Self {
+        self.limits = limits.into();
+        self
+    }
+
+    /// Sets the owner of all tasks.
+    pub fn tasks(mut self, tasks: TaskTracker) -> Self {
+        self.tasks = tasks;
+        self
+    }
+
+    /// Sets the lifecycle that the server follows.
+    pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
+        self.shutdown = shutdown;
+        self
+    }
+
+    /// Asks a policy who callers are and what they may do.
+    pub fn policy(mut self, policy: Arc<dyn Policy>) -> Self {
+        self.rule = Rule::Asked(policy);
+        self
+    }
+
+    /// Lets callers on other hosts call without authentication whatever asks for no scope.
+    pub fn open_to_network(mut self) -> Self {
+        self.rule = Rule::Open;
+        self
+    }
+
+    /// Adds a layer around the calls of every protocol; the layer added last is outermost.
+    pub fn layer<L>(mut self, layer: &L) -> Self
+    where
+        L: Layer<Next>,
+        L::Service: Service<Request, Response = Outgoing, Error = Error>,
+        L::Service: Clone + Send + Sync + 'static,
+        <L::Service as Service<Request>>::Future: Send,
+    {
+        self.layers = Some(Next::wrap(self.layers.take(), layer));
+        self
+    }
+
+    /// Adds a layer around HTTP requests; the layer added last is outermost.
+    pub fn http_layer<L, B>(mut self, layer: L) -> Self
+    where
+        L: Layer<HttpNext> + Send + 'static,
+        L::Service: Service<::http::Request<Body>, Response = ::http::Response<B>>,
+        L::Service: Service<::http::Request<Body>, Error = Infallible>,
+        L::Service: Clone + Send + Sync + 'static,
+        <L::Service as Service<::http::Request<Body>>>::Future: Send,
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.http_layers.push(HttpNext::wrap(layer));
+        self
+    }
+
+    /// Serves HTTP routes of the user's own on the same port, after the endpoints.
+    ///
+    /// They are not public: on a server that is neither open to the network nor has a policy,
+    /// callers on other hosts get 401. Handlers find the account as an `Extension<Arc<Account>>`
+    /// and the caller's address as `ConnectInfo<SocketAddr>`.
+    pub fn router(mut self, router: axum::Router) -> Self {
+        self.user = Some(match self.user.take() {
+            Some(present) => present.merge(marked(router)),
+            None => marked(router),
+        });
+        self
+    }
+
+    /// Lets web pages of an origin call, such as `https://shop.example`; `*` lets all.
+    pub fn allow_origin(mut self, origin: &str) -> Self {
+        self.browser.allow_origin(origin);
+        self
+    }
+
+    /// Accepts a host name in HTTP requests, without port, such as `shop.example`; `*` accepts all.
+    ///
+    /// Addresses, `localhost` and the bound name are accepted anyway.
+    pub fn allow_host(mut self, host: &str) -> Self {
+        self.browser.allow_host(host);
+        self
+    }
+
+    /// Says what `/readyz` answers while the server is not draining; ready by default.
+    pub fn ready(mut self, ready: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.ready = Some(Arc::new(ready));
+        self
+    }
+
+    /// Makes the server; no I/O.
+    ///
+    /// # Errors
+    /// 400 when the limits do not fit each other, 409 when two services have an endpoint of one
+    /// name; the error names both.
+    pub fn build(self) -> Result<Server> {
+        self.limits.validate()?;
+        let in_flight = self.limits.call.in_flight_max;
+        let gate = Arc::new(Gate::new(in_flight, in_flight));
+        let services = self.mounts.descriptors();
+        let router = Arc::new(Router {
+            table: Table::new(self.mounts, &gate, &self.limits)?,
+            codecs: self.codecs,
+            limits: Arc::clone(&self.limits),
+            rule: self.rule,
+            layers: self.layers,
+            gate,
+            shutdown: self.shutdown.clone(),
+            tasks: self.tasks.clone(),
+        });
+        let site = Site {
+            router: Arc::clone(&router),
+            user: self.user,
+            browser: self.browser,
+            ready: self.ready.unwrap_or_else(|| Arc::new(|| true)),
+        };
+        let door = |origin| -> Arc<dyn Dispatch> {
+            Arc::new(Door { router: Arc::clone(&router), origin })
+        };
+        let port = Port {
+            face: Arc::new(Face::new(site, self.http_layers)),
+            roster: Arc::new(Roster::default()),
+            scope: Scope { limits: self.limits, tasks: self.tasks, shutdown: self.shutdown },
+            doors: [door(Origin::Local), door(Origin::OffHost)],
+            tls_noted: AtomicBool::new(false),
+            router,
+        };
+        Ok(Server::new(Arc::new(port), services))
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("mounts", &self.mounts).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,196 @@
+//! Reads a request's body within its limits.
+
+use std::pin::Pin;
+
+use bytes::{Bytes, BytesMut};
+use hyper::body::Body;
+
+use crate::core::clock;
+use crate::core::clock::Instant;
+use crate::core::error::{BoxError, Error, Result};
+use crate::core::limits::{ConnectionLimits, Limits};
+
+/// A body as connections and layers bring it.
+pub(super) trait Payload:
+    Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static
+{
+}
+
+impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static> Payload for B {}
+
+/// Reads a whole body; one that came in one piece is not copied.
+///
+/// # Errors
+/// 413 past the limit of a message, 408 when the body is too slow or `until` passes, 400 when the
+/// peer breaks off.
+pub(super) async fn read<B: Payload>(
+    body: &mut B,
+    limits: &Limits,
+    now: Instant,
+    until: Instant,
+) -> Result<Bytes> {
+    let max = limits.message.bytes_max;
+    if usize::try_from(body.size_hint().lower()).map_or(true, |declared| declared > max) {
+        return Err(too_large(max));
+    }
+    let mut pace = Pace::new(&limits.connection, now, until);
+    let Some(first) = data(body, &mut pace).await? else { return Ok(Bytes::new()) };
+    if first.len() > max {
+        return Err(too_large(max));
+    }
+    if body.is_end_stream() {
+        return Ok(first);
+    }
+    let mut whole = BytesMut::from(first);
+    while let Some(next) = data(body, &mut pace).await? {
+        if whole.len() + next.len() > max {
+            return Err(too_large(max));
+        }
+        whole.extend_from_slice(&next);
+    }
+    Ok(whole.freeze())
+}
+
+pub(super) fn too_large(max: usize) -> Error {
+    Error::too_large("micro.server", format!("a message may have {max} bytes, this one has more"))
+}
+
+/// Makes the error of a body that ends before it should.
+pub(super) fn broken(error: impl Into<BoxError>) -> Error {
+    Error::bad_request("micro.server", "the body broke off").with_source(error)
+}
+
+/// Waits for the next data, not past the pace.
+async fn data<B: Payload>(body: &mut B, pace: &mut Pace) -> Result<Option<Bytes>> {
+    // Progress: each turn takes a frame, and only trailers go on.
+    loop {
+        let frame = std::future::poll_fn(|task| Pin::new(&mut *body).poll_frame(task));
+        let frame = clock::timeout_at(pace.end(), frame).await.map_err(|_| pace.missed())?;
+        let Some(frame) = frame else { return Ok(None) };
+        if let Ok(data) = frame.map_err(broken)?.into_data() {
+            pace.took(data.len());
+            return Ok(Some(data));
+        }
+    }
+}
+
+/// How fast a body has to come.
+struct Pace {
+    until: Instant,
+    window_end: Instant,
+    window_left: usize,
+    limits: ConnectionLimits,
+}
+
+impl Pace {
+    fn new(limits: &ConnectionLimits, now: Instant, until: Instant) -> Self {
+        Self {
+            until,
+            window_end: clock::after(now, limits.body_progress_timeout),
+            window_left: limits.body_progress_bytes,
+            limits: limits.clone(),
+        }
+    }
+
+    fn end(&self) -> Instant {
+        self.until.min(self.window_end)
+    }
+
+    fn took(&mut self, bytes: usize) {
+        self.window_left = self.window_left.saturating_sub(bytes);
+        if self.window_left == 0 {
+            self.window_left = self.limits.body_progress_bytes;
+            self.window_end = clock::after(clock::now(), self.limits.body_progress_timeout);
+        }
+    }
+
+    fn missed(&self) -> Error {
+        if self.until <= self.window_end {
+            return Error::timeout("micro.server", "the deadline passed while the body came");
+        }
+        let (bytes, time) = (self.limits.body_progress_bytes, self.limits.body_progress_timeout);
+        Error::timeout("micro.server", format!("the body brought less than {bytes} B in {time:?}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::task::{Context, Poll};
+    use std::time::Duration;
+
+    use hyper::body::{Frame, SizeHint};
+
+    /// Brings a piece at each interval.
+    pub(in crate::server::http) struct Slow {
+        pieces: VecDeque<Bytes>,
+        every: Duration,
+        next: Pin<Box<clock::Sleep>>,
+        declared: u64,
+    }
+
+    fn slow(pieces: usize, bytes: usize, every: Duration) -> Slow {
+        let pieces: VecDeque<_> = (0..pieces).map(|_| Bytes::from(vec![b'x'; bytes])).collect();
+        Slow { pieces, every, next: Box::pin(clock::sleep(every)), declared: 0 }
+    }
+
+    impl Body for Slow {
+        type Data = Bytes;
+        type Error = Infallible;
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            task: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            std::task::ready!(self.next.as_mut().poll(task));
+            let at = clock::after(clock::now(), self.every);
+            self.next.as_mut().reset(at);
+            Poll::Ready(self.pieces.pop_front().map(|piece| Ok(Frame::data(piece))))
+        }
+        fn size_hint(&self) -> SizeHint {
+            let mut hint = SizeHint::new();
+            hint.set_lower(self.declared);
+            hint
+        }
+    }
+
+    async fn outcome(mut body: Slow, max: usize) -> Result<usize> {
+        let mut limits = Limits::default();
+        limits.message.bytes_max = max;
+        let now = clock::now();
+        let until = clock::after(now, Duration::from_secs(3600));
+        read(&mut body, &limits, now, until).await.map(|bytes| bytes.len())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_at_the_limit_passes_and_above_it_does_not() {
+        for (bytes, code) in [(99, None), (100, None), (101, Some(413)), (1000, Some(413))] {
+            let pieces = slow(1, bytes, Duration::ZERO);
+            assert_eq!(outcome(pieces, 100).await.err().map(|e| e.code()), code, "{bytes}");
+            let pieces = slow(bytes, 1, Duration::ZERO);
+            assert_eq!(outcome(pieces, 100).await.err().map(|e| e.code()), code, "{bytes}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_declared_length_is_refused_before_anything_is_read() {
+        for declared in [101, 1 << 32, u64::MAX] {
+            let body = Slow { declared, ..slow(1, 1, Duration::from_secs(3600)) };
+            let start = clock::now();
+            assert_eq!(outcome(body, 100).await.unwrap_err().code(), 413);
+            assert_eq!(clock::now(), start);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_has_to_make_progress() {
+        let max = 4 * 1024 * 1024;
+        let steady = slow(20, 64 * 1024, Duration::from_secs(9));
+        assert_eq!(outcome(steady, max).await.unwrap(), 20 * 64 * 1024);
+        let dripping = slow(100, 1, Duration::from_secs(1));
+        let start = clock::now();
+        assert_eq!(outcome(dripping, max).await.unwrap_err().code(), 408);
+        assert_eq!(clock::now() - start, Duration::from_secs(10));
+    }
+}

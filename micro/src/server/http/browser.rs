@@ -1,0 +1,197 @@
+//! Keeps web pages from calling services that they can reach but should not.
+
+use http::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
+use http::uri::Authority;
+use http::{HeaderName, Uri};
+
+use crate::core::error::{Error, Result};
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Allows any origin or host.
+const ANY: &str = "*";
+
+/// Which pages may call, and by which names this server may be called.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Browser {
+    origins: Vec<String>,
+    hosts: Vec<String>,
+}
+
+impl Browser {
+    /// Lets pages of an origin call, such as `https://shop.example`; `*` lets all.
+    pub(crate) fn allow_origin(&mut self, origin: &str) {
+        self.origins.push(origin.trim_end_matches('/').to_ascii_lowercase());
+    }
+
+    /// Accepts a host name, without port; `*` accepts all.
+    pub(crate) fn allow_host(&mut self, host: &str) {
+        self.hosts.push(host.to_ascii_lowercase());
+    }
+
+    /// Checks a request; returns the foreign origin that is allowed to read the response.
+    ///
+    /// # Errors
+    /// 403.
+    pub(super) fn check(
+        &self,
+        headers: &HeaderMap,
+        uri: &Uri,
+        bound: &str,
+    ) -> Result<Option<HeaderValue>> {
+        let host = headers.get(HOST).map(|host| text(host)).unwrap_or_default();
+        let authority = uri.authority().map_or("", Authority::as_str);
+        for name in [host, authority] {
+            if !name.is_empty() && !self.is_own_host(name, bound) {
+                return Err(forbidden(&format!(
+                    "`{}` is not a name of this server; allow it with `allow_host`",
+                    name.escape_debug()
+                )));
+            }
+        }
+        let own = if host.is_empty() { authority } else { host };
+        let Some(origin) = headers.get(ORIGIN) else {
+            return self.check_site(headers).map(|()| None);
+        };
+        if is_same(text(origin), own) {
+            return Ok(None);
+        }
+        if self.allows(text(origin)) {
+            return Ok(Some(origin.clone()));
+        }
+        Err(forbidden(&format!(
+            "pages of {} may not call this server; allow them with `allow_origin`",
+            text(origin).escape_debug()
+        )))
+    }
+
+    /// Checks a request without an origin, such as a link or an image.
+    fn check_site(&self, headers: &HeaderMap) -> Result<()> {
+        let foreign = headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "cross-site");
+        if foreign && !self.origins.iter().any(|origin| origin == ANY) {
+            return Err(forbidden("pages of other sites may not call this server"));
+        }
+        Ok(())
+    }
+
+    fn allows(&self, origin: &str) -> bool {
+        self.origins.iter().any(|known| known == ANY || known.eq_ignore_ascii_case(origin))
+    }
+
+    fn is_own_host(&self, authority: &str, bound: &str) -> bool {
+        let host = without_port(authority);
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        if address.parse::<std::net::IpAddr>().is_ok() {
+            return true;
+        }
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        host == "localhost"
+            || host.ends_with(".localhost")
+            || host == bound
+            || self.hosts.iter().any(|known| known == ANY || *known == host)
+    }
+}
+
+fn text(value: &HeaderValue) -> &str {
+    // What is no text is equal to nothing that is allowed.
+    value.to_str().unwrap_or("\u{fffd}")
+}
+
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+/// Tells whether a page comes from this server itself.
+fn is_same(origin: &str, own: &str) -> bool {
+    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    authority.is_some_and(|authority| !own.is_empty() && authority.eq_ignore_ascii_case(own))
+}
+
+fn forbidden(detail: &str) -> Error {
+    Error::forbidden("micro.server", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(browser: &Browser, headers: &[(&'static str, &'static str)]) -> u16 {
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v)))
+            .collect();
+        let uri = Uri::from_static("/");
+        browser.check(&headers, &uri, "bound.example").map_or_else(|e| e.code(), |_| 200)
+    }
+
+    #[test]
+    fn foreign_pages_and_foreign_names_are_refused() {
+        let browser = Browser::default();
+        let own = ("host", "localhost:8080");
+        for (headers, expected) in [
+            (&[][..], 200),
+            (&[own], 200),
+            (&[("host", "127.0.0.1:8080")], 200),
+            (&[("host", "10.1.2.3")], 200),
+            (&[("host", "[::1]:80")], 200),
+            (&[("host", "[::1]")], 200),
+            (&[("host", "LOCALHOST.")], 200),
+            (&[("host", "a.localhost:1")], 200),
+            (&[("host", "bound.example:8080")], 200),
+            (&[("host", "evil.example")], 403),
+            (&[("host", "127.0.0.1.evil.example")], 403),
+            (&[("host", "localhost.evil.example:8080")], 403),
+            (&[("host", "127.0.0.1:80:evil")], 403),
+            (&[own, ("origin", "http://localhost:8080")], 200),
+            (&[own, ("origin", "http://localhost:3000")], 403),
+            (&[own, ("origin", "https://evil.example")], 403),
+            (&[own, ("origin", "null")], 403),
+            (&[own, ("origin", "")], 403),
+            (&[("origin", "http://")], 403),
+            (&[own, ("sec-fetch-site", "cross-site")], 403),
+            (&[own, ("sec-fetch-site", "same-origin")], 200),
+            (&[own, ("sec-fetch-site", "same-site")], 200),
+            (&[own, ("sec-fetch-site", "none")], 200),
+            (&[own, ("origin", "http://localhost:8080"), ("sec-fetch-site", "same-origin")], 200),
+        ] {
+            assert_eq!(code(&browser, headers), expected, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_passes_and_nothing_else() {
+        let mut browser = Browser::default();
+        browser.allow_origin("https://Shop.example/");
+        browser.allow_host("API.example");
+        let own = ("host", "api.example:80");
+        for (headers, expected) in [
+            (&[own][..], 200),
+            (&[own, ("origin", "https://shop.example")], 200),
+            (&[own, ("origin", "https://shop.example"), ("sec-fetch-site", "cross-site")], 200),
+            (&[own, ("origin", "http://shop.example")], 403),
+            (&[own, ("origin", "https://shop.example.evil")], 403),
+            (&[own, ("sec-fetch-site", "cross-site")], 403),
+            (&[("host", "other.example")], 403),
+        ] {
+            assert_eq!(code(&browser, headers), expected, "{headers:?}");
+        }
+        browser.allow_origin("*");
+        browser.allow_host("*");
+        for headers in [
+            &[("host", "other.example"), ("origin", "null")][..],
+            &[("host", "other.example"), ("sec-fetch-site", "cross-site")],
+        ] {
+            assert_eq!(code(&browser, headers), 200, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn the_authority_of_the_target_is_checked_too() {
+        let uri = Uri::from_static("http://evil.example/greeter/Greeter.Hello");
+        let check = Browser::default().check(&HeaderMap::new(), &uri, "");
+        assert_eq!(check.unwrap_err().code(), 403);
+    }
+}

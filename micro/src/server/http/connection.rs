@@ -1,0 +1,277 @@
+//! One HTTP connection, from its first byte to its end.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncReadExt;
+
+use crate::core::clock;
+use crate::core::clock::Instant;
+use crate::core::error::Error;
+use crate::core::limits::{ConnectionLimits, METADATA_BYTES_MAX, METADATA_CLOSE_FACTOR};
+use crate::core::net::Prefixed;
+use crate::core::shutdown::TaskTracker;
+use crate::server::http::face::{Face, Peer};
+use crate::server::http::paced::Paced;
+use crate::server::http::reply::{self, Reply};
+use crate::server::listen::LINGER;
+use crate::server::roster::{Order, Seat};
+
+/// Bytes of one connection's read buffer, and so of one head: hostile peers get no more.
+const HEAD_BYTES_MAX: usize = METADATA_BYTES_MAX * METADATA_CLOSE_FACTOR;
+
+/// Headers of one request.
+const HEADERS_MAX: usize = 100;
+
+/// How long the rest of a request is read and dropped after its response, since closing a
+/// connection with unread bytes destroys what was sent on it.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Space for reading what is dropped.
+const DISCARD_BYTES: usize = 8 * 1024;
+
+impl Face {
+    /// Runs an HTTP/1 connection.
+    pub(crate) async fn serve_http1(self: &Arc<Self>, stream: Prefixed, peer: Peer) {
+        let limits = &self.site.router.limits.connection;
+        let seat = Arc::clone(&peer.seat);
+        seat.reading.store(true, Ordering::Relaxed);
+        let (face, peer) = (Arc::clone(self), Arc::new(peer));
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (face, peer) = (Arc::clone(&face), Arc::clone(&peer));
+            async move { Ok::<_, Infallible>(face.respond(&peer, request, true).await) }
+        });
+        let io = TokioIo::new(Paced::new(stream, Arc::clone(&seat), limits.write_timeout));
+        let mut builder = http1::Builder::new();
+        // The head's time is watched here without a timer for each request.
+        builder.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
+        let mut connection = builder.serve_connection(io, service).with_upgrades();
+        let watch = Watch::new(limits, true);
+        drive(&mut connection, |c| c.graceful_shutdown(), &seat, watch).await;
+        if seat.unread.load(Ordering::Relaxed)
+            && let Some(parts) = connection.into_parts()
+        {
+            discard(parts.io.into_inner()).await;
+        }
+    }
+
+    /// Runs an HTTP/2 connection.
+    pub(crate) async fn serve_http2(self: &Arc<Self>, stream: Prefixed, peer: Peer) {
+        let limits = &self.site.router.limits;
+        let seat = Arc::clone(&peer.seat);
+        let (face, peer) = (Arc::clone(self), Arc::new(peer));
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (face, peer) = (Arc::clone(&face), Arc::clone(&peer));
+            async move { Ok::<_, Infallible>(face.respond(&peer, request, false).await) }
+        });
+        let write_timeout = limits.connection.write_timeout;
+        let io = TokioIo::new(Paced::new(stream, Arc::clone(&seat), write_timeout));
+        let mut builder = http2::Builder::new(Owner(self.site.router.tasks.clone()));
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(saturated(limits.stream.http2_max))
+            .max_frame_size(saturated(limits.message.http2_frame_bytes_max))
+            .max_header_list_size(saturated(METADATA_BYTES_MAX))
+            .max_pending_accept_reset_streams(limits.stream.pending_accept_resets_max)
+            .max_local_error_reset_streams(limits.stream.local_error_resets_max)
+            .initial_stream_window_size(saturated(limits.stream.window_bytes))
+            .initial_connection_window_size(saturated(limits.connection.outbound_bytes_max))
+            .keep_alive_interval(limits.connection.keepalive_interval)
+            .keep_alive_timeout(limits.connection.keepalive_timeout);
+        let mut connection = builder.serve_connection(io, service);
+        let watch = Watch::new(&limits.connection, false);
+        drive(&mut connection, |c| c.graceful_shutdown(), &seat, watch).await;
+    }
+
+    /// Answers a request; a panic on the way is a 500 for it alone.
+    async fn respond(
+        &self,
+        peer: &Arc<Peer>,
+        request: Request<Incoming>,
+        http1: bool,
+    ) -> Response<Reply> {
+        let busy = peer.seat.begin();
+        let mut answer = pin!(self.answer(peer, request));
+        let mut response = std::future::poll_fn(|task| {
+            // The future is never polled again after it unwound, so no broken state is seen.
+            match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(task))) {
+                Ok(polled) => polled,
+                Err(_) => Poll::Ready(panicked()),
+            }
+        })
+        .await;
+        if http1 && peer.seat.order() != Order::Serve {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.body_mut().hold(busy);
+        response
+    }
+}
+
+#[cold]
+fn panicked() -> Response<Reply> {
+    tracing::error!("a route, layer or policy panicked");
+    reply::error(&Error::internal("micro.server", "a route, layer or policy panicked"))
+}
+
+fn saturated(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// Runs a connection until it ends, is told to, or breaks its time limits.
+async fn drive<C: Future + Unpin>(
+    connection: &mut C,
+    graceful: impl Fn(Pin<&mut C>),
+    seat: &Seat,
+    mut watch: Watch,
+) {
+    let mut timer = pin!(clock::sleep_until(watch.next));
+    loop {
+        tokio::select! {
+            biased;
+            // What went wrong between the peer and hyper concerns nobody else.
+            _ended = &mut *connection => return,
+            () = seat.told() => watch.told(seat.order(), clock::now()),
+            () = &mut timer => watch.tick(seat, clock::now()),
+        }
+        match watch.verdict {
+            Verdict::Serve => {}
+            Verdict::Finish => graceful(Pin::new(&mut *connection)),
+            Verdict::Close => return,
+        }
+        timer.as_mut().reset(watch.next);
+    }
+}
+
+/// What is to become of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Serve,
+    /// Finish the requests there are, then end.
+    Finish,
+    Close,
+}
+
+/// Holds a connection against its time limits with one timer, whatever the requests.
+#[derive(Debug)]
+struct Watch {
+    limits: ConnectionLimits,
+    /// Whether the heads of requests are watched.
+    heads: bool,
+    tick: Duration,
+    next: Instant,
+    old_at: Instant,
+    finish_at: Option<Instant>,
+    close_at: Option<Instant>,
+    verdict: Verdict,
+    requests: usize,
+    idle_ticks: usize,
+    reading_ticks: u32,
+}
+
+impl Watch {
+    fn new(limits: &ConnectionLimits, heads: bool) -> Self {
+        let now = clock::now();
+        let tick = limits.header_read_timeout / 2;
+        let spread = limits.age_max / 100 * limits.age_jitter_percent;
+        let jitter = spread.mul_f64(fastrand::f64() * 2.0);
+        Self {
+            limits: limits.clone(),
+            heads,
+            tick,
+            next: clock::after(now, tick),
+            old_at: clock::after(now, limits.age_max.saturating_sub(spread) + jitter),
+            finish_at: None,
+            close_at: None,
+            verdict: Verdict::Serve,
+            requests: 0,
+            idle_ticks: 0,
+            reading_ticks: 0,
+        }
+    }
+
+    /// Follows an order.
+    fn told(&mut self, order: Order, now: Instant) {
+        match order {
+            Order::Serve => {}
+            // HTTP/2 says goodbye at once and loses nothing; on HTTP/1 a request may be on its way.
+            Order::Drain if !self.heads => self.verdict = Verdict::Finish,
+            Order::Drain => {
+                self.finish_at = Some(clock::after(now, LINGER));
+                self.next = self.next.min(clock::after(now, LINGER));
+            }
+            Order::Close => self.verdict = Verdict::Close,
+        }
+    }
+
+    /// Takes stock.
+    fn tick(&mut self, seat: &Seat, now: Instant) {
+        self.count(seat);
+        let idle = self.tick * u32::try_from(self.idle_ticks).unwrap_or(u32::MAX);
+        // The first of these ticks was not a whole one.
+        if self.tick * self.reading_ticks.saturating_sub(1) >= self.limits.header_read_timeout
+            || self.close_at.is_some_and(|at| now >= at)
+        {
+            self.verdict = Verdict::Close;
+        } else if self.finish_at.is_some_and(|at| now >= at) {
+            self.verdict = Verdict::Finish;
+            self.finish_at = None;
+        } else if self.close_at.is_none()
+            && (now >= self.old_at || idle >= self.limits.server_idle_timeout)
+        {
+            self.verdict = Verdict::Finish;
+            self.close_at = Some(clock::after(now, self.limits.age_grace));
+        } else {
+            self.verdict = Verdict::Serve;
+        }
+        let next = clock::after(now, self.tick);
+        self.next = self.finish_at.map_or(next, |at| next.min(at));
+    }
+
+    fn count(&mut self, seat: &Seat) {
+        let requests = seat.requests();
+        if seat.is_active() || requests != self.requests {
+            (self.idle_ticks, self.reading_ticks) = (0, 0);
+        } else {
+            self.idle_ticks += 1;
+            let reading = self.heads && seat.reading.load(Ordering::Relaxed);
+            self.reading_ticks = if reading { self.reading_ticks + 1 } else { 0 };
+        }
+        self.requests = requests;
+        seat.set_idle(self.idle_ticks);
+    }
+}
+
+/// Reads and drops what the peer still sends, for a while.
+async fn discard(mut stream: Paced) {
+    let all = async {
+        let mut buffer = [0; DISCARD_BYTES];
+        while matches!(stream.read(&mut buffer).await, Ok(1..)) {}
+    };
+    let _done = clock::timeout(UNREAD_TIMEOUT, all).await;
+}
+
+/// Gives the tasks of HTTP/2 streams to the owner of all tasks.
+#[derive(Clone, Debug)]
+struct Owner(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Owner
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn("http2", future);
+    }
+}

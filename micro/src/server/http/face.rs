@@ -1,0 +1,229 @@
+//! Decides what answers a request.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::ConnectInfo;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use tower_service::Service;
+
+use crate::core::error::{Error, Result};
+use crate::server::http::body::Payload;
+use crate::server::http::browser::Browser;
+use crate::server::http::head;
+use crate::server::http::layer::HttpNext;
+use crate::server::http::reply::{self, Reply};
+use crate::server::policy::Origin;
+use crate::server::roster::Seat;
+use crate::server::router::Router;
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) remote: Arc<str>,
+    pub(crate) socket: Option<SocketAddr>,
+    pub(crate) origin: Origin,
+    /// The host part of the address that the connection came in on.
+    pub(crate) bound: Arc<str>,
+    pub(crate) seat: Arc<Seat>,
+}
+
+/// Tells whether the process takes work.
+pub(crate) type Ready = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Everything that is served over HTTP.
+pub(crate) struct Site {
+    pub(crate) router: Arc<Router>,
+    pub(crate) user: Option<axum::Router>,
+    pub(crate) browser: Browser,
+    pub(crate) ready: Ready,
+}
+
+/// A site behind its layers.
+#[derive(Debug)]
+pub(crate) struct Face {
+    pub(super) site: Arc<Site>,
+    pub(super) layers: Option<HttpNext>,
+}
+
+/// The mark of a response that one of the user's routes made.
+#[derive(Clone, Copy, Debug)]
+struct Matched;
+
+/// Marks what the routes of a user's router answer, so that its own 404 can be told from theirs.
+pub(crate) fn marked(router: axum::Router) -> axum::Router {
+    if !router.has_routes() {
+        return router;
+    }
+    router.route_layer(axum::middleware::map_response(mark))
+}
+
+async fn mark(mut response: axum::response::Response) -> axum::response::Response {
+    response.extensions_mut().insert(Matched);
+    response
+}
+
+impl Face {
+    pub(crate) fn new(site: Site, layers: Vec<super::layer::Wrap>) -> Self {
+        let site = Arc::new(site);
+        let layers = layers.into_iter().fold(None, |inner, wrap| {
+            Some(wrap(inner.unwrap_or_else(|| HttpNext::site(&site))))
+        });
+        Self { site, layers }
+    }
+
+    /// Answers a request.
+    pub(super) async fn answer<B: Payload>(
+        &self,
+        peer: &Arc<Peer>,
+        request: Request<B>,
+    ) -> Response<Reply> {
+        match &self.layers {
+            None => self.site.answer(peer, request).await,
+            Some(layers) => {
+                let mut request = request.map(axum::body::Body::new);
+                request.extensions_mut().insert(Arc::clone(peer));
+                layers.answer(request).await.map(Reply::other)
+            }
+        }
+    }
+}
+
+impl Site {
+    /// Answers a request: endpoints first, all else on a slower path.
+    pub(super) async fn answer<B: Payload>(
+        &self,
+        peer: &Peer,
+        request: Request<B>,
+    ) -> Response<Reply> {
+        let post = request.method() == Method::POST;
+        let target = if post { self.router.table.find(request.uri().path()) } else { None };
+        let Some(target) = target else {
+            return Box::pin(self.answer_other(peer, request)).await;
+        };
+        let checked = self.browser.check(request.headers(), request.uri(), &peer.bound);
+        let allowed = match checked {
+            Ok(allowed) => allowed,
+            Err(error) => return reply::error(&error),
+        };
+        let mut response = self.call(peer, target, request).await;
+        if let Some(origin) = allowed {
+            share(response.headers_mut(), origin);
+        }
+        response
+    }
+
+    async fn answer_other<B: Payload>(
+        &self,
+        peer: &Peer,
+        request: Request<B>,
+    ) -> Response<Reply> {
+        if let Some(response) = self.health(&request) {
+            return response;
+        }
+        match self.try_other(peer, request).await {
+            Ok(response) => response,
+            Err(error) => reply::error(&error),
+        }
+    }
+
+    fn health<B>(&self, request: &Request<B>) -> Option<Response<Reply>> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return None;
+        }
+        match request.uri().path() {
+            "/healthz" => Some(reply::text(StatusCode::OK, "ok\n")),
+            "/readyz" if (self.ready)() && !self.router.shutdown.is_draining() => {
+                Some(reply::text(StatusCode::OK, "ready\n"))
+            }
+            "/readyz" => Some(reply::text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")),
+            _ => None,
+        }
+    }
+
+    async fn try_other<B: Payload>(
+        &self,
+        peer: &Peer,
+        request: Request<B>,
+    ) -> Result<Response<Reply>> {
+        let allowed = self.browser.check(request.headers(), request.uri(), &peer.bound)?;
+        let path = request.uri().path().to_owned();
+        let is_endpoint = self.router.table.find(&path).is_some();
+        if let (true, Some(origin)) = (is_endpoint, &allowed)
+            && let Some(response) = preflight(&request, origin)
+        {
+            return Ok(response);
+        }
+        if let Some(user) = &self.user
+            && let Some(response) = self.ask_user(user.clone(), peer, request).await?
+        {
+            return Ok(response);
+        }
+        if is_endpoint {
+            let error = Error::method_not_allowed("micro.server", "endpoints are called by POST");
+            let mut response = reply::error(&error);
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+            return Ok(response);
+        }
+        Err(self.router.missing(&path, peer.origin))
+    }
+
+    /// Asks the user's router; `None` when it has nothing at the path.
+    async fn ask_user<B: Payload>(
+        &self,
+        mut user: axum::Router,
+        peer: &Peer,
+        request: Request<B>,
+    ) -> Result<Option<Response<Reply>>> {
+        let extra = head::credentials(request.headers())?;
+        let account = self.router.admit(None, Some(&extra), &peer.remote, peer.origin)?;
+        let mut request = request.map(axum::body::Body::new);
+        if let Some(account) = account {
+            request.extensions_mut().insert(account);
+        }
+        if let Some(socket) = peer.socket {
+            request.extensions_mut().insert(ConnectInfo(socket));
+        }
+        let response = user.call(request).await.unwrap_or_else(|error: Infallible| match error {});
+        let matched = response.extensions().get::<Matched>().is_some();
+        let response = response.map(Reply::other);
+        let own_404 = !matched
+            && response.status() == StatusCode::NOT_FOUND
+            && response.body().is_empty()
+            && !response.headers().contains_key(header::CONTENT_TYPE);
+        Ok((!own_404).then_some(response))
+    }
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Site").field("browser", &self.browser).finish_non_exhaustive()
+    }
+}
+
+/// Lets the page of an allowed origin read a response.
+fn share(headers: &mut HeaderMap, origin: HeaderValue) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.append(header::VARY, HeaderValue::from_static("origin"));
+}
+
+/// Answers a browser that asks whether a page of an allowed origin may call.
+fn preflight<B>(request: &Request<B>, origin: &HeaderValue) -> Option<Response<Reply>> {
+    let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    if request.method() != Method::OPTIONS || !asks {
+        return None;
+    }
+    let mut response = Response::new(Reply::full(bytes::Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
+    if let Some(asked) = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+    }
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    share(headers, origin.clone());
+    Some(response)
+}

@@ -1,0 +1,197 @@
+//! A stream of responses as the chunks of a body.
+
+use std::fmt;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::core::error::{Error, Result};
+use crate::core::stream::BoxSource;
+use crate::server::http::body::too_large;
+
+/// Bytes after which a chunk is sent.
+const CHUNK_BYTES: usize = 32 * 1024;
+
+/// Messages after which a chunk is sent, so that many small ones do not hold up other connections.
+const CHUNK_MESSAGES: usize = 1024;
+
+/// How messages are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// JSON, one value a line.
+    Lines,
+    /// Server-sent events.
+    Events,
+    /// Values that tell their own length.
+    Values,
+}
+
+/// Drains a stream as fast as the peer reads. Dropping it cancels the call.
+pub(super) struct Pump {
+    source: BoxSource,
+    framing: Framing,
+    bytes_max: usize,
+    over: bool,
+    /// What breaks the body off, where its framing has no form for a failure.
+    broken: Option<Error>,
+}
+
+impl Pump {
+    pub(super) fn new(source: BoxSource, framing: Framing, bytes_max: usize) -> Self {
+        Self { source, framing, bytes_max, over: false, broken: None }
+    }
+
+    /// Polls for the next chunk; pending only while it would be empty.
+    pub(super) fn poll_chunk(&mut self, task: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        let mut out = Vec::new();
+        for _ in 0..CHUNK_MESSAGES {
+            if self.over || out.len() >= CHUNK_BYTES {
+                break;
+            }
+            if self.poll_message(task, &mut out).is_pending() {
+                if out.is_empty() {
+                    return Poll::Pending;
+                }
+                break;
+            }
+        }
+        if !out.is_empty() {
+            return Poll::Ready(Some(Ok(out.into())));
+        }
+        if self.over {
+            return Poll::Ready(self.broken.take().map(Err));
+        }
+        // Nothing but empty messages: others get their turn.
+        task.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Appends one message, or the end.
+    fn poll_message(&mut self, task: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<()> {
+        let start = out.len();
+        if self.framing == Framing::Events {
+            out.extend_from_slice(b"data: ");
+        }
+        let begun = out.len();
+        let next = match self.source.as_mut().poll_encode(task, out) {
+            Poll::Pending => {
+                out.truncate(start);
+                return Poll::Pending;
+            }
+            Poll::Ready(next) => next,
+        };
+        match next {
+            Some(Ok(())) if out.len() - begun > self.bytes_max => {
+                out.truncate(start);
+                self.fail(&too_large(self.bytes_max), out);
+            }
+            Some(Ok(())) => self.close(begun, out),
+            Some(Err(error)) => {
+                out.truncate(start);
+                self.fail(&error, out);
+            }
+            None => {
+                out.truncate(start);
+                self.over = true;
+                if self.framing == Framing::Events {
+                    out.extend_from_slice(b"event: end\ndata: {}\n\n");
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Ends a message.
+    fn close(&self, begun: usize, out: &mut Vec<u8>) {
+        if self.framing == Framing::Values {
+            return;
+        }
+        // A line break within JSON is white space, and would end the line here.
+        for byte in out.iter_mut().skip(begun).filter(|byte| matches!(byte, b'\n' | b'\r')) {
+            *byte = b' ';
+        }
+        out.extend_from_slice(if self.framing == Framing::Events { b"\n\n" } else { b"\n" });
+    }
+
+    fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
+        self.over = true;
+        match self.framing {
+            Framing::Lines => {
+                out.extend_from_slice(format!("{{\"error\":{}}}\n", error.to_json()).as_bytes());
+            }
+            Framing::Events => {
+                let text = format!("event: error\ndata: {}\n\n", error.to_json());
+                out.extend_from_slice(text.as_bytes());
+            }
+            Framing::Values => self.broken = Some(error.clone()),
+        }
+    }
+}
+
+impl fmt::Debug for Pump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pump").field("framing", &self.framing).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{Format, encoded};
+    use crate::core::stream::Streaming;
+
+    fn raw(_: &Format, value: &&'static str, out: &mut Vec<u8>) -> Result<()> {
+        out.extend_from_slice(value.as_bytes());
+        Ok(())
+    }
+
+    async fn sent(items: Vec<Result<&'static str>>, framing: Framing) -> String {
+        struct Iter(std::vec::IntoIter<Result<&'static str>>);
+        impl futures_core::Stream for Iter {
+            type Item = Result<&'static str>;
+            fn poll_next(
+                mut self: std::pin::Pin<&mut Self>,
+                _: &mut Context<'_>,
+            ) -> Poll<Option<Self::Item>> {
+                Poll::Ready(self.0.next())
+            }
+        }
+        let stream = Streaming::from_stream(Iter(items.into_iter()));
+        let mut pump = Pump::new(encoded(stream, Format::Json, raw), framing, 10);
+        let mut all = Vec::new();
+        while let Some(chunk) = std::future::poll_fn(|task| pump.poll_chunk(task)).await {
+            match chunk {
+                Ok(chunk) => all.extend_from_slice(&chunk),
+                Err(error) => return format!("broken off: {}", error.code()),
+            }
+        }
+        String::from_utf8(all).unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_framing_tells_messages_and_the_end_apart() {
+        let items = || vec![Ok("1"), Ok("[2,\n3]")];
+        assert_eq!(sent(items(), Framing::Lines).await, "1\n[2, 3]\n");
+        let events = "data: 1\n\ndata: [2, 3]\n\nevent: end\ndata: {}\n\n";
+        assert_eq!(sent(items(), Framing::Events).await, events);
+        assert_eq!(sent(items(), Framing::Values).await, "1[2,\n3]");
+        assert_eq!(sent(vec![], Framing::Lines).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_failure_comes_last() {
+        let items = || vec![Ok("1"), Err(Error::conflict("a", "b")), Ok("2")];
+        let json = Error::conflict("a", "b").to_json();
+        assert_eq!(sent(items(), Framing::Lines).await, format!("1\n{{\"error\":{json}}}\n"));
+        let events = format!("data: 1\n\nevent: error\ndata: {json}\n\n");
+        assert_eq!(sent(items(), Framing::Events).await, events);
+        assert_eq!(sent(items(), Framing::Values).await, "broken off: 409");
+    }
+
+    #[tokio::test]
+    async fn a_message_past_the_limit_ends_the_stream() {
+        assert_eq!(sent(vec![Ok("0123456789")], Framing::Lines).await, "0123456789\n");
+        let text = sent(vec![Ok("1"), Ok("0123456789+")], Framing::Lines).await;
+        assert!(text.starts_with("1\n{\"error\":") && text.contains("413"), "{text}");
+    }
+}

@@ -1,0 +1,233 @@
+//! The one port: accepts connections and hands each to the protocol it speaks.
+
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt;
+
+use crate::core::clock;
+use crate::core::exchange::Dispatch;
+use crate::core::net::{Address, Listener, Prefixed, Stream};
+use crate::server::http::{Face, Peer};
+use crate::server::policy::Origin;
+use crate::server::roster::{Member, Order, Roster};
+use crate::server::router::Router;
+use crate::server::sniff::{Protocol, sniff};
+use crate::transport::Scope;
+use crate::transport::native;
+
+/// The first pause after an accept that failed for want of resources; it doubles each time.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+
+/// The longest such pause.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Connections that are still taken from the kernel's queue when draining begins: their peers
+/// believe to be connected, and get a refusal instead of a reset.
+const BACKLOG_MAX: usize = 1024;
+
+/// How long a connection may stay silent while the server drains, so that a request on its way
+/// gets a refusal instead of a reset.
+pub(super) const LINGER: Duration = Duration::from_millis(500);
+
+/// Space for the first read of a connection.
+const FIRST_READ_BYTES: usize = 8 * 1024;
+
+/// A TLS alert: fatal, handshake failure.
+const TLS_REFUSAL: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 40];
+
+/// Everything that the listeners of a server share.
+#[derive(Debug)]
+pub(super) struct Port {
+    pub(super) router: Arc<Router>,
+    pub(super) face: Arc<Face>,
+    pub(super) roster: Arc<Roster>,
+    pub(super) scope: Scope,
+    /// The router as callers on this machine and on other hosts see it.
+    pub(super) doors: [Arc<dyn Dispatch>; 2],
+    pub(super) tls_noted: AtomicBool,
+}
+
+/// What connections come from.
+pub(super) trait Accept: Send + Sync + 'static {
+    fn accept(&self) -> impl Future<Output = io::Result<Stream>> + Send;
+}
+
+impl Accept for Listener {
+    fn accept(&self) -> impl Future<Output = io::Result<Stream>> + Send {
+        Self::accept(self)
+    }
+}
+
+/// Accepts connections until the server drains, then waits for them to end.
+///
+/// No error ends the loop: a fault of the peer costs nothing, want of resources a pause.
+pub(super) async fn accept<A: Accept>(port: Arc<Port>, listener: A, bound: Address) {
+    let bound: Arc<str> = host(&bound).into();
+    let mut pause = PAUSE_MIN;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = port.scope.shutdown.draining() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok(stream) => {
+                pause = PAUSE_MIN;
+                admit(&port, stream, &bound);
+            }
+            Err(error) if is_fault_of_peer(&error) => tokio::task::yield_now().await,
+            Err(error) => {
+                tracing::warn!(%error, ?pause, "cannot accept connections, will try again");
+                tokio::select! {
+                    () = port.scope.shutdown.draining() => break,
+                    () = clock::sleep(pause) => {}
+                }
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+    }
+    port.router.gate.close();
+    port.roster.tell(Order::Drain);
+    take_backlog(&port, &listener, &bound).await;
+    drop(listener);
+    end(&port).await;
+}
+
+/// Takes the connections that the kernel has accepted already.
+async fn take_backlog<A: Accept>(port: &Arc<Port>, listener: &A, bound: &Arc<str>) {
+    for _ in 0..BACKLOG_MAX {
+        let mut next = std::pin::pin!(listener.accept());
+        let next = std::future::poll_fn(|task| Poll::Ready(next.as_mut().poll(task))).await;
+        let Poll::Ready(Ok(stream)) = next else { return };
+        admit(port, stream, bound);
+    }
+}
+
+/// Waits for the connections to end and cuts them when the process closes.
+async fn end(port: &Port) {
+    let never = clock::after(clock::now(), Duration::MAX);
+    tokio::select! {
+        () = port.roster.empty(never) => {}
+        () = port.scope.shutdown.closed() => port.roster.tell(Order::Close),
+    }
+}
+
+/// Tells the errors of a connection that went away before it was accepted.
+fn is_fault_of_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected};
+    let kinds = [ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected];
+    kinds.contains(&error.kind())
+}
+
+/// Gives a connection its place and its task, or closes it where there is no place.
+fn admit(port: &Arc<Port>, stream: Stream, bound: &Arc<str>) {
+    let socket = match &stream {
+        // A peer that has left already has no address.
+        Stream::Tcp(tcp) => match (tcp.peer_addr(), tcp.local_addr()) {
+            (Ok(peer), Ok(local)) => Some((peer, local)),
+            _ => return,
+        },
+        _ => None,
+    };
+    let origin = match socket {
+        // Who connects to an address from that address is on this machine.
+        Some((peer, local)) if peer.ip() != local.ip() && !is_loopback(peer.ip()) => {
+            Origin::OffHost
+        }
+        _ => Origin::Local,
+    };
+    let stranger = socket.map(|(peer, _)| peer.ip()).filter(|_| origin == Origin::OffHost);
+    let Some(member) = port.roster.join(stranger, &port.scope.limits.connection) else {
+        tracing::debug!(remote = %stream.remote(), "refused a connection: too many");
+        return;
+    };
+    let peer = Peer {
+        remote: stream.remote(),
+        socket: socket.map(|(peer, _)| peer),
+        origin,
+        bound: Arc::clone(bound),
+        seat: Arc::clone(&member.seat),
+    };
+    port.scope.tasks.spawn("connection", serve(Arc::clone(port), stream, peer, member));
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+/// Returns the host part of an address.
+fn host(address: &Address) -> String {
+    let text = address.to_string();
+    text.rsplit_once(':').map_or(text.as_str(), |(host, _)| host).to_ascii_lowercase()
+}
+
+/// Runs one connection to its end.
+async fn serve(port: Arc<Port>, stream: Stream, peer: Peer, member: Member) {
+    let mut buffer = BytesMut::with_capacity(FIRST_READ_BYTES);
+    let Some(protocol) = first_bytes(&port, &stream, &mut buffer, &member).await else {
+        return;
+    };
+    match protocol {
+        Protocol::Native => {
+            let [local, off_host] = &port.doors;
+            let door = if peer.origin == Origin::Local { local } else { off_host };
+            // The transport knows by itself when it is idle.
+            let _busy = member.seat.begin();
+            native::serve(stream, buffer, Arc::clone(door), &port.scope).await;
+        }
+        Protocol::Http1 => {
+            port.face.serve_http1(Prefixed::new(buffer, stream), peer).await;
+        }
+        Protocol::Http2 => {
+            port.face.serve_http2(Prefixed::new(buffer, stream), peer).await;
+        }
+        Protocol::Tls => refuse_tls(&port, stream, &peer).await,
+        Protocol::Unknown => {
+            tracing::debug!(remote = %peer.remote, "closed a connection that speaks no protocol");
+        }
+    }
+}
+
+/// Waits for the first bytes within the handshake's time; `None` when the connection is to end.
+async fn first_bytes(
+    port: &Port,
+    stream: &Stream,
+    buffer: &mut BytesMut,
+    member: &Member,
+) -> Option<Protocol> {
+    let timeout = port.scope.limits.connection.handshake_timeout;
+    let mut until = clock::after(clock::now(), timeout);
+    let mut sniffing = std::pin::pin!(sniff(stream, buffer));
+    loop {
+        tokio::select! {
+            biased;
+            protocol = &mut sniffing => return protocol,
+            () = member.seat.told() => match member.seat.order() {
+                Order::Close => return None,
+                Order::Drain => until = until.min(clock::after(clock::now(), LINGER)),
+                Order::Serve => {}
+            },
+            () = clock::sleep_until(until) => return None,
+        }
+    }
+}
+
+/// Answers a TLS client in its own language that there is no TLS here.
+async fn refuse_tls(port: &Port, mut stream: Stream, peer: &Peer) {
+    if !port.tls_noted.swap(true, Ordering::Relaxed) {
+        tracing::warn!(remote = %peer.remote, "a client speaks TLS, which this port does not serve");
+    }
+    let refusal = async {
+        // The peer may be gone; there is nobody to tell then.
+        let _sent = stream.write_all(&TLS_REFUSAL).await;
+        let _ended = stream.shutdown().await;
+    };
+    let _done = clock::timeout(PAUSE_MAX, refusal).await;
+}

@@ -1,0 +1,206 @@
+//! Who may call what, decided before anything is decoded.
+//!
+//! With no configuration a caller on another host gets 401 for everything that is not `public`,
+//! while loopback, Unix sockets and memory are open: who runs code on the machine reaches the
+//! process anyway. A reverse proxy or tunnel on the machine makes its callers local ones.
+//!
+//! Scopes bind callers who have an account. While no [`Policy`] is installed nobody has one: a
+//! handler with scopes then refuses callers from other hosts, even on an open server, and serves
+//! local ones.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::core::account::Account;
+use crate::core::descriptor::EndpointSpec;
+use crate::core::error::{Error, Result};
+use crate::core::metadata::Metadata;
+
+/// What a [`Policy`] knows of a request when it decides.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Access<'a> {
+    /// The endpoint as `service.Type.Method`; empty for a route of the user's own HTTP router.
+    pub endpoint: &'a str,
+    /// What the endpoint declares; `None` for a route of the user's own HTTP router.
+    pub spec: Option<&'static EndpointSpec>,
+    /// Transport headers such as `authorization`.
+    pub headers: &'a Metadata,
+    /// Where the caller is, such as `127.0.0.1:40312`, `unix` or `memory`.
+    pub remote: &'a str,
+    /// Whether the caller is on another host.
+    pub off_host: bool,
+}
+
+/// Says who a caller is and whether it may call.
+///
+/// Runs on the path of every call: synchronous, never blocking. The server itself compares the
+/// account with the scopes of the endpoint afterwards.
+pub trait Policy: fmt::Debug + Send + Sync + 'static {
+    /// Returns the account of a caller that may go on, or `None` for an anonymous one.
+    ///
+    /// # Errors
+    /// 401 when the caller has to prove who it is, 403 when it may not do this.
+    fn admit(&self, access: &Access<'_>) -> Result<Option<Arc<Account>>>;
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// This machine.
+    Local,
+    /// Another host.
+    OffHost,
+}
+
+impl Origin {
+    /// Reads the origin from a remote address as contexts carry it; what it cannot read is
+    /// another host.
+    pub(super) fn of(remote: &str) -> Self {
+        let local = matches!(remote, "memory" | "unix")
+            || remote
+                .parse::<std::net::SocketAddr>()
+                .is_ok_and(|address| address.ip().to_canonical().is_loopback());
+        if local { Self::Local } else { Self::OffHost }
+    }
+}
+
+/// The rule of one server.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Rule {
+    /// Other hosts reach only what is public.
+    #[default]
+    Closed,
+    /// Other hosts reach everything that asks for no scope.
+    Open,
+    /// A policy decides.
+    Asked(Arc<dyn Policy>),
+}
+
+impl Rule {
+    /// Decides on one request.
+    ///
+    /// # Errors
+    /// 401 or 403.
+    pub(super) fn admit(&self, access: &Access<'_>) -> Result<Option<Arc<Account>>> {
+        let public = access.spec.is_some_and(|spec| spec.public);
+        let scopes = access.spec.and_then(|spec| spec.scopes).unwrap_or_default();
+        match self {
+            Self::Closed if access.off_host && !public => Err(unauthorized(
+                access,
+                "callers from other hosts have to authenticate, and this server knows no accounts",
+            )),
+            Self::Open if access.off_host && !public && !scopes.is_empty() => {
+                Err(unauthorized(access, "the endpoint asks for a scope"))
+            }
+            Self::Closed | Self::Open => Ok(None),
+            Self::Asked(policy) => {
+                let account = policy.admit(access)?;
+                match &account {
+                    _ if public || scopes.is_empty() => {}
+                    None => return Err(unauthorized(access, "the endpoint asks for a scope")),
+                    Some(account) if account.has_any(scopes) => {}
+                    Some(_) => return Err(lacking(access, scopes)),
+                }
+                Ok(account)
+            }
+        }
+    }
+
+    /// Returns whether anonymous callers on other hosts may learn which endpoints there are.
+    pub(super) fn shows_all(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+}
+
+fn unauthorized(access: &Access<'_>, detail: &str) -> Error {
+    Error::unauthorized(id(access), detail)
+}
+
+fn lacking(access: &Access<'_>, scopes: &[&str]) -> Error {
+    let detail = format!("the account has none of the scopes {}", scopes.join(", "));
+    Error::forbidden(id(access), detail)
+}
+
+fn id(access: &Access<'_>) -> String {
+    let id = if access.endpoint.is_empty() { "micro.server" } else { access.endpoint };
+    id.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::testing::spec;
+
+    #[derive(Debug)]
+    struct Known(Option<&'static str>);
+
+    impl Policy for Known {
+        fn admit(&self, _: &Access<'_>) -> Result<Option<Arc<Account>>> {
+            Ok(self.0.map(|scope| Arc::new(Account::service("a", [scope.to_owned()]))))
+        }
+    }
+
+    fn code(rule: &Rule, spec: EndpointSpec, off_host: bool) -> u16 {
+        let spec: &'static EndpointSpec = Box::leak(Box::new(spec));
+        let headers = Metadata::new();
+        let access = Access {
+            endpoint: "shop.Orders.Read",
+            spec: Some(spec),
+            headers: &headers,
+            remote: "",
+            off_host,
+        };
+        rule.admit(&access).map_or_else(|error| error.code(), |_| 200)
+    }
+
+    #[test]
+    fn only_what_is_public_is_reachable_from_other_hosts_by_default() {
+        let plain = spec("A.B");
+        let public = EndpointSpec { public: true, ..plain };
+        let scoped = EndpointSpec { scopes: Some(&["x"]), ..plain };
+        for (rule, spec, off_host, expected) in [
+            (Rule::Closed, plain, true, 401),
+            (Rule::Closed, public, true, 200),
+            (Rule::Closed, scoped, true, 401),
+            (Rule::Closed, plain, false, 200),
+            (Rule::Closed, scoped, false, 200),
+            (Rule::Open, plain, true, 200),
+            (Rule::Open, scoped, true, 401),
+            (Rule::Open, scoped, false, 200),
+        ] {
+            assert_eq!(code(&rule, spec, off_host), expected, "{rule:?} {off_host} {spec:?}");
+        }
+    }
+
+    #[test]
+    fn accounts_are_held_against_scopes_wherever_they_come_from() {
+        let scoped = EndpointSpec { scopes: Some(&["x", "y"]), ..spec("A.B") };
+        for off_host in [true, false] {
+            for (known, expected) in [(None, 401), (Some("y"), 200), (Some("z"), 403)] {
+                let rule = Rule::Asked(Arc::new(Known(known)));
+                assert_eq!(code(&rule, scoped, off_host), expected, "{known:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_plainly_local_is_another_host() {
+        for (remote, expected) in [
+            ("127.0.0.1:1", Origin::Local),
+            ("127.8.9.1:1", Origin::Local),
+            ("[::1]:1", Origin::Local),
+            ("[::ffff:127.0.0.1]:1", Origin::Local),
+            ("unix", Origin::Local),
+            ("memory", Origin::Local),
+            ("10.0.0.1:1", Origin::OffHost),
+            ("[::ffff:10.0.0.1]:1", Origin::OffHost),
+            ("0.0.0.0:1", Origin::OffHost),
+            ("localhost:1", Origin::OffHost),
+            ("tcp", Origin::OffHost),
+            ("", Origin::OffHost),
+        ] {
+            assert_eq!(Origin::of(remote), expected, "{remote}");
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! From a call as it arrived to the handler's future.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::codec::Codecs;
+use crate::core::account::Account;
+use crate::core::clock;
+use crate::core::clock::Instant;
+use crate::core::content_type::ContentType;
+use crate::core::context::{Context, Parts};
+use crate::core::error::{Error, Result, Retry};
+use crate::core::exchange::{Dispatch, Extra, Inbound, Outgoing, Running, Slot, Target};
+use crate::core::future::BoxFuture;
+use crate::core::limits::Limits;
+use crate::core::metadata::Metadata;
+use crate::core::shutdown::{Shutdown, TaskTracker};
+use crate::core::trace::Trace;
+use crate::server::gate::{Gate, Refused};
+use crate::server::layer::{Next, Request};
+use crate::server::policy::{Access, Origin, Rule};
+use crate::server::serve::Incoming;
+use crate::server::stream::held;
+use crate::server::table::{Entry, Table};
+
+/// Every mounted endpoint behind one door: policy, limits, deadlines, layers.
+///
+/// As a [`Dispatch`] it reads where a call comes from out of its remote address.
+#[derive(Debug)]
+pub struct Router {
+    pub(super) table: Table,
+    pub(super) codecs: Codecs,
+    pub(super) limits: Arc<Limits>,
+    pub(super) rule: Rule,
+    pub(super) layers: Option<Next>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) shutdown: Shutdown,
+    pub(super) tasks: TaskTracker,
+}
+
+/// What a transport knows of a call beside the call itself.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) origin: Origin,
+    /// Who calls, as [`Router::admit`] found.
+    pub(super) account: Option<Arc<Account>>,
+    /// The content type of the response where it differs from that of the request.
+    pub(super) response: Option<ContentType>,
+}
+
+impl Router {
+    /// Finds an endpoint; callers on other hosts learn only of what they may call.
+    pub(super) fn find(&self, service: &str, endpoint: &str, origin: Origin) -> Result<Target> {
+        let path = format!("/{service}/{endpoint}");
+        self.table.find(&path).ok_or_else(|| self.missing(&path, origin))
+    }
+
+    /// Makes the 404 of a path.
+    pub(super) fn missing(&self, path: &str, origin: Origin) -> Error {
+        self.table.missing(path, origin == Origin::Local || self.rule.shows_all())
+    }
+
+    /// Returns an endpoint by its place.
+    pub(super) fn entry(&self, target: Target) -> Result<&Arc<Entry>> {
+        let missing = || Error::not_found("micro.server", "there is no such endpoint");
+        self.table.entry(target).ok_or_else(missing)
+    }
+
+    /// Begins a call that was admitted.
+    pub(super) fn run(&self, mut call: Inbound, arrival: Arrival) -> Result<Running> {
+        let entry = self.entry(call.target)?;
+        let mut incoming = Incoming::new(
+            self.codecs.format(&call.content_type)?,
+            std::mem::take(&mut call.body),
+            call.messages.take(),
+        );
+        if let Some(response) = &arrival.response {
+            incoming = incoming.answered_in(self.codecs.format(response)?);
+        }
+        let (now, deadline) = (call.now, self.deadline(entry, call.now, call.deadline));
+        let context = self.context(entry, call, deadline, arrival);
+        match entry.enter() {
+            Ok(slot) => Ok(self.start(entry, context, incoming, slot)),
+            Err(Refused::Full) => {
+                let until = self.queue_end(now, deadline);
+                self.queue(entry, context, incoming, until)
+            }
+            Err(refused) => Err(self.refusal(entry, refused)),
+        }
+    }
+
+    /// Decides who calls and whether they may, before anything is decoded.
+    pub(super) fn admit(
+        &self,
+        entry: Option<&Entry>,
+        extra: Option<&Extra>,
+        remote: &str,
+        origin: Origin,
+    ) -> Result<Option<Arc<Account>>> {
+        static NONE: Metadata = Metadata::new();
+        self.rule.admit(&Access {
+            endpoint: entry.map_or("", |entry| &entry.id),
+            spec: entry.map(|entry| entry.spec),
+            headers: extra.map_or(&NONE, |extra| &extra.headers),
+            remote,
+            off_host: origin == Origin::OffHost,
+        })
+    }
+
+    fn admit_and_run(&self, call: Inbound, origin: Origin) -> Result<Running> {
+        let entry = self.entry(call.target)?;
+        let account = self.admit(Some(entry), call.extra.as_deref(), &call.remote, origin)?;
+        self.run(call, Arrival { origin, account, response: None })
+    }
+
+    /// Returns when the call ends: the caller's deadline within what the endpoint or the process
+    /// allows, or their default.
+    ///
+    /// A stream of requests takes as long as its caller sends, so it has no default but the
+    /// longest deadline there is.
+    pub(super) fn deadline(&self, entry: &Entry, now: Instant, asked: Option<Instant>) -> Instant {
+        let limits = &self.limits.call;
+        let longest = entry.spec.timeout.unwrap_or(limits.timeout_max);
+        match asked {
+            Some(deadline) => deadline.min(clock::after(now, longest)),
+            None if entry.spec.kind.streams_requests() => clock::after(now, longest),
+            None => clock::after(now, entry.spec.timeout.unwrap_or(limits.default_timeout)),
+        }
+    }
+
+    fn context(
+        &self,
+        entry: &Entry,
+        call: Inbound,
+        deadline: Instant,
+        arrival: Arrival,
+    ) -> Context {
+        let trusted = arrival.origin == Origin::Local || arrival.account.is_some();
+        let extra = call.extra.map(|extra| *extra).unwrap_or_default();
+        let Extra { metadata, persistent, trace, .. } = extra;
+        Context::from_parts(Parts {
+            deadline: Some(deadline),
+            metadata,
+            // A stranger's baggage would travel on to services that trust this one.
+            persistent: if trusted { persistent } else { Metadata::new() },
+            account: arrival.account,
+            trace: trace.map(Trace::child),
+            remote: Some(call.remote),
+            spec: Some(entry.spec),
+            service: Some(Arc::clone(&entry.service)),
+            shutdown: Some(self.shutdown.clone()),
+            tasks: Some(self.tasks.clone()),
+        })
+    }
+
+    fn start(
+        &self,
+        entry: &Arc<Entry>,
+        context: Context,
+        incoming: Incoming,
+        slot: Slot,
+    ) -> Running {
+        let future = handler(self.layers.as_ref(), entry, &context, incoming);
+        if entry.spec.kind.streams_responses() {
+            let future = Box::pin(held(context.clone(), slot, future));
+            return Running::new(context, future);
+        }
+        Running::new(context, future).holding(slot)
+    }
+
+    fn queue_end(&self, now: Instant, deadline: Instant) -> Instant {
+        let limits = &self.limits.call;
+        let share = clock::remaining(now, deadline) / 100 * limits.queue_wait_percent;
+        clock::after(now, limits.queue_wait_max.min(share))
+    }
+
+    /// Puts a call into the queue: its future waits for a slot, then runs the handler.
+    fn queue(
+        &self,
+        entry: &Arc<Entry>,
+        context: Context,
+        incoming: Incoming,
+        until: Instant,
+    ) -> Result<Running> {
+        let place = self.gate.queue().map_err(|refused| self.refusal(entry, refused))?;
+        let (entry, layers, inner) = (Arc::clone(entry), self.layers.clone(), context.clone());
+        let (wait_max, in_max) = (self.limits.call.queue_wait_max, self.limits.call.in_flight_max);
+        let future = Box::pin(async move {
+            let waited = entry.wait(until).await;
+            drop(place);
+            let slot = waited.map_err(|refused| refusal(&entry.id, refused, in_max, wait_max))?;
+            let future = handler(layers.as_ref(), &entry, &inner, incoming);
+            held(inner, slot, future).await
+        });
+        Ok(Running::new(context, future))
+    }
+
+    #[cold]
+    fn refusal(&self, entry: &Entry, refused: Refused) -> Error {
+        let limits = &self.limits.call;
+        refusal(&entry.id, refused, limits.in_flight_max, limits.queue_wait_max)
+    }
+}
+
+fn handler(
+    layers: Option<&Next>,
+    entry: &Arc<Entry>,
+    context: &Context,
+    incoming: Incoming,
+) -> BoxFuture<'static, Result<Outgoing>> {
+    match layers {
+        None => entry.call(context.clone(), incoming),
+        Some(layers) => {
+            layers.handle(Request::new(context.clone(), incoming, Arc::clone(entry)))
+        }
+    }
+}
+
+/// Makes the error of a call that no handler saw.
+fn refusal(id: &str, refused: Refused, in_max: usize, wait_max: Duration) -> Error {
+    let id = id.to_owned();
+    let error = match refused {
+        Refused::Full => {
+            let detail = format!("the limit of {in_max} calls is reached and the queue is full");
+            Error::too_many_requests(id, detail).with_retry_after(wait_max)
+        }
+        Refused::Waited => {
+            let detail = format!("the limit of {in_max} calls left no room in time");
+            Error::unavailable(id, detail).with_retry_after(wait_max)
+        }
+        Refused::Closed => Error::unavailable(id, "the server is about to stop"),
+    };
+    error.with_retry(Retry::Safe)
+}
+
+impl Dispatch for Router {
+    fn resolve(&self, service: &str, endpoint: &str) -> Result<Target> {
+        self.find(service, endpoint, Origin::Local)
+    }
+
+    fn dispatch(&self, call: Inbound) -> Result<Running> {
+        let origin = Origin::of(&call.remote);
+        self.admit_and_run(call, origin)
+    }
+}
+
+/// The router as the connections of one origin see it; found out once for each connection.
+#[derive(Debug)]
+pub(super) struct Door {
+    pub(super) router: Arc<Router>,
+    pub(super) origin: Origin,
+}
+
+impl Dispatch for Door {
+    fn resolve(&self, service: &str, endpoint: &str) -> Result<Target> {
+        self.router.find(service, endpoint, self.origin)
+    }
+
+    fn dispatch(&self, call: Inbound) -> Result<Running> {
+        self.router.admit_and_run(call, self.origin)
+    }
+}

@@ -1,0 +1,276 @@
+//! What a `#[service]` writes for the server: its endpoints as plain functions.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::codec::{DecFn, EncFn, Format, decoded, encoded};
+use crate::core::context::Context;
+use crate::core::descriptor::ServiceDescriptor;
+use crate::core::error::{Error, Result};
+use crate::core::exchange::Outgoing;
+use crate::core::future::BoxFuture;
+use crate::core::stream::{RawStream, Streaming};
+use crate::server::subscription::Subscription;
+
+/// A service that can be mounted on a server; `#[service]` implements it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a micro service",
+    label = "not a service",
+    note = "put `#[micro::service]` on an `impl` block of `{Self}`"
+)]
+pub trait Serve: Send + Sync + Sized + 'static {
+    /// What the service declares.
+    const DESCRIPTOR: &'static ServiceDescriptor;
+    /// One function for each endpoint, in the order of the descriptor.
+    const ENDPOINTS: &'static [Endpoint<Self>];
+    /// One function for each subscription, in the order of the descriptor.
+    const SUBSCRIPTIONS: &'static [Subscription<Self>];
+}
+
+/// A handler without its types: decodes, calls the user's method, encodes.
+pub struct Endpoint<S> {
+    /// Makes the future of one call; nothing runs before it is polled.
+    pub call: fn(Arc<S>, Context, Incoming) -> BoxFuture<'static, Result<Outgoing>>,
+}
+
+impl<S> fmt::Debug for Endpoint<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Endpoint")
+    }
+}
+
+/// A request that has not been decoded.
+#[derive(Debug)]
+pub struct Incoming {
+    request: Format,
+    response: Option<Format>,
+    body: Bytes,
+    messages: Option<RawStream>,
+}
+
+impl Incoming {
+    /// Makes a request of its bytes, or of its stream of messages.
+    pub fn new(format: Format, body: Bytes, messages: Option<RawStream>) -> Self {
+        Self { request: format, response: None, body, messages }
+    }
+
+    /// Asks for the response in another format than that of the request.
+    #[must_use]
+    pub fn answered_in(mut self, format: Format) -> Self {
+        self.response = Some(format);
+        self
+    }
+
+    /// Returns the format in which the response is encoded.
+    pub fn format(&self) -> &Format {
+        self.response.as_ref().unwrap_or(&self.request)
+    }
+
+    /// Returns the bytes of the request; empty when it is a stream.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+}
+
+/// Decodes the request.
+///
+/// # Errors
+/// 400 when the bytes are not a `T`.
+pub fn decode<T>(incoming: &Incoming, decode: DecFn<T>) -> Result<T> {
+    decode(&incoming.request, &incoming.body)
+}
+
+/// Turns the requests into a stream that decodes each as it is asked for.
+///
+/// A transport that brings a single body gives a stream of that one message.
+pub fn inbound<T: Send + 'static>(incoming: Incoming, decode: DecFn<T>) -> Streaming<T> {
+    let Incoming { request, body, messages, .. } = incoming;
+    let messages = messages.unwrap_or_else(|| {
+        Streaming::from_iter((!body.is_empty()).then_some(body))
+    });
+    decoded(messages, request, decode)
+}
+
+/// Encodes what a handler returned.
+///
+/// # Errors
+/// The handler's error, or 500 when the format has no form for the response.
+pub fn respond<T, E: IntoError>(
+    format: &Format,
+    result: Result<T, E>,
+    encode: EncFn<T>,
+) -> Result<Outgoing> {
+    match result {
+        Ok(value) => scratch(|out| encode(format, &value, out)).map(Outgoing::Message),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Makes the stream that a handler returned ready to be sent.
+///
+/// # Errors
+/// The handler's error.
+pub fn respond_stream<T: Send + 'static, E: IntoError>(
+    format: &Format,
+    result: Result<Streaming<T>, E>,
+    encode: EncFn<T>,
+) -> Result<Outgoing> {
+    match result {
+        Ok(stream) => Ok(Outgoing::Stream(encoded(stream, format.clone(), encode))),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Converts a handler's error; one without an id gets that of the endpoint.
+#[cold]
+fn failed(error: impl IntoError) -> Error {
+    let error = error.into_error();
+    if !error.id().is_empty() {
+        return error;
+    }
+    let Some(context) = Context::try_current() else { return error };
+    match (context.service(), context.spec()) {
+        (Some(service), Some(spec)) => error.with_id(format!("{service}.{}", spec.name)),
+        _ => error,
+    }
+}
+
+/// Bytes of encoding space that a thread keeps between calls.
+const SCRATCH_BYTES_MAX: usize = 64 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Encodes into space that the thread keeps, so that a response costs one exact allocation.
+pub(super) fn scratch(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Bytes> {
+    // Taken, not borrowed: an encoder is user code and may come back here.
+    let mut out = SCRATCH.take();
+    out.clear();
+    encode(&mut out)?;
+    if out.len() > SCRATCH_BYTES_MAX {
+        return Ok(Bytes::from(out));
+    }
+    let bytes = Bytes::copy_from_slice(&out);
+    if out.capacity() <= SCRATCH_BYTES_MAX {
+        SCRATCH.set(out);
+    }
+    Ok(bytes)
+}
+
+/// An error that a handler may return: anything that becomes an [`Error`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot become a `micro::Error`",
+    label = "returned by a handler",
+    note = "write `impl From<{Self}> for micro::Error`"
+)]
+pub trait IntoError {
+    /// Converts the error.
+    fn into_error(self) -> Error;
+}
+
+#[diagnostic::do_not_recommend]
+impl<E: Into<Error>> IntoError for E {
+    fn into_error(self) -> Error {
+        self.into()
+    }
+}
+
+/// An error that the methods of a contract may return: the client side has to make it of failures
+/// of the transport, the server side has to send it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot carry transport failures",
+    label = "returned by a contract's method",
+    note = "write `impl From<micro::Error> for {Self}`"
+)]
+pub trait ContractError: IntoError {}
+
+#[diagnostic::do_not_recommend]
+impl<E: IntoError + From<Error>> ContractError for E {}
+
+/// The type of a `ctx` parameter.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not `micro::Context`",
+    label = "expected `&micro::Context`",
+    note = "a handler takes the context first, then one request"
+)]
+pub trait IsContext {}
+
+impl IsContext for Context {}
+
+/// States that a type is the context of calls.
+pub const fn is_context<T: IsContext>() {}
+
+/// A value that a contract's server shares with the rest of the program.
+#[derive(Debug)]
+pub struct Shared<T>(pub Arc<T>);
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(_: &Format, value: &String, out: &mut Vec<u8>) -> Result<()> {
+        out.extend_from_slice(value.as_bytes());
+        Ok(())
+    }
+
+    fn sent(outgoing: Result<Outgoing>) -> Bytes {
+        match outgoing.unwrap() {
+            Outgoing::Message(bytes) => bytes,
+            Outgoing::Stream(_) => panic!("a stream"),
+        }
+    }
+
+    #[test]
+    fn a_response_is_what_the_encoder_wrote_however_long() {
+        for length in [0, 1, SCRATCH_BYTES_MAX, SCRATCH_BYTES_MAX + 1, SCRATCH_BYTES_MAX * 10] {
+            let value = "x".repeat(length);
+            let result: Result<String> = Ok(value.clone());
+            assert_eq!(sent(respond(&Format::Json, result, plain)), value.as_bytes());
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_failed_encoding_reaches_the_next_response() {
+        fn half(_: &Format, _: &String, out: &mut Vec<u8>) -> Result<()> {
+            out.extend_from_slice(b"half");
+            Err(Error::internal("test", "encoder"))
+        }
+        let result: Result<String> = Ok("x".to_owned());
+        assert_eq!(respond(&Format::Json, result, half).unwrap_err().code(), 500);
+        let result: Result<String> = Ok("y".to_owned());
+        assert_eq!(sent(respond(&Format::Json, result, plain)), b"y".as_slice());
+    }
+
+    #[test]
+    fn an_encoder_that_encodes_through_the_same_space_is_fine() {
+        fn nested(format: &Format, value: &String, out: &mut Vec<u8>) -> Result<()> {
+            out.extend_from_slice(b"outer ");
+            out.extend_from_slice(&scratch(|out| plain(format, value, out))?);
+            Ok(())
+        }
+        let result: Result<String> = Ok("inner".to_owned());
+        assert_eq!(sent(respond(&Format::Json, result, nested)), b"outer inner".as_slice());
+    }
+
+    #[test]
+    fn the_error_of_a_handler_keeps_its_code() {
+        struct Mine;
+        impl From<Mine> for Error {
+            fn from(_: Mine) -> Self {
+                Self::conflict("", "mine")
+            }
+        }
+        let error = respond::<String, Mine>(&Format::Json, Err(Mine), plain).unwrap_err();
+        assert_eq!((error.code(), error.detail()), (409, "mine"));
+    }
+}

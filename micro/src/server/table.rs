@@ -1,0 +1,304 @@
+//! The mounted services: every endpoint with what runs it, found by name once.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::core::clock::Instant;
+use crate::core::context::Context;
+use crate::core::descriptor::{EndpointSpec, ServiceDescriptor};
+use crate::core::error::{Error, Result};
+use crate::core::exchange::{Outgoing, Release, Slot, Target};
+use crate::core::future::BoxFuture;
+use crate::core::limits::Limits;
+use crate::server::gate::{Gate, Refused};
+use crate::server::serve::{Incoming, Serve};
+use crate::server::suggest::nearest;
+
+/// A mounted service without its type.
+trait Mounted: Send + Sync {
+    fn call(
+        &self,
+        index: usize,
+        context: Context,
+        incoming: Incoming,
+    ) -> BoxFuture<'static, Result<Outgoing>>;
+}
+
+struct Mount<S>(Arc<S>);
+
+impl<S: Serve> Mounted for Mount<S> {
+    fn call(
+        &self,
+        index: usize,
+        context: Context,
+        incoming: Incoming,
+    ) -> BoxFuture<'static, Result<Outgoing>> {
+        match S::ENDPOINTS.get(index) {
+            Some(endpoint) => (endpoint.call)(Arc::clone(&self.0), context, incoming),
+            None => Box::pin(std::future::ready(Err(unlisted(S::DESCRIPTOR)))),
+        }
+    }
+}
+
+fn unlisted(service: &ServiceDescriptor) -> Error {
+    let detail = format!("`{}` declares endpoints that it does not implement", service.type_name);
+    Error::internal(service.name, detail)
+}
+
+/// One endpoint of the process.
+pub(super) struct Entry {
+    pub(super) spec: &'static EndpointSpec,
+    /// The name of the service.
+    pub(super) service: Arc<str>,
+    /// What errors name: `service.Type.Method`.
+    pub(super) id: String,
+    /// Where HTTP finds it: `/service/Type.Method`.
+    path: String,
+    type_name: &'static str,
+    index: usize,
+    mounted: Arc<dyn Mounted>,
+    process: Arc<Gate>,
+    own: Option<Gate>,
+}
+
+impl Entry {
+    /// Makes the future of one call.
+    pub(super) fn call(
+        &self,
+        context: Context,
+        incoming: Incoming,
+    ) -> BoxFuture<'static, Result<Outgoing>> {
+        self.mounted.call(self.index, context, incoming)
+    }
+
+    /// Takes a slot if there is one.
+    pub(super) fn enter(self: &Arc<Self>) -> Result<Slot, Refused> {
+        if let Some(own) = &self.own {
+            own.enter()?;
+        }
+        let own = Entered(self.own.as_ref());
+        self.process.enter()?;
+        own.stay();
+        Ok(Slot::new(Arc::clone(self) as Arc<dyn Release>))
+    }
+
+    /// Waits for a slot. Cancel safe: a slot that nobody gets is given back.
+    pub(super) async fn wait(self: &Arc<Self>, until: Instant) -> Result<Slot, Refused> {
+        if let Some(own) = &self.own {
+            own.wait(until).await?;
+        }
+        let own = Entered(self.own.as_ref());
+        self.process.wait(until).await?;
+        own.stay();
+        Ok(Slot::new(Arc::clone(self) as Arc<dyn Release>))
+    }
+}
+
+impl Release for Entry {
+    fn release(&self) {
+        self.process.leave();
+        if let Some(own) = &self.own {
+            own.leave();
+        }
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Entry").field(&self.id).finish()
+    }
+}
+
+/// A place behind an endpoint's own gate, given back unless the call goes on.
+struct Entered<'a>(Option<&'a Gate>);
+
+impl Entered<'_> {
+    fn stay(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        if let Some(gate) = self.0 {
+            gate.leave();
+        }
+    }
+}
+
+/// Services on their way into a [`Table`].
+#[derive(Default)]
+pub(super) struct Mounts {
+    services: Vec<(&'static ServiceDescriptor, Arc<dyn Mounted>)>,
+}
+
+impl Mounts {
+    /// Adds a service.
+    pub(super) fn add<S: Serve>(&mut self, service: Arc<S>) {
+        self.services.push((S::DESCRIPTOR, Arc::new(Mount(service))));
+    }
+
+    /// Lists what was added.
+    pub(super) fn descriptors(&self) -> Vec<&'static ServiceDescriptor> {
+        self.services.iter().map(|(descriptor, _)| *descriptor).collect()
+    }
+}
+
+impl fmt::Debug for Mounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.services.iter().map(|(d, _)| d.type_name)).finish()
+    }
+}
+
+/// Every endpoint of the process; never changes once it is made.
+#[derive(Debug)]
+pub(super) struct Table {
+    entries: Vec<Arc<Entry>>,
+    paths: HashMap<String, Target>,
+    /// What exists, for people: all of it, and what is public.
+    listing: [String; 2],
+}
+
+impl Table {
+    /// Makes the table.
+    ///
+    /// # Errors
+    /// 409 when two services have an endpoint of one name.
+    pub(super) fn new(mounts: Mounts, process: &Arc<Gate>, limits: &Limits) -> Result<Self> {
+        let mut table = Self { entries: Vec::new(), paths: HashMap::new(), listing: [const { String::new() }; 2] };
+        let per_endpoint = limits.call.in_flight_per_endpoint_max;
+        for (descriptor, mounted) in mounts.services {
+            let service: Arc<str> = descriptor.name.into();
+            for (index, spec) in descriptor.endpoints.iter().enumerate() {
+                table.insert(Entry {
+                    spec,
+                    service: Arc::clone(&service),
+                    id: format!("{service}.{}", spec.name),
+                    path: format!("/{service}/{}", spec.name),
+                    type_name: descriptor.type_name,
+                    index,
+                    mounted: Arc::clone(&mounted),
+                    process: Arc::clone(process),
+                    own: per_endpoint.map(|max| Gate::new(max, 0)),
+                })?;
+            }
+        }
+        table.listing = [table.list(|_| true), table.list(|entry| entry.spec.public)];
+        Ok(table)
+    }
+
+    fn insert(&mut self, entry: Entry) -> Result<()> {
+        if let Some(other) = self.entries.iter().find(|other| other.path == entry.path) {
+            let detail = format!(
+                "`{}` and `{}` both have an endpoint {}; rename one or give its service another name",
+                other.type_name, entry.type_name, entry.id,
+            );
+            return Err(Error::conflict("micro.server", detail));
+        }
+        let index = u32::try_from(self.entries.len())
+            .map_err(|e| Error::internal("micro.server", "too many endpoints").with_source(e))?;
+        let target = Target { index, kind: entry.spec.kind, detached: entry.spec.detached };
+        self.paths.insert(entry.path.clone(), target);
+        self.entries.push(Arc::new(entry));
+        Ok(())
+    }
+
+    fn list(&self, shown: impl Fn(&Entry) -> bool) -> String {
+        let shown = self.entries.iter().filter(|entry| shown(entry));
+        shown.map(|entry| name(entry)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Returns an endpoint by its place.
+    pub(super) fn entry(&self, target: Target) -> Option<&Arc<Entry>> {
+        self.entries.get(usize::try_from(target.index).ok()?)
+    }
+
+    /// Finds an endpoint by its path over HTTP.
+    pub(super) fn find(&self, path: &str) -> Option<Target> {
+        self.paths.get(path).copied()
+    }
+
+    /// Makes the 404 for a name or path; lists all endpoints, or only the public ones.
+    pub(super) fn missing(&self, asked: &str, all: bool) -> Error {
+        let asked = asked.trim_start_matches('/');
+        let mut detail = format!("there is no endpoint {}", asked.escape_debug());
+        let shown = self.entries.iter().filter(|entry| all || entry.spec.public);
+        if let Some(nearest) = nearest(asked, shown.map(|entry| name(entry))) {
+            detail.push_str("; did you mean ");
+            detail.push_str(nearest);
+            detail.push('?');
+        }
+        let [everything, public] = &self.listing;
+        let listing = if all { everything } else { public };
+        if !listing.is_empty() {
+            detail.push_str("; there is ");
+            detail.push_str(listing);
+        }
+        Error::not_found("micro.server", detail)
+    }
+}
+
+/// Names an endpoint for people: `service/Type.Method`.
+fn name(entry: &Entry) -> &str {
+    entry.path.trim_start_matches('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::testing::Sample;
+
+    fn gate() -> Arc<Gate> {
+        Arc::new(Gate::new(10, 10))
+    }
+
+    fn table() -> Table {
+        let mut mounts = Mounts::default();
+        mounts.add(Arc::new(Sample::default()));
+        Table::new(mounts, &gate(), &Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn a_duplicate_endpoint_names_both_types() {
+        let mut mounts = Mounts::default();
+        mounts.add(Arc::new(Sample::default()));
+        mounts.add(Arc::new(Sample::default()));
+        let error = Table::new(mounts, &gate(), &Limits::default()).unwrap_err();
+        assert_eq!(error.code(), 409);
+        assert!(error.detail().contains("`Sample` and `Sample`"), "{error}");
+        assert!(error.detail().contains("sample.Sample.Echo"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_name_gets_the_nearest_and_the_list() {
+        let error = table().missing("/sample/sample.ecko", true);
+        assert_eq!(error.code(), 404);
+        assert!(error.detail().contains("did you mean sample/Sample.Echo?"), "{error}");
+        assert!(error.detail().contains("sample/Sample.Count"), "{error}");
+    }
+
+    #[test]
+    fn strangers_learn_only_what_is_public() {
+        let error = table().missing("/sample/Sample.Open", false);
+        assert!(error.detail().contains("sample/Sample.Public"), "{error}");
+        assert!(!error.detail().contains("Sample.Echo"), "{error}");
+    }
+
+    #[test]
+    fn a_slot_is_given_back_once() {
+        let gate = gate();
+        let mut mounts = Mounts::default();
+        mounts.add(Arc::new(Sample::default()));
+        let mut limits = Limits::default();
+        limits.call.in_flight_per_endpoint_max = Some(1);
+        let table = Table::new(mounts, &gate, &limits).unwrap();
+        let entry = table.entry(table.find("/sample/Sample.Echo").unwrap()).unwrap();
+        let slot = entry.enter().unwrap();
+        assert_eq!(entry.enter().unwrap_err(), Refused::Full);
+        assert_eq!(gate.len(), 1);
+        drop(slot);
+        assert_eq!(gate.len(), 0);
+        assert!(entry.enter().is_ok());
+    }
+}

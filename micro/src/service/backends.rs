@@ -1,0 +1,101 @@
+//! The backends of a process: those handed over in code, and the others by their names.
+
+use std::sync::Arc;
+
+use crate::client::{Builder, Client};
+use crate::codec::Codecs;
+use crate::core::error::Result;
+use crate::core::limits::Limits;
+use crate::core::shutdown::{Shutdown, TaskTracker};
+use crate::registry::{Cached, Registry};
+use crate::selector::Selector;
+use crate::service::open;
+use crate::service::settings::Settings;
+use crate::service::url::Url;
+#[cfg(feature = "server")]
+use crate::transport::Scope;
+use crate::transport::Transport;
+
+/// What the program hands over; it wins over every setting.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    pub(crate) registry: Option<Arc<dyn Registry>>,
+    pub(crate) transport: Option<Arc<dyn Transport>>,
+    pub(crate) selector: Option<Arc<dyn Selector>>,
+    pub(crate) codecs: Codecs,
+    pub(crate) limits: Option<Limits>,
+}
+
+/// What a process works with.
+#[derive(Clone, Debug)]
+pub(crate) struct Backends {
+    pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) selector: Arc<dyn Selector>,
+    pub(crate) codecs: Codecs,
+    pub(crate) limits: Limits,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) shutdown: Shutdown,
+}
+
+impl Backends {
+    /// Opens what was not handed over.
+    pub(crate) fn open(given: Given, settings: &Settings) -> Result<Self> {
+        let registry = match given.registry {
+            Some(registry) => handed("registry", settings.registry.as_ref(), registry),
+            None => {
+                let (name, address) = (&settings.registry, &settings.registry_address);
+                let name = name.as_deref().unwrap_or("local");
+                open::open_registry(&Url::join("registry", name, address.as_deref())?)?
+            }
+        };
+        let transport = match given.transport {
+            Some(transport) => handed("transport", settings.transport.as_ref(), transport),
+            None => open::transport(settings.transport.as_deref().unwrap_or("native"))?,
+        };
+        let selector = match given.selector {
+            Some(selector) => handed("selector", settings.selector.as_ref(), selector),
+            None => open::selector(settings.selector.as_deref().unwrap_or("p2c"))?,
+        };
+        Ok(Self {
+            registry,
+            transport,
+            selector,
+            codecs: given.codecs,
+            limits: settings.apply(given.limits.unwrap_or_default())?,
+            tasks: TaskTracker::new(),
+            shutdown: Shutdown::new(),
+        })
+    }
+
+    /// Returns what transports work within.
+    #[cfg(feature = "server")]
+    pub(crate) fn scope(&self) -> Scope {
+        Scope {
+            limits: Arc::new(self.limits.clone()),
+            tasks: self.tasks.clone(),
+            shutdown: self.shutdown.clone(),
+        }
+    }
+
+    /// Begins a client over these backends.
+    pub(crate) fn client(&self) -> Builder {
+        let cached = Cached::new(Arc::clone(&self.registry), self.tasks.clone());
+        Client::builder()
+            .limits(self.limits.clone())
+            .tasks(self.tasks.clone())
+            .shutdown(self.shutdown.clone())
+            .cached_registry(cached)
+            .transport(Arc::clone(&self.transport))
+            .selector(Arc::clone(&self.selector))
+            .codecs(self.codecs.clone())
+    }
+}
+
+/// Returns a backend that was handed over, which no setting replaces.
+fn handed<T>(component: &str, setting: Option<&String>, backend: T) -> T {
+    if setting.is_some() {
+        tracing::warn!(component, "the program brings its own backend: the setting is ignored");
+    }
+    backend
+}

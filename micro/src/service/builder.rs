@@ -1,0 +1,320 @@
+//! A service before it runs: what is mounted and what it runs on.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::client;
+use crate::codec::Codec;
+use crate::config::{Flat, Source};
+use crate::core::descriptor::ServiceDescriptor;
+use crate::core::error::Result;
+use crate::core::limits::Limits;
+use crate::registry::Registry;
+use crate::selector::Selector;
+use crate::server::{self, Serve};
+use crate::service::backends::Given;
+use crate::service::env::{self, Variables};
+use crate::service::flags::Own;
+use crate::service::hooks::{self, Hooks};
+use crate::service::mount::{Mount, Value, Wired};
+use crate::service::running::Running;
+use crate::service::settings::SECTION;
+use crate::service::wiring::{FromService, Wiring};
+use crate::transport::Transport;
+
+/// A process of services: what it serves, what it listens to, what it runs on.
+///
+/// Nothing happens before [`Service::run`] or [`Service::start`]. What is set here as text or as a
+/// number is a default that configuration may override (files, then `MICRO_*` variables, then
+/// flags); a backend that is handed over as a value is used as it is.
+///
+/// ```no_run
+/// use micro::service::Service;
+///
+/// # async fn example() -> micro::core::error::Result<()> {
+/// Service::new("shop").address("127.0.0.1:8080").metadata("zone", "a").run().await
+/// # }
+/// ```
+pub struct Service {
+    pub(crate) name: String,
+    pub(crate) code: Flat,
+    pub(crate) metadata: Vec<(String, String)>,
+    pub(crate) given: Given,
+    pub(crate) server: Vec<Configure<server::Builder>>,
+    pub(crate) client: Vec<Configure<client::Builder>>,
+    pub(crate) mounts: Vec<Box<dyn Mount>>,
+    pub(crate) hooks: Hooks,
+    pub(crate) inputs: Inputs,
+}
+
+/// A step of another builder, taken when the process starts.
+pub(crate) type Configure<B> = Box<dyn FnOnce(B) -> B + Send>;
+
+/// Where settings come from beside the code.
+#[derive(Debug, Default)]
+pub(crate) struct Inputs {
+    pub(crate) sources: Vec<Arc<dyn Source>>,
+    /// `None` means those of the process.
+    pub(crate) variables: Option<Variables>,
+    pub(crate) args: Args,
+    pub(crate) own: Vec<Own>,
+}
+
+/// The command line.
+#[derive(Debug, Default)]
+pub(crate) enum Args {
+    /// That of the process when it runs, none when it is started.
+    #[default]
+    Usual,
+    /// These arguments, without the program's name.
+    These(Vec<OsString>),
+}
+
+impl Service {
+    /// Names a process; the name is for logs, traces and the start line.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            code: Flat::new("code"),
+            metadata: Vec::new(),
+            given: Given::default(),
+            server: Vec::new(),
+            client: Vec::new(),
+            mounts: Vec::new(),
+            hooks: Hooks::default(),
+            inputs: Inputs::default(),
+        }
+    }
+
+    /// Serves a value; it registers under the name that its `#[service]` declares.
+    #[must_use]
+    pub fn mount<S: Serve>(self, service: S) -> Self {
+        self.mount_shared(Arc::new(service))
+    }
+
+    /// Serves a value that the program keeps using.
+    #[must_use]
+    pub fn mount_shared<S: Serve>(mut self, service: Arc<S>) -> Self {
+        self.mounts.push(Box::new(Value(service)));
+        self
+    }
+
+    /// Serves a value that is wired from the process when it starts.
+    ///
+    /// Other wired structs that take an `Arc` of the type share the value.
+    #[must_use]
+    pub fn wire<S: Serve + FromService>(mut self) -> Self {
+        self.mounts.push(Box::new(Wired::<S>::new()));
+        self
+    }
+
+    /// Says where to listen: `host:port`, `unix:/path`; the default is a free loopback port.
+    #[must_use]
+    pub fn address(self, address: impl fmt::Display) -> Self {
+        self.setting("server_address", address)
+    }
+
+    /// Says what to register instead of the address it listens on, such as the one outside of a
+    /// container.
+    #[must_use]
+    pub fn advertise(self, address: impl fmt::Display) -> Self {
+        self.setting("server_advertise", address)
+    }
+
+    /// Registers all services under this version instead of their own.
+    #[must_use]
+    pub fn version(self, version: impl fmt::Display) -> Self {
+        self.setting("server_version", version)
+    }
+
+    /// States a fact about the node, such as its zone, in the registry.
+    #[must_use]
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.metadata.push((key.into(), value.into()));
+        self
+    }
+
+    /// Names the process; see [`Service::new`].
+    fn setting(mut self, name: &str, value: impl fmt::Display) -> Self {
+        self.code.set(format!("{SECTION}.{name}"), value.to_string(), "code");
+        self
+    }
+
+    /// Uses a registry, whatever is configured.
+    #[must_use]
+    pub fn registry(self, registry: impl Registry) -> Self {
+        self.shared_registry(Arc::new(registry))
+    }
+
+    /// Uses a registry that others use too.
+    #[must_use]
+    pub fn shared_registry(mut self, registry: Arc<dyn Registry>) -> Self {
+        self.given.registry = Some(registry);
+        self
+    }
+
+    /// Uses a transport for calls to other nodes, whatever is configured; a transport other than
+    /// the native one also serves.
+    #[must_use]
+    pub fn transport(mut self, transport: impl Transport) -> Self {
+        self.given.transport = Some(Arc::new(transport));
+        self
+    }
+
+    /// Chooses nodes by a policy, whatever is configured.
+    #[must_use]
+    pub fn selector(mut self, selector: impl Selector) -> Self {
+        self.given.selector = Some(Arc::new(selector));
+        self
+    }
+
+    /// Knows one more codec, for calls it serves and calls it makes.
+    #[must_use]
+    pub fn codec(mut self, codec: impl Codec) -> Self {
+        self.given.codecs.register(Arc::new(codec));
+        self
+    }
+
+    /// Works within these limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.given.limits = Some(limits);
+        self
+    }
+
+    /// Configures the server beyond what has a method here.
+    #[must_use]
+    pub fn server(
+        mut self,
+        configure: impl FnOnce(server::Builder) -> server::Builder + Send + 'static,
+    ) -> Self {
+        self.server.push(Box::new(configure));
+        self
+    }
+
+    /// Configures the client beyond what has a method here.
+    #[must_use]
+    pub fn client(
+        mut self,
+        configure: impl FnOnce(client::Builder) -> client::Builder + Send + 'static,
+    ) -> Self {
+        self.client.push(Box::new(configure));
+        self
+    }
+
+    /// Reads settings from one more source; it overrides earlier ones and is overridden by the
+    /// file of `MICRO_CONFIG`, variables and flags.
+    #[must_use]
+    pub fn config(mut self, source: impl Source) -> Self {
+        self.inputs.sources.push(Arc::new(source));
+        self
+    }
+
+    /// Takes these arguments, without the program's name, as the command line.
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.inputs.args = Args::These(args.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Ignores the command line.
+    #[must_use]
+    pub fn no_args(self) -> Self {
+        self.args([] as [OsString; 0])
+    }
+
+    /// Takes these variables instead of the environment.
+    #[must_use]
+    pub fn env<K, V>(mut self, variables: impl IntoIterator<Item = (K, V)>) -> Self
+    where
+        K: Into<OsString>,
+        V: Into<OsString>,
+    {
+        let variables = variables.into_iter().map(|(key, value)| (key.into(), value.into()));
+        self.inputs.variables = Some(variables.collect());
+        self
+    }
+
+    /// Ignores the environment.
+    #[must_use]
+    pub fn no_env(self) -> Self {
+        self.env([] as [(OsString, OsString); 0])
+    }
+
+    /// Accepts a flag of the program's own; its value is the setting of the same name.
+    ///
+    /// `--name` alone is `true`; a value is given as `--name=value`.
+    #[must_use]
+    pub fn flag(mut self, name: impl Into<String>, help: impl Into<String>) -> Self {
+        self.inputs.own.push(Own { name: name.into(), help: help.into() });
+        self
+    }
+
+    /// Runs code after wiring and before anything is served; an error ends the start.
+    #[must_use]
+    pub fn before_start<F, U>(mut self, hook: F) -> Self
+    where
+        F: FnOnce(Wiring) -> U + Send + 'static,
+        U: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.hooks.before_start.push(hooks::boxed(hook));
+        self
+    }
+
+    /// Runs code once everything is served and registered; an error stops the process.
+    #[must_use]
+    pub fn after_start<F, U>(mut self, hook: F) -> Self
+    where
+        F: FnOnce(Running) -> U + Send + 'static,
+        U: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.hooks.after_start.push(hooks::boxed(hook));
+        self
+    }
+
+    /// Runs code when the process begins to stop and still serves; an error is logged.
+    #[must_use]
+    pub fn before_stop<F, U>(mut self, hook: F) -> Self
+    where
+        F: FnOnce(Running) -> U + Send + 'static,
+        U: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.hooks.before_stop.push(hooks::boxed(hook));
+        self
+    }
+
+    /// Runs code when nothing is served any more; an error is logged.
+    #[must_use]
+    pub fn after_stop<F, U>(mut self, hook: F) -> Self
+    where
+        F: FnOnce() -> U + Send + 'static,
+        U: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.hooks.after_stop.push(Box::new(move || Box::pin(hook())));
+        self
+    }
+
+    /// Lists what is mounted, in the order of mounting.
+    pub fn describe(&self) -> Vec<&'static ServiceDescriptor> {
+        self.mounts.iter().map(|mount| mount.descriptor()).collect()
+    }
+}
+
+impl Inputs {
+    pub(crate) fn variables(&mut self) -> Variables {
+        self.variables.take().unwrap_or_else(env::of_process)
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let services: Vec<_> = self.describe().iter().map(|descriptor| descriptor.name).collect();
+        f.debug_struct("Service")
+            .field("name", &self.name)
+            .field("services", &services)
+            .field("hooks", &self.hooks)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,21 @@
+//! A client without a service, made of the environment.
+
+use crate::client::Client;
+use crate::core::error::Result;
+use crate::service::backends::{Backends, Given};
+use crate::service::env;
+use crate::service::layers::Layers;
+
+impl Client {
+    /// Makes a client of the `MICRO_*` variables and the file that `MICRO_CONFIG` names.
+    ///
+    /// Without any it finds the services that the same user runs on this machine. No node is
+    /// dialed before the first call.
+    ///
+    /// # Errors
+    /// When a setting is wrong or names a backend that cannot be opened.
+    pub async fn connect() -> Result<Self> {
+        let (_, settings) = Layers::of_variables(env::of_process()).load().await?;
+        Ok(Backends::open(Given::default(), &settings)?.client().build())
+    }
+}

@@ -1,0 +1,127 @@
+//! From the name or URL of a backend to the backend: the one place that knows them all.
+//!
+//! | component | backends |
+//! |---|---|
+//! | registry | `local` (also `local:///directory`), `memory`, `file:///nodes.json`, `mdns` |
+//! | broker | `memory` |
+//! | transport | `native`, `memory` |
+//! | selector | `p2c`, `random`, `round-robin`, `least-connections`, `consistent-hash` |
+//!
+//! A name that is unknown, or whose feature is not enabled, is a start-up error that says what to
+//! do.
+
+use std::sync::Arc;
+
+use crate::core::error::{Error, Result};
+use crate::registry::{self, Registry};
+use crate::selector::{self, Selector};
+use crate::service::url::{Backend, Url};
+use crate::transport::{self, Transport};
+
+const REGISTRIES: &[Backend] = &[
+    Backend::built_in("local"),
+    Backend::built_in("memory"),
+    Backend::built_in("file"),
+    Backend::behind("mdns", "mdns", cfg!(feature = "mdns")),
+];
+
+const TRANSPORTS: &[Backend] = &[Backend::built_in("native"), Backend::built_in("memory")];
+
+/// Opens a registry.
+///
+/// # Errors
+/// 412 when the name is unknown, not compiled in, or the backend cannot be used.
+pub fn registry(url: &str) -> Result<Arc<dyn Registry>> {
+    open_registry(&Url::parse(url)?)
+}
+
+/// Opens a transport.
+///
+/// # Errors
+/// 412 when the name is unknown or not compiled in.
+pub fn transport(url: &str) -> Result<Arc<dyn Transport>> {
+    let url = Url::parse(url)?;
+    url.check("transport", TRANSPORTS)?;
+    plain(&url, "transport")?;
+    match url.scheme.as_str() {
+        "memory" => Ok(Arc::new(transport::Memory::default())),
+        _ => Ok(Arc::new(transport::Native)),
+    }
+}
+
+/// Opens a selector.
+///
+/// # Errors
+/// 400 when the name is unknown.
+pub fn selector(name: &str) -> Result<Arc<dyn Selector>> {
+    selector::by_name(name)
+}
+
+pub(crate) fn open_registry(url: &Url) -> Result<Arc<dyn Registry>> {
+    url.check("registry", REGISTRIES)?;
+    match url.scheme.as_str() {
+        "memory" => {
+            plain(url, "registry")?;
+            Ok(Arc::new(registry::Memory::new()))
+        }
+        "file" if url.rest.is_empty() => Err(Error::precondition_failed(
+            "micro.open",
+            "the registry `file` needs a path: `file:///path/nodes.json`",
+        )),
+        "file" => Ok(Arc::new(registry::StaticFile::open(&url.rest)?)),
+        "local" if url.rest.is_empty() => Ok(Arc::new(registry::Local::open()?)),
+        "local" => Ok(Arc::new(registry::Local::open_at(&url.rest)?)),
+        other => {
+            // Invariant: the table lists nothing that is not opened above.
+            let detail = format!("the registry `{other}` has no way to open it");
+            Err(Error::internal("micro.open", detail))
+        }
+    }
+}
+
+/// Refuses an address where the backend has none.
+fn plain(url: &Url, component: &str) -> Result<()> {
+    if url.rest.is_empty() {
+        return Ok(());
+    }
+    let detail = format!("the {component} `{}` takes no address", url.scheme);
+    Err(Error::precondition_failed("micro.open", detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn names_and_urls_open_their_backends() {
+        let dir = tempfile::tempdir().unwrap();
+        let local = format!("local://{}", dir.path().join("nodes").display());
+        assert_eq!(registry(&local).unwrap().name(), "local");
+        assert_eq!(registry("memory").unwrap().name(), "memory");
+        let file = dir.path().join("nodes.json");
+        std::fs::write(&file, "[]").unwrap();
+        assert!(registry(&format!("file://{}", file.display())).is_ok());
+        assert_eq!(transport("native").unwrap().name(), "native");
+        assert_eq!(selector("round_robin").unwrap().name(), "round-robin");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_opened_says_why() {
+        for (error, part) in [
+            (registry("loacl").unwrap_err(), "did you mean `local`?"),
+            (registry("file").unwrap_err(), "needs a path"),
+            (registry("memory://x").unwrap_err(), "takes no address"),
+            (transport("quic").unwrap_err(), "there are native, memory"),
+            (selector("p2d").unwrap_err(), "p2c"),
+        ] {
+            assert!(error.detail().contains(part), "{error}");
+        }
+    }
+
+    #[cfg(not(feature = "mdns"))]
+    #[test]
+    fn a_backend_that_is_not_compiled_in_names_its_feature() {
+        let error = registry("mdns").unwrap_err();
+        assert!(error.detail().contains("enable the feature `mdns`"), "{error}");
+    }
+}

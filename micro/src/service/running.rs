@@ -1,0 +1,139 @@
+//! A process that serves.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{OnceCell, watch};
+
+use crate::client::Client;
+use crate::config::Config;
+use crate::core::descriptor::ServiceDescriptor;
+use crate::core::error::{Error, Result};
+use crate::core::net::Address;
+use crate::server::Server;
+use crate::service::backends::Backends;
+use crate::service::hooks::Hooks;
+use crate::service::readiness::Readiness;
+use crate::service::signal::Signals;
+use crate::service::stop::{self, Report};
+
+/// A handle to a process that serves; clones share it.
+///
+/// Dropping every clone leaves the process running until its runtime ends: stop it with
+/// [`Running::stop`].
+#[derive(Clone)]
+pub struct Running {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) name: String,
+    pub(crate) address: Address,
+    pub(crate) client: Client,
+    pub(crate) config: Config,
+    pub(crate) backends: Backends,
+    pub(crate) server: Server,
+    pub(crate) readiness: Readiness,
+    pub(crate) services: Vec<&'static ServiceDescriptor>,
+    pub(crate) hooks: Mutex<Hooks>,
+    /// Whether somebody asked the process to stop.
+    pub(crate) asked: watch::Sender<bool>,
+    pub(crate) report: OnceCell<Report>,
+}
+
+impl Running {
+    /// Returns a client of the process: [`Client`] itself or a generated one.
+    pub fn client<C: From<Client>>(&self) -> C {
+        self.inner.client.clone().into()
+    }
+
+    /// Returns the name of the process.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Returns the address that peers dial.
+    pub fn address(&self) -> &Address {
+        &self.inner.address
+    }
+
+    /// Returns the address as a URL for HTTP clients, such as `http://127.0.0.1:8080`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.inner.address)
+    }
+
+    /// Returns the settings of the process.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// Lists what is served, in the order of mounting.
+    pub fn services(&self) -> &[&'static ServiceDescriptor] {
+        &self.inner.services
+    }
+
+    /// Returns whether the process is registered and takes calls.
+    pub fn is_ready(&self) -> bool {
+        self.inner.readiness.is_ready()
+    }
+
+    /// Asks the process to stop, as a signal would, and returns at once.
+    ///
+    /// [`Running::wait`], and with it `Service::run`, stops the process then.
+    pub fn shut_down(&self) {
+        self.inner.readiness.stop();
+        self.inner.asked.send_replace(true);
+    }
+
+    /// Stops the process: tells the registry, serves on until that has spread, finishes the calls
+    /// in flight, deregisters, ends what is left.
+    ///
+    /// Each phase has its deadline in [`ShutdownLimits`]. Every caller gets the same report.
+    /// Dropping the future pauses the stop; calling again goes on.
+    ///
+    /// [`ShutdownLimits`]: crate::core::limits::ShutdownLimits
+    pub async fn stop(&self) -> Report {
+        self.shut_down();
+        *self.inner.report.get_or_init(|| stop::run(self)).await
+    }
+
+    /// Waits for SIGTERM, SIGINT or [`Running::shut_down`], then stops the process; a second
+    /// signal cuts that short.
+    ///
+    /// # Errors
+    /// When calls were cut, so that the process ends with a failure.
+    pub async fn wait(&self) -> Result<()> {
+        self.wait_for(&mut Signals::listen()?).await
+    }
+
+    pub(crate) async fn wait_for(&self, signals: &mut Signals) -> Result<()> {
+        let mut asked = self.inner.asked.subscribe();
+        tokio::select! {
+            signal = signals.next() => tracing::info!(signal, "stopping"),
+            // The sender lives as long as `self`.
+            _ = asked.wait_for(|asked| *asked) => tracing::info!("stopping"),
+        }
+        let mut stopping = std::pin::pin!(self.stop());
+        let report = tokio::select! {
+            report = &mut stopping => report,
+            signal = signals.next() => {
+                tracing::warn!(signal, "a second signal: cutting what still runs");
+                self.inner.backends.shutdown.close();
+                stopping.await
+            }
+        };
+        if report.is_clean() {
+            return Ok(());
+        }
+        Err(Error::unavailable("micro.service", report))
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("name", &self.inner.name)
+            .field("address", &self.inner.address)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,158 @@
+//! How a backend is named: `local`, `file:///etc/nodes.json`, `etcd://10.0.0.1:2379?ttl=5s`.
+
+use crate::config::nearest;
+use crate::core::error::{Error, Result};
+
+/// A backend's name with its address and options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Url {
+    pub(crate) scheme: String,
+    /// What follows `://`, without the options.
+    pub(crate) rest: String,
+    options: Vec<(String, String)>,
+}
+
+/// A backend that there is, or would be with a feature.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backend {
+    pub(crate) scheme: &'static str,
+    /// The feature that it needs and that is not enabled.
+    pub(crate) missing: Option<&'static str>,
+}
+
+impl Backend {
+    pub(crate) const fn built_in(scheme: &'static str) -> Self {
+        Self { scheme, missing: None }
+    }
+
+    pub(crate) const fn behind(scheme: &'static str, feature: &'static str, enabled: bool) -> Self {
+        Self { scheme, missing: if enabled { None } else { Some(feature) } }
+    }
+}
+
+impl Url {
+    /// Reads a URL or the bare name of a backend.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let (base, options) = match text.split_once('?') {
+            Some((base, options)) => (base, options),
+            None => (text, ""),
+        };
+        let (scheme, rest) = match base.split_once(':') {
+            Some((scheme, rest)) => (scheme, rest.strip_prefix("//").unwrap_or(rest)),
+            None => (base, ""),
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+');
+        if scheme.is_empty() || !scheme.chars().all(plain) {
+            // The text may hold a password.
+            let detail = "a backend is a name such as `local` or a URL such as `file://PATH`";
+            return Err(Error::precondition_failed("micro.open", detail));
+        }
+        let option = |text: &str| {
+            let (key, value) = text.split_once('=').unwrap_or((text, ""));
+            (key.to_owned(), value.to_owned())
+        };
+        let options = options.split('&').filter(|text| !text.is_empty()).map(option).collect();
+        Ok(Self { scheme: scheme.to_ascii_lowercase(), rest: rest.to_owned(), options })
+    }
+
+    /// Joins a backend's name and an address given apart from it.
+    pub(crate) fn join(component: &str, url: &str, address: Option<&str>) -> Result<Self> {
+        let mut url = Self::parse(url)?;
+        match address {
+            None => {}
+            Some(address) if url.rest.is_empty() => address.clone_into(&mut url.rest),
+            Some(_) => {
+                let detail = format!(
+                    "`micro.{component}` is a URL with an address, and \
+                     `micro.{component}_address` gives another"
+                );
+                return Err(Error::precondition_failed("micro.open", detail));
+            }
+        }
+        Ok(url)
+    }
+
+    /// Checks that the backend exists and is compiled in, and that nothing is left unread.
+    pub(crate) fn check(&self, component: &str, backends: &[Backend]) -> Result<()> {
+        let Some(backend) = backends.iter().find(|backend| backend.scheme == self.scheme) else {
+            return Err(self.unknown(component, backends));
+        };
+        if let Some(feature) = backend.missing {
+            let detail = format!(
+                "the {component} `{}` is not compiled in: enable the feature `{feature}` of micro",
+                self.scheme
+            );
+            return Err(Error::precondition_failed("micro.open", detail));
+        }
+        if let Some((option, _)) = self.options.first() {
+            let option = option.escape_debug();
+            let detail = format!("the {component} `{}` has no option `{option}`", self.scheme);
+            return Err(Error::precondition_failed("micro.open", detail));
+        }
+        Ok(())
+    }
+
+    /// Takes an option out of the URL.
+    pub(crate) fn take(&mut self, option: &str) -> Option<String> {
+        let index = self.options.iter().position(|(key, _)| key == option)?;
+        Some(self.options.remove(index).1)
+    }
+
+    fn unknown(&self, component: &str, backends: &[Backend]) -> Error {
+        let names: Vec<_> = backends.iter().map(|backend| backend.scheme).collect();
+        let hint = nearest(&self.scheme, names.iter().copied())
+            .map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+        let there = names.join(", ");
+        let detail = format!("no {component} `{}`{hint} (there are {there})", self.scheme);
+        Error::precondition_failed("micro.open", detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BACKENDS: [Backend; 3] = [
+        Backend::built_in("local"),
+        Backend::built_in("file"),
+        Backend::behind("mdns", "mdns", false),
+    ];
+
+    #[test]
+    fn names_and_urls_are_read() {
+        for (text, scheme, rest) in [
+            ("local", "local", ""),
+            ("file:///etc/a.json", "file", "/etc/a.json"),
+            ("file:a.json", "file", "a.json"),
+            ("ETCD://h:1?ttl=5s", "etcd", "h:1"),
+        ] {
+            let url = Url::parse(text).unwrap();
+            assert_eq!((url.scheme.as_str(), url.rest.as_str()), (scheme, rest));
+        }
+        let mut url = Url::parse("etcd://h:1?ttl=5s&x").unwrap();
+        assert_eq!(url.take("ttl").as_deref(), Some("5s"));
+        assert_eq!(url.take("ttl"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_opened_says_what_to_do() {
+        for (text, part) in [
+            ("loacl", "did you mean `local`?"),
+            ("zookeeper://x", "there are local, file, mdns"),
+            ("mdns", "enable the feature `mdns`"),
+            ("local?x=1", "no option `x`"),
+        ] {
+            let error = Url::parse(text).unwrap().check("registry", &BACKENDS).unwrap_err();
+            assert!(error.detail().contains(part), "{error}");
+        }
+        assert!(Url::parse("://user:hunter2@h").unwrap_err().detail().contains("a backend is"));
+    }
+
+    #[test]
+    fn an_address_is_given_once() {
+        let url = Url::join("registry", "etcd", Some("h:1")).unwrap();
+        assert_eq!(url.rest, "h:1");
+        let error = Url::join("registry", "etcd://h:1", Some("h:2")).unwrap_err();
+        assert!(error.detail().contains("`micro.registry_address`"), "{error}");
+    }
+}

@@ -1,0 +1,7 @@
+//! Conformance suites: what every backend of a component must do, under names. Not bound by
+//! semantic versioning.
+//!
+//! Every backend of this crate passes its suite, and backends broken on purpose fail it.
+
+pub mod registry;
+pub mod selector;

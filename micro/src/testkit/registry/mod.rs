@@ -1,0 +1,199 @@
+//! What every registry promises, as claims that a backend passes or fails by name.
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use micro::registry::Memory;
+//! # use micro::testkit::registry::{Subject, conformance};
+//! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
+//! conformance(async || {
+//!     let registry = Memory::new();
+//!     Subject::new(Arc::new(registry.clone()), Arc::new(registry))
+//! })
+//! .await
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod claims;
+mod follower;
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::clock;
+use crate::core::future::BoxFuture;
+use crate::registry::Node;
+use crate::registry::Record;
+use crate::registry::Registry;
+
+pub use self::claims::CLAIMS;
+
+/// How a claim failed; `Ok` if it holds.
+pub type Verdict = Result<(), String>;
+
+/// A backend to be examined, empty, and to itself.
+///
+/// Two handles stand for two processes that share a registry.
+#[derive(Debug)]
+pub struct Subject {
+    /// The handle of the first process.
+    pub one: Arc<dyn Registry>,
+    /// The handle of the second process; may be a clone of the first.
+    pub two: Arc<dyn Registry>,
+    /// A time to live that the backend can keep, as short as it is still reliable.
+    pub ttl: Duration,
+    /// How long the backend may take at most until a change is visible everywhere, slow machines
+    /// included: what is not seen by then fails.
+    pub patience: Duration,
+    /// Whatever the backend needs as long as it is examined, such as a directory or a server.
+    pub keep: Option<Box<dyn Guard>>,
+}
+
+/// Anything that lives as long as a [`Subject`].
+pub trait Guard: Any + fmt::Debug + Send + Sync {}
+
+impl<T: Any + fmt::Debug + Send + Sync> Guard for T {}
+
+impl Subject {
+    /// Makes a subject with a time to live of 15 s and a patience of a minute, as fits backends in
+    /// virtual time.
+    pub fn new(one: Arc<dyn Registry>, two: Arc<dyn Registry>) -> Self {
+        let (ttl, patience) = (Duration::from_secs(15), Duration::from_secs(60));
+        Self { one, two, ttl, patience, keep: None }
+    }
+
+    /// Replaces the time to live.
+    #[must_use]
+    pub fn with_ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Keeps something alive as long as the subject.
+    #[must_use]
+    pub fn with_guard(mut self, guard: impl Guard) -> Self {
+        self.keep = Some(Box::new(guard));
+        self
+    }
+
+    /// Returns a time to live that no claim outlasts.
+    fn long(&self) -> Duration {
+        self.ttl.saturating_mul(1000)
+    }
+}
+
+/// A named promise of the trait.
+#[derive(Clone, Copy)]
+pub struct Claim {
+    /// The promise as a sentence without spaces.
+    pub name: &'static str,
+    check: for<'a> fn(&'a Subject) -> BoxFuture<'a, Verdict>,
+}
+
+impl Claim {
+    /// Examines a fresh subject; a backend that cannot register passes what needs it unseen.
+    ///
+    /// # Errors
+    ///
+    /// Says what was seen instead of what was promised.
+    pub async fn examine(&self, subject: &Subject) -> Verdict {
+        (self.check)(subject).await
+    }
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Claim").field(&self.name).finish()
+    }
+}
+
+/// The claims that a backend failed, each with what was seen.
+#[derive(Debug)]
+pub struct Failures(Vec<(&'static str, String)>);
+
+impl Failures {
+    /// Returns the names of the claims that failed.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.0.iter().map(|failure| failure.0)
+    }
+}
+
+impl fmt::Display for Failures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} claims fail", self.0.len(), CLAIMS.len())?;
+        for (name, why) in &self.0 {
+            write!(f, "\n  {name}: {why}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Failures {}
+
+/// Examines all claims, each on a subject of its own from `make`.
+///
+/// # Errors
+///
+/// Lists the claims that failed.
+pub async fn conformance(make: impl AsyncFn() -> Subject) -> Result<(), Failures> {
+    let mut failures = Vec::new();
+    for claim in CLAIMS {
+        if let Err(why) = claim.examine(&make().await).await {
+            failures.push((claim.name, why));
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { Err(Failures(failures)) }
+}
+
+/// Returns the record of a node on this machine.
+fn record(service: &str, id: &str, port: u16) -> Record {
+    let address = format!("127.0.0.1:{port}");
+    let node = Node { id: id.to_owned(), address, ..Node::default() };
+    let (name, version) = (service.to_owned(), "1.0.0".to_owned());
+    Record { name, version, nodes: vec![node], ..Record::default() }
+}
+
+/// Asks until the records of a service satisfy `wanted`.
+async fn eventually(
+    subject: &Subject,
+    service: &str,
+    wanted: impl Fn(&[Record]) -> bool,
+) -> Verdict {
+    let deadline = clock::after(clock::now(), subject.patience);
+    loop {
+        let found = subject.two.lookup(service).await;
+        let seen = match &found {
+            Ok(records) if wanted(records.as_deref().unwrap_or_default()) => return Ok(()),
+            seen => format!("{seen:?}"),
+        };
+        if clock::now() >= deadline {
+            return Err(format!("{service} never became what was registered, last seen {seen}"));
+        }
+        clock::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Returns the addresses of the nodes of records, sorted.
+fn addresses(records: &[Record]) -> Vec<&str> {
+    let nodes = records.iter().flat_map(|record| &record.nodes);
+    let mut addresses: Vec<&str> = nodes.map(|node| node.address.as_str()).collect();
+    addresses.sort_unstable();
+    addresses
+}
+
+/// Turns an error of the backend into a failure that says what was tried.
+fn must<T>(what: &str, result: crate::core::error::Result<T>) -> Result<T, String> {
+    result.map_err(|error| format!("{what} failed: {error}"))
+}
+
+/// Fails with `why` unless `holds`.
+fn ensure(holds: bool, why: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err(why()) }
+}
+
+#[cfg(test)]
+mod broken;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+use super::broken::Broken;
+use super::broken::Flaw;
+use super::*;
+use crate::core::shutdown::TaskTracker;
+use crate::registry::Cached;
+use crate::registry::Local;
+use crate::registry::Memory;
+
+#[tokio::test(start_paused = true)]
+async fn memory_conforms() {
+    let make = async || {
+        let registry = Memory::new();
+        Subject::new(Arc::new(registry.clone()), Arc::new(registry))
+    };
+    conformance(make).await.unwrap_or_else(|failures| panic!("{failures}"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn cached_memory_conforms() {
+    let make = async || {
+        let registry = Memory::new();
+        let cached = || Cached::new(Arc::new(registry.clone()), TaskTracker::new());
+        Subject::new(Arc::new(cached()), Arc::new(cached()))
+    };
+    conformance(make).await.unwrap_or_else(|failures| panic!("{failures}"));
+}
+
+#[tokio::test]
+async fn local_conforms() {
+    let make = async || {
+        let temp = tempfile::tempdir().unwrap();
+        let open = || Local::open_at(temp.path().join("registry")).unwrap();
+        Subject::new(Arc::new(open()), Arc::new(open()))
+            .with_ttl(Duration::from_millis(800))
+            .with_guard(temp)
+    };
+    conformance(make).await.unwrap_or_else(|failures| panic!("{failures}"));
+}
+
+#[tokio::test]
+async fn cached_local_conforms() {
+    let make = async || {
+        let temp = tempfile::tempdir().unwrap();
+        let open = || Local::open_at(temp.path().join("registry")).unwrap();
+        let cached = || Cached::new(Arc::new(open()), TaskTracker::new());
+        Subject::new(Arc::new(cached()), Arc::new(cached()))
+            .with_ttl(Duration::from_millis(800))
+            .with_guard(temp)
+    };
+    conformance(make).await.unwrap_or_else(|failures| panic!("{failures}"));
+}
+
+#[cfg(feature = "mdns")]
+#[tokio::test]
+async fn mdns_conforms() {
+    use crate::registry::Mdns;
+    use crate::registry::MdnsConfig;
+    let make = async || {
+        // A port of its own on loopback keeps it apart from other tests and from the machine.
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let config = MdnsConfig::default().with_port(socket.local_addr().unwrap().port());
+        let open = || Arc::new(Mdns::with_config(config.clone()));
+        Subject::new(open(), open()).with_ttl(Duration::from_millis(800))
+    };
+    conformance(make).await.unwrap_or_else(|failures| panic!("{failures}"));
+}
+
+/// Every flaw must be caught, and by the claim that names it.
+#[tokio::test(start_paused = true)]
+async fn broken_registries_fail() {
+    let flaws = [
+        (Flaw::DropsBatchTails, "a_watch_delivers_whole_batches"),
+        (Flaw::SkipsTheReset, "a_watch_starts_with_the_state"),
+        (Flaw::WatchesTooLate, "nothing_falls_between_a_lookup_and_a_watch"),
+        (Flaw::WatchesEverything, "a_watch_tells_only_of_what_is_watched"),
+        (Flaw::ExpiresSilently, "a_lease_that_is_not_renewed_ends_for_all_readers"),
+        (Flaw::DeclaresAWatch, "capabilities_are_told_truthfully"),
+        (Flaw::JoinsKeys, "names_are_not_confused"),
+        (Flaw::IgnoresRenewals, "a_renewed_lease_lasts"),
+        (Flaw::IgnoresRenewals, "a_node_returns_after_its_lease_ended"),
+        (Flaw::PublishesOnce, "registering_again_replaces_and_publishes_every_change"),
+        (Flaw::KeepsForever, "a_lease_that_is_not_renewed_ends_for_all_readers"),
+        (Flaw::RemovesTheService, "deregistering_a_node_leaves_the_others"),
+        (Flaw::RemovesTwins, "a_ghost_does_not_remove_its_restarted_twin"),
+        (Flaw::FailsOnNothing, "what_nobody_serves_is_nothing_and_no_error"),
+        (Flaw::LowersCase, "odd_names_survive"),
+        (Flaw::ForgetsEndpoints, "a_registered_record_is_found_whole"),
+        (Flaw::JoinsVersions, "versions_are_separate_records"),
+        (Flaw::AcceptsAnything, "what_nobody_could_use_is_refused"),
+        (Flaw::ListsUnsorted, "names_are_listed_once_and_sorted"),
+    ];
+    for (flaw, claim) in flaws {
+        let make = async || {
+            let broken = Arc::new(Broken::new(flaw));
+            Subject::new(Arc::<Broken>::clone(&broken), broken)
+        };
+        let failures = conformance(make).await.expect_err(&format!("{flaw:?} passed"));
+        let caught = failures.names().any(|name| name == claim);
+        assert!(caught, "{flaw:?} was not caught by {claim} but: {failures}");
+    }
+}

@@ -1,0 +1,149 @@
+//! The native transport: many calls over one byte stream, framed as `WIRE.md` specifies.
+
+mod client;
+mod driver;
+mod frame;
+mod head;
+mod hello;
+mod inbound;
+mod keeper;
+mod link;
+mod memory;
+mod names;
+mod pump;
+mod reader;
+mod server;
+mod streams;
+#[cfg(test)]
+mod tests;
+mod tcp;
+mod varint;
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use crate::core::clock;
+use crate::core::error::{Error, Result};
+use crate::core::exchange::{Connection, Dispatch};
+use crate::core::net::{Socket, Stream};
+use crate::transport::Scope;
+use crate::transport::native::frame::{Kind, PREFACE, PREFACE_MAJOR};
+use crate::transport::native::hello::Hello;
+use crate::transport::native::link::{Link, Parts};
+
+pub use self::frame::PREFACE_FIRST;
+pub use self::memory::Memory;
+pub use self::tcp::Native;
+
+/// Starts the client's side of a connection over a byte stream.
+///
+/// The connection has a task of its own, which ends with it.
+pub fn connect(socket: Arc<dyn Socket>, remote: Arc<str>, scope: &Scope) -> Arc<dyn Connection> {
+    let link = link(socket, remote, scope, true);
+    {
+        let mut state = link.lock();
+        state.out.extend_from_slice(&PREFACE);
+        put_hello(&link, &mut state.out);
+    }
+    link.flush();
+    let run = Arc::clone(&link);
+    scope.tasks.spawn("native client", async move {
+        let mut replies = client::Replies::default();
+        let reading = reader::read(&run, BytesMut::new(), &mut replies);
+        let error = ends(&run, reading).await.err().unwrap_or_else(client::ended);
+        run.close(&error);
+    });
+    link
+}
+
+/// Serves one accepted connection to its end; `prefix` is what was read of it already.
+///
+/// When the scope's lifecycle drains, the peer is told to start no more calls; when it closes,
+/// the connection ends.
+pub async fn serve(stream: Stream, prefix: BytesMut, dispatch: Arc<dyn Dispatch>, scope: &Scope) {
+    let remote = stream.remote();
+    serve_socket(stream.into_socket(), remote, prefix, dispatch, scope).await;
+}
+
+/// Serves one accepted byte stream of any kind to its end.
+pub async fn serve_socket(
+    socket: Arc<dyn Socket>,
+    remote: Arc<str>,
+    prefix: BytesMut,
+    dispatch: Arc<dyn Dispatch>,
+    scope: &Scope,
+) {
+    let link = link(socket, remote, scope, false);
+    let greeting = clock::timeout(
+        scope.limits.connection.handshake_timeout,
+        preface(link.socket.as_ref(), prefix),
+    );
+    let Ok(Ok(buffer)) = greeting.await else {
+        // A peer that says nothing, or something else, is not worth a log line.
+        return link.close(&Error::bad_request("micro.transport", "not the native protocol"));
+    };
+    put_hello(&link, &mut link.lock().out);
+    link.flush();
+    let mut calls = server::Calls::new(dispatch);
+    let reading = reader::read(&link, buffer, &mut calls);
+    let drain = async {
+        scope.shutdown.draining().await;
+        link.say_goaway();
+        scope.shutdown.closed().await;
+        Err::<(), _>(Error::unavailable("micro.transport", "the node stopped"))
+    };
+    let error = tokio::select! {
+        ended = ends(&link, reading) => ended.err(),
+        stopped = drain => stopped.err(),
+    };
+    link.flush();
+    link.close(&error.unwrap_or_else(client::ended));
+}
+
+fn link(socket: Arc<dyn Socket>, remote: Arc<str>, scope: &Scope, dialed: bool) -> Arc<Link> {
+    let (limits, tasks) = (Arc::clone(&scope.limits), scope.tasks.clone());
+    Link::new(socket, Parts { limits, tasks, remote, dialed })
+}
+
+fn put_hello(link: &Link, out: &mut Vec<u8>) {
+    let mut payload = Vec::new();
+    Hello::of(&link.limits).put(&mut payload);
+    frame::put(out, Kind::Hello, 0, 0, &payload);
+}
+
+/// Runs the parts of a connection until one of them ends it.
+async fn ends(link: &Arc<Link>, reading: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::select! {
+        biased;
+        ended = reading => ended,
+        ended = link.write_backlog() => ended,
+        ended = keeper::watch(link) => ended,
+        () = link.closed() => Ok(()),
+    }
+}
+
+/// Reads the preface; what follows it stays in the buffer.
+async fn preface(socket: &dyn Socket, mut buffer: BytesMut) -> Result<BytesMut> {
+    // Progress: each turn reads at least one byte of eight.
+    while buffer.len() < PREFACE.len() {
+        buffer.reserve(1024);
+        std::future::poll_fn(|task| socket.poll_read_ready(task))
+            .await
+            .map_err(|e| link::broken(&e))?;
+        match socket.try_read(&mut buffer) {
+            Ok(0) => return Err(client::ended()),
+            Err(e) if e.kind() != std::io::ErrorKind::WouldBlock => return Err(link::broken(&e)),
+            _ => {}
+        }
+    }
+    let given = buffer.split_to(PREFACE.len());
+    if given.get(..=PREFACE_MAJOR) == PREFACE.get(..=PREFACE_MAJOR) {
+        return Ok(buffer);
+    }
+    if given.get(..PREFACE_MAJOR) == PREFACE.get(..PREFACE_MAJOR) {
+        let major = given.get(PREFACE_MAJOR).copied().unwrap_or_default();
+        tracing::warn!(major, "a peer speaks another major version of the native protocol");
+    }
+    Err(names::malformed())
+}

@@ -1,0 +1,135 @@
+//! Endpoint names and metadata keys, sent in full once and by number from then on.
+//!
+//! The two kinds have tables of their own. A name is written as `0` and itself, as `2n + 1` and
+//! itself when it is given the number `n`, or as `2n` when it has it; numbers begin at 1.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::core::error::{Error, Result};
+use crate::core::exchange::{Dispatch, Route, Target};
+use crate::transport::native::varint;
+
+/// The names that this side has given numbers.
+#[derive(Debug, Default)]
+pub(super) struct NamesOut {
+    /// The number of each route, by its symbol; `0` is none yet.
+    routes: Vec<u16>,
+    routes_given: u16,
+    keys: HashMap<String, u16>,
+}
+
+/// Symbols from here on are sent in full: the table by symbol stays small.
+const SYMBOL_MAX: usize = 1 << 16;
+
+impl NamesOut {
+    /// Appends a route.
+    pub(super) fn put_route(&mut self, out: &mut Vec<u8>, route: &Route, max: usize) {
+        let symbol = usize::try_from(route.symbol()).unwrap_or(SYMBOL_MAX);
+        match self.routes.get(symbol) {
+            Some(&number) if number != 0 => return varint::put(out, u64::from(number) << 1),
+            _ => {}
+        }
+        if usize::from(self.routes_given) < max.min(usize::from(u16::MAX)) && symbol < SYMBOL_MAX {
+            if self.routes.len() <= symbol {
+                self.routes.resize(symbol + 1, 0);
+            }
+            self.routes_given += 1;
+            if let Some(number) = self.routes.get_mut(symbol) {
+                *number = self.routes_given;
+            }
+            varint::put(out, (u64::from(self.routes_given) << 1) | 1);
+        } else {
+            varint::put(out, 0);
+        }
+        varint::put_str(out, route.service());
+        varint::put_str(out, route.endpoint());
+    }
+
+    /// Appends a metadata key.
+    pub(super) fn put_key(&mut self, out: &mut Vec<u8>, key: &str, max: usize) {
+        if let Some(number) = self.keys.get(key) {
+            return varint::put(out, u64::from(*number) << 1);
+        }
+        match u16::try_from(self.keys.len() + 1) {
+            Ok(number) if self.keys.len() < max => {
+                self.keys.insert(key.to_owned(), number);
+                varint::put(out, (u64::from(number) << 1) | 1);
+            }
+            _ => varint::put(out, 0),
+        }
+        varint::put_str(out, key);
+    }
+}
+
+/// The names to which the peer has given numbers; endpoints are resolved when they are named.
+#[derive(Debug, Default)]
+pub(super) struct NamesIn {
+    routes: Vec<Result<Target>>,
+    keys: Vec<Arc<str>>,
+}
+
+/// How a name stands on the wire.
+enum Form {
+    Full,
+    Given(usize),
+    Known(usize),
+}
+
+fn form(input: &mut &[u8]) -> Option<Form> {
+    let code = varint::take(input)?;
+    let number = usize::try_from(code >> 1).ok()?;
+    match (number, code & 1) {
+        (0, 0) => Some(Form::Full),
+        (0, _) => None,
+        (_, 1) => Some(Form::Given(number - 1)),
+        _ => Some(Form::Known(number - 1)),
+    }
+}
+
+impl NamesIn {
+    /// Takes a route; the inner error is the router's, the outer one the peer's fault.
+    pub(super) fn take_route(
+        &mut self,
+        input: &mut &[u8],
+        dispatch: &dyn Dispatch,
+        max: usize,
+    ) -> Result<Result<Target>> {
+        let form = form(input).ok_or_else(malformed)?;
+        if let Form::Known(index) = form {
+            return self.routes.get(index).cloned().ok_or_else(malformed);
+        }
+        let service = varint::take_str(input).ok_or_else(malformed)?;
+        let endpoint = varint::take_str(input).ok_or_else(malformed)?;
+        let target = dispatch.resolve(service, endpoint);
+        if let Form::Given(index) = form {
+            // Numbers are given in order, so the table has no holes a peer could make it fill.
+            if index != self.routes.len() || index >= max {
+                return Err(malformed());
+            }
+            self.routes.push(target.clone());
+        }
+        Ok(target)
+    }
+
+    /// Takes a metadata key.
+    pub(super) fn take_key(&mut self, input: &mut &[u8], max: usize) -> Result<Arc<str>> {
+        let form = form(input).ok_or_else(malformed)?;
+        if let Form::Known(index) = form {
+            return self.keys.get(index).cloned().ok_or_else(malformed);
+        }
+        let key: Arc<str> = varint::take_str(input).ok_or_else(malformed)?.into();
+        if let Form::Given(index) = form {
+            if index != self.keys.len() || index >= max {
+                return Err(malformed());
+            }
+            self.keys.push(Arc::clone(&key));
+        }
+        Ok(key)
+    }
+}
+
+/// The error of a peer that does not keep to the protocol.
+pub(super) fn malformed() -> Error {
+    Error::bad_request("micro.transport", "the peer sent a malformed frame")
+}

@@ -1,0 +1,104 @@
+//! Reads whole frames, as many at a time as have arrived.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::core::clock;
+use crate::core::error::{Error, Result};
+use crate::transport::native::frame::{self, HEADER_BYTES, Header};
+use crate::transport::native::link::{Link, broken};
+
+/// The size of a read.
+const READ_BYTES: usize = 64 * 1024;
+
+/// What one side does with the frames of the other.
+pub(super) trait Frames: Send {
+    /// Handles whole frames; an error ends the connection.
+    fn batch(&mut self, link: &Arc<Link>, batch: Bytes) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// Reads until the peer ends the connection, or breaks the protocol.
+pub(super) async fn read<F: Frames>(
+    link: &Arc<Link>,
+    mut buffer: BytesMut,
+    frames: &mut F,
+) -> Result<()> {
+    // Limit: a head takes part of its frame, so no frame is longer than the limit.
+    let max = link.limits.message.frame_bytes_max;
+    // Progress: each turn handles what has arrived, then waits for more.
+    loop {
+        let whole = frame::whole_frames(&buffer, max).map_err(|length| overlong(length, max))?;
+        if whole > 0 {
+            frames.batch(link, buffer.split_to(whole).freeze()).await?;
+        }
+        make_room(&mut buffer);
+        if fill(link, &mut buffer).await? == 0 {
+            return if buffer.is_empty() { Ok(()) } else { Err(cut()) };
+        }
+    }
+}
+
+/// Makes room for the rest of the frame that has begun to arrive, whose length was checked.
+fn make_room(buffer: &mut BytesMut) {
+    let missing = Header::read(buffer).map_or(0, |header| header.length + HEADER_BYTES);
+    let missing = missing.saturating_sub(buffer.len());
+    if buffer.capacity() - buffer.len() < missing.max(READ_BYTES / 4) {
+        buffer.reserve(missing.max(READ_BYTES));
+    }
+}
+
+async fn fill(link: &Link, buffer: &mut BytesMut) -> Result<usize> {
+    // Progress: readiness is cleared by each read that would block.
+    loop {
+        let ready = std::future::poll_fn(|task| link.socket.poll_read_ready(task));
+        ready.await.map_err(|e| broken(&e))?;
+        match link.socket.try_read(buffer) {
+            Ok(count) => {
+                let now = clock::now();
+                let mut state = link.lock();
+                state.last_read = now;
+                state.pinged = None;
+                return Ok(count);
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(broken(&e)),
+        }
+    }
+}
+
+/// The frames of a batch, each with its payload.
+pub(super) struct Split {
+    batch: Bytes,
+    at: usize,
+}
+
+impl Split {
+    pub(super) fn new(batch: Bytes) -> Self {
+        Self { batch, at: 0 }
+    }
+}
+
+impl Iterator for Split {
+    type Item = (Header, Bytes);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let header = Header::read(self.batch.get(self.at..)?)?;
+        let start = self.at + HEADER_BYTES;
+        // Invariant: the batch holds whole frames only, as `whole_frames` measured it.
+        self.at = start + header.length;
+        Some((header, self.batch.slice(start..self.at)))
+    }
+}
+
+fn overlong(length: usize, max: usize) -> Error {
+    let detail = format!("the peer announced a frame of {length} bytes, the limit is {max}");
+    Error::too_large("micro.transport", detail)
+}
+
+fn cut() -> Error {
+    Error::unavailable("micro.transport", "the connection ended inside a frame")
+}

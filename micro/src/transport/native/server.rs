@@ -1,0 +1,437 @@
+//! The accepting side: runs calls in place while they do not wait, as tasks when they do.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::core::clock;
+use crate::core::error::{Error, Result};
+use crate::core::exchange::{Dispatch, Inbound, Outgoing, Reset, Running, Target, requests};
+use crate::transport::native::frame::{
+    self, FLAG_BODY, FLAG_END, FLAG_ERROR, FLAG_EXTRA, FLAG_MORE, Header, Kind,
+};
+use crate::transport::native::head::{self, Opened, Reading};
+use crate::transport::native::link::{Link, State};
+use crate::transport::native::names::{NamesIn, malformed};
+use crate::transport::native::reader::{Frames, Split};
+use crate::transport::native::streams::{Flow, Stream, slot_of};
+use crate::transport::native::{inbound, pump};
+
+/// How long the handlers of one batch may run in place; the rest become tasks at once, so that
+/// reading, pings and resets are never held up for longer than this and one handler.
+const IN_PLACE_BUDGET: Duration = Duration::from_micros(200);
+
+/// Answers queued apart from the connection's own queue before they are handed over.
+const ANSWER_BYTES: usize = 8 * 1024;
+
+/// Serves the calls of one connection.
+#[derive(Debug)]
+pub(super) struct Calls {
+    dispatch: Arc<dyn Dispatch>,
+    names: NamesIn,
+    /// Answers of this batch, handed over under one lock.
+    answers: Vec<u8>,
+    wakers: Vec<Waker>,
+    /// Endpoints that took longer than the whole budget in place, by index.
+    slow: Vec<u32>,
+}
+
+/// How many slow endpoints are remembered.
+const SLOW_MAX: usize = 64;
+
+impl Calls {
+    pub(super) fn new(dispatch: Arc<dyn Dispatch>) -> Self {
+        let (answers, wakers, slow) = (Vec::new(), Vec::new(), Vec::new());
+        Self { dispatch, names: NamesIn::default(), answers, wakers, slow }
+    }
+}
+
+impl Frames for Calls {
+    async fn batch(&mut self, link: &Arc<Link>, batch: Bytes) -> Result<()> {
+        let mut clock = Budget::new();
+        for (header, payload) in Split::new(batch) {
+            match header.kind {
+                Kind::Open => self.open(link, header, payload, &mut clock)?,
+                _ => self.other(link, header, payload)?,
+            }
+            if self.answers.len() >= ANSWER_BYTES {
+                self.hand_over(link).await?;
+            }
+        }
+        self.wakers.drain(..).for_each(Waker::wake);
+        self.hand_over(link).await
+    }
+}
+
+/// Time spent in handlers during one batch, read once a call.
+struct Budget {
+    last: Instant,
+    spent: Duration,
+}
+
+impl Budget {
+    fn new() -> Self {
+        Self { last: clock::now(), spent: Duration::ZERO }
+    }
+
+    fn left(&self) -> bool {
+        self.spent < IN_PLACE_BUDGET
+    }
+
+    /// Counts the time since the last call and returns it.
+    fn charge(&mut self) -> Duration {
+        let now = clock::now();
+        let spent = now.saturating_duration_since(self.last);
+        self.last = now;
+        self.spent += spent;
+        spent
+    }
+}
+
+impl Calls {
+    /// Queues the answers of this batch; waits while the peer does not read.
+    async fn hand_over(&mut self, link: &Link) -> Result<()> {
+        let waits = {
+            let mut state = link.lock();
+            state.out.append(&mut self.answers);
+            state.queued_bytes() > link.limits.connection.outbound_bytes_max
+        };
+        link.flush();
+        if waits { link.room(false).await } else { Ok(()) }
+    }
+
+    fn open(
+        &mut self,
+        link: &Arc<Link>,
+        header: Header,
+        payload: Bytes,
+        clock: &mut Budget,
+    ) -> Result<()> {
+        let mut input = &*payload;
+        let reading = Reading { dispatch: self.dispatch.as_ref(), limits: &link.limits.stream };
+        let extra = header.has(FLAG_EXTRA);
+        let opened = head::take(&mut input, extra, clock.last, &mut self.names, &reading)?;
+        let body = payload.slice(payload.len() - input.len()..);
+        if slot_of(header.stream) >= link.limits.stream.native_max {
+            self.refuse(header.stream, &inbound::reset_error(Reset::Refused));
+            return Ok(());
+        }
+        let call = match self.call(link, header, opened, body, clock.last) {
+            Ok(Some(call)) => call,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                self.refuse(header.stream, &error);
+                return Ok(());
+            }
+        };
+        let entered = call.messages.is_some();
+        self.start(link, header.stream, call, (entered, clock))
+    }
+
+    /// Makes the call of an open frame; `None` while its message has not all arrived.
+    fn call(
+        &self,
+        link: &Arc<Link>,
+        header: Header,
+        opened: Opened,
+        body: Bytes,
+        now: Instant,
+    ) -> Result<Option<Inbound>> {
+        let target = opened.target?;
+        let mut call = Inbound {
+            target,
+            now,
+            deadline: opened.deadline,
+            content_type: opened.content_type,
+            extra: opened.extra?,
+            body: Bytes::new(),
+            messages: None,
+            remote: Arc::clone(&link.remote),
+        };
+        let plain = header.has(FLAG_BODY) && !header.has(FLAG_MORE);
+        if plain && !target.kind.streams_requests() {
+            // No message may be longer than the limit, even if a frame could hold it.
+            if body.len() > link.limits.message.bytes_max {
+                return Err(inbound::reset_error(Reset::TooLarge));
+            }
+            call.body = body;
+            return Ok(Some(call));
+        }
+        self.accept(link, header, call, body)
+    }
+
+    /// Opens the stream of a call whose messages arrive one by one, or in parts.
+    fn accept(
+        &self,
+        link: &Arc<Link>,
+        header: Header,
+        mut call: Inbound,
+        body: Bytes,
+    ) -> Result<Option<Inbound>> {
+        let id = header.stream;
+        let mut stream = Stream { detached: call.target.detached, ..Stream::default() };
+        let streams = call.target.kind.streams_requests();
+        let mut state = link.lock();
+        if streams {
+            let mut flow = Flow::new(state.peer.window_bytes);
+            if header.has(FLAG_BODY) {
+                inbound::deliver(&mut flow, body, link)?;
+            }
+            if header.has(FLAG_END) {
+                flow.end = Some(Ok(()));
+            }
+            stream.flow = Some(Box::new(flow));
+        } else {
+            stream.partial.extend_from_slice(&body);
+            stream.pending = Some(Box::new(call));
+            insert(&mut state, id, stream, link)?;
+            return Ok(None);
+        }
+        insert(&mut state, id, stream, link)?;
+        drop(state);
+        let driver: Arc<Link> = Arc::clone(link);
+        call.messages = Some(requests(driver, id));
+        Ok(Some(call))
+    }
+
+    /// Runs a call up to its first wait, if the budget allows; as a task from there on.
+    ///
+    /// A call whose requests arrive one by one, or in parts, has `entered` the table already.
+    fn start(
+        &mut self,
+        link: &Arc<Link>,
+        id: u32,
+        call: Inbound,
+        (entered, clock): (bool, &mut Budget),
+    ) -> Result<()> {
+        let Inbound { target, deadline, .. } = call;
+        let mut running = match self.dispatch.dispatch(call) {
+            Ok(running) => running,
+            Err(error) => {
+                drop(link.lock().streams.remove(id));
+                self.refuse(id, &error);
+                return Ok(());
+            }
+        };
+        if clock.left() && !entered && !self.slow.contains(&target.index) {
+            let polled = poll_now(&mut running);
+            if clock.charge() > IN_PLACE_BUDGET && self.slow.len() < SLOW_MAX {
+                self.slow.push(target.index);
+            }
+            match polled {
+                Poll::Ready(Ok(Outgoing::Message(body))) => {
+                    put_answer(&mut self.answers, link, id, &Ok(Some(body)));
+                    return Ok(());
+                }
+                Poll::Ready(Err(error)) => {
+                    self.refuse(id, &error);
+                    return Ok(());
+                }
+                Poll::Ready(Ok(stream)) => return spawn(link, id, target, Work::Answer(stream)),
+                Poll::Pending => {}
+            }
+        }
+        spawn(link, id, target, Work::Run(running, deadline))
+    }
+
+    fn refuse(&mut self, id: u32, error: &Error) {
+        put_error(&mut self.answers, id, error);
+    }
+
+    fn other(&mut self, link: &Arc<Link>, header: Header, payload: Bytes) -> Result<()> {
+        let id = header.stream;
+        let mut complete = None;
+        let mut dropped = None;
+        {
+            let mut guard = link.lock();
+            let state = &mut *guard;
+            match header.kind {
+                Kind::Data => complete = self.data(link, state, header, payload)?,
+                Kind::End => end(state, header, &payload, &mut self.wakers)?,
+                Kind::Reset => dropped = reset(state, id),
+                _ => inbound::common(link, state, header, &payload, &mut self.wakers)?,
+            }
+        }
+        // The handler is user code: it is dropped outside of the lock.
+        drop(dropped);
+        if let Some(call) = complete {
+            self.start(link, id, *call, (true, &mut Budget::new()))?;
+        }
+        Ok(())
+    }
+
+    /// Handles a message of a stream; returns the call whose message is complete.
+    fn data(
+        &mut self,
+        link: &Link,
+        state: &mut State,
+        header: Header,
+        payload: Bytes,
+    ) -> Result<Option<Box<Inbound>>> {
+        let id = header.stream;
+        // A frame of a stream that is over finds nothing and is passed over.
+        let Some(stream) = state.streams.get(id) else { return Ok(None) };
+        let message = match inbound::join(stream, header, payload, link.limits.message.bytes_max) {
+            Ok(None) => return Ok(None),
+            Ok(Some(message)) => message,
+            Err(error) => {
+                drop(state.streams.remove(id));
+                self.refuse(id, &error);
+                return Ok(None);
+            }
+        };
+        if let Some(mut call) = stream.pending.take() {
+            call.body = message;
+            call.now = state.last_read;
+            return Ok(Some(call));
+        }
+        let Some(flow) = &mut stream.flow else { return Ok(None) };
+        inbound::deliver(flow, message, link)?;
+        if header.has(FLAG_END) {
+            flow.end = Some(Ok(()));
+        }
+        self.wakers.extend(stream.waker.take());
+        Ok(None)
+    }
+}
+
+fn insert(state: &mut State, id: u32, stream: Stream, link: &Link) -> Result<()> {
+    let max = link.limits.stream.native_max;
+    if state.streams.is_taken(id) {
+        return Err(malformed());
+    }
+    state.streams.accept(id, stream, max).map_err(|_| malformed())
+}
+
+/// The caller has sent its last message, or its stream of requests has failed.
+fn end(state: &mut State, header: Header, payload: &[u8], wakers: &mut Vec<Waker>) -> Result<()> {
+    let Some(stream) = state.streams.get(header.stream) else { return Ok(()) };
+    let ended = if header.has(FLAG_ERROR) {
+        Err(inbound::error_of(header, payload)?)
+    } else {
+        Ok(())
+    };
+    if let Some(flow) = stream.flow.as_mut().filter(|flow| flow.end.is_none()) {
+        flow.end = Some(ended);
+    }
+    wakers.extend(stream.waker.take());
+    Ok(())
+}
+
+/// The caller has gone away: its handler is dropped, unless it is detached.
+fn reset(state: &mut State, id: u32) -> Option<Stream> {
+    let mut stream = state.streams.remove(id)?;
+    if stream.detached
+        && let Some(task) = stream.task.take()
+    {
+        task.detach();
+    }
+    Some(stream)
+}
+
+fn poll_now(running: &mut Running) -> Poll<Result<Outgoing>> {
+    // A task of its own polls again, so that a wake-up meant for this poll is not lost.
+    let mut task = Context::from_waker(Waker::noop());
+    std::pin::Pin::new(running).poll(&mut task)
+}
+
+enum Work {
+    Run(Running, Option<Instant>),
+    Answer(Outgoing),
+}
+
+/// Moves a call to a task of its own.
+fn spawn(link: &Arc<Link>, id: u32, target: Target, work: Work) -> Result<()> {
+    {
+        let mut state = link.lock();
+        if state.streams.get(id).is_none() {
+            let mut stream = Stream { detached: target.detached, ..Stream::default() };
+            if target.kind.streams_responses() {
+                stream.flow = Some(Box::new(Flow::new(state.peer.window_bytes)));
+            }
+            insert(&mut state, id, stream, link)?;
+        }
+    }
+    let task = link.tasks.spawn("native call", finish(Arc::clone(link), id, work));
+    let mut state = link.lock();
+    match state.streams.get(id) {
+        Some(stream) => stream.task = Some(task.abort_on_drop()),
+        // The call is over already: dropping the handle of a finished task does nothing.
+        None => drop(task),
+    }
+    Ok(())
+}
+
+/// Runs a call to its end and sends its answer.
+async fn finish(link: Arc<Link>, id: u32, work: Work) {
+    let outcome = match work {
+        Work::Answer(outgoing) => Ok(outgoing),
+        Work::Run(running, None) => running.await,
+        Work::Run(running, Some(deadline)) => {
+            match clock::timeout_at(deadline, running).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(inbound::reset_error(Reset::Deadline)),
+            }
+        }
+    };
+    let outcome = match outcome {
+        Ok(Outgoing::Message(body)) => Ok(Some(body)),
+        Ok(Outgoing::Stream(mut source)) => {
+            link.queue(id, false, |out| frame::put(out, Kind::Accept, 0, id, &[])).await;
+            pump::messages(&link, id, &mut source).await.map(|()| None)
+        }
+        Err(error) => Err(error),
+    };
+    answer(&link, id, outcome).await;
+}
+
+/// Sends how a call ended, and ends its stream.
+async fn answer(link: &Link, id: u32, outcome: Result<Option<Bytes>>) {
+    if link.room(false).await.is_ok() {
+        link.queue(id, true, |out| put_answer(out, link, id, &outcome)).await;
+    }
+}
+
+/// Appends how a call ended; a response beyond the limit becomes an error.
+fn put_answer(out: &mut Vec<u8>, link: &Link, id: u32, outcome: &Result<Option<Bytes>>) {
+    let limit = link.limits.message.bytes_max;
+    match outcome {
+        Ok(None) => frame::put(out, Kind::End, 0, id, &[]),
+        Ok(Some(body)) if body.len() <= limit => {
+            frame::put_message(out, FLAG_END, id, body, link.limits.message.frame_bytes_max);
+        }
+        Ok(Some(body)) => {
+            let detail = format!("the response has {} bytes, the limit is {limit}", body.len());
+            put_error(out, id, &Error::too_large("micro.transport", detail));
+        }
+        Err(error) => put_error(out, id, error),
+    }
+}
+
+fn put_error(out: &mut Vec<u8>, id: u32, error: &Error) {
+    frame::put(out, Kind::End, inbound::error_flags(error), id, &pump::error_payload(error));
+}
+
+impl Link {
+    /// Queues frames of a stream unless it is over, and writes them with those of other tasks.
+    async fn queue(&self, id: u32, last: bool, put: impl FnOnce(&mut Vec<u8>)) {
+        let flush = {
+            let mut state = self.lock();
+            if state.streams.get(id).is_none() {
+                return;
+            }
+            put(&mut state.out);
+            let stream = if last { self.release(&mut state, id) } else { None };
+            if let Some(task) = stream.and_then(|mut stream| stream.task.take()) {
+                // This very task: it must reach its end.
+                task.detach();
+            }
+            let alone = state.streams.live() == 0;
+            self.plan(&mut state, alone)
+        };
+        self.settle(flush).await;
+    }
+}

@@ -1,0 +1,197 @@
+//! The streams of one connection, found by slot.
+//!
+//! A stream id is a slot in its low sixteen bits and a generation in its high ones: finding a
+//! stream is an index and a comparison, and a late frame of an earlier use finds nothing.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
+
+use crate::core::error::Result;
+use crate::core::exchange::{Answer, Inbound};
+use crate::core::shutdown::TaskHandle;
+
+/// One stream as this side sees it.
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    /// The end of the open frame, counted from the first byte of the connection.
+    pub(super) sent_at: u64,
+    /// When the caller stops waiting; none once a stream of responses has begun.
+    pub(super) deadline: Option<Instant>,
+    /// Whoever waits for the answer or the next message.
+    pub(super) waker: Option<Waker>,
+    /// The answer, until it is taken.
+    pub(super) answer: Option<Answer>,
+    /// The message of which more is to come.
+    pub(super) partial: BytesMut,
+    /// The call that runs once its message is complete; only on the accepting side.
+    pub(super) pending: Option<Box<Inbound>>,
+    /// What a stream of messages needs beyond that.
+    pub(super) flow: Option<Box<Flow>>,
+    /// The handler, or the pump of requests; aborted when it is dropped with the stream.
+    pub(super) task: Option<TaskHandle>,
+    /// Whether the handler runs to its end when the caller goes away.
+    pub(super) detached: bool,
+}
+
+/// A stream of messages, one way or both.
+#[derive(Debug, Default)]
+pub(super) struct Flow {
+    /// Whether the peer has accepted the call.
+    pub(super) opened: bool,
+    /// What has arrived and was not taken.
+    pub(super) inbox: VecDeque<Bytes>,
+    /// The bytes of the inbox and of batches that are being read.
+    pub(super) unread_bytes: usize,
+    /// Bytes read for which no credit was given yet.
+    pub(super) owed_bytes: usize,
+    /// How the messages ended.
+    pub(super) end: Option<Result<()>>,
+    /// Whether nobody reads any more.
+    pub(super) stopped: bool,
+    /// How many bytes may be sent; a message may overdraw it once.
+    pub(super) credit: i64,
+    /// The pump, when it waits for credit.
+    pub(super) pump: Option<Waker>,
+}
+
+impl Flow {
+    pub(super) fn new(window: usize) -> Self {
+        Self { credit: i64::try_from(window).unwrap_or(i64::MAX), ..Self::default() }
+    }
+}
+
+/// All streams of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    slots: Vec<Slot>,
+    free: Vec<u16>,
+    live: usize,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    id: u32,
+    stream: Option<Stream>,
+}
+
+const GENERATION: u32 = 1 << 16;
+
+/// Returns the slot of an id.
+pub(super) fn slot_of(id: u32) -> usize {
+    usize::from(low_half(id))
+}
+
+fn low_half(id: u32) -> u16 {
+    let [a, b, ..] = id.to_le_bytes();
+    u16::from_le_bytes([a, b])
+}
+
+impl Streams {
+    /// Returns how many streams are open.
+    pub(super) fn live(&self) -> usize {
+        self.live
+    }
+
+    /// Opens a stream in a slot of this side's choice; `None` when `max` are open.
+    pub(super) fn open(&mut self, stream: Stream, max: usize) -> Option<u32> {
+        if self.live >= max {
+            return None;
+        }
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => {
+                let index = u16::try_from(self.slots.len()).ok()?;
+                self.slots.push(Slot { id: u32::from(index), stream: None });
+                index
+            }
+        };
+        let slot = self.slots.get_mut(usize::from(index))?;
+        slot.stream = Some(stream);
+        self.live += 1;
+        Some(slot.id)
+    }
+
+    /// Opens a stream under the peer's id; gives it back when the slot is taken or beyond `max`.
+    pub(super) fn accept(&mut self, id: u32, stream: Stream, max: usize) -> Result<(), Stream> {
+        let index = slot_of(id);
+        if index >= max {
+            return Err(stream);
+        }
+        if self.slots.len() <= index {
+            self.slots.resize_with(index + 1, Slot::default);
+        }
+        match self.slots.get_mut(index) {
+            Some(slot) if slot.stream.is_none() => {
+                *slot = Slot { id, stream: Some(stream) };
+                self.live += 1;
+                Ok(())
+            }
+            _ => Err(stream),
+        }
+    }
+
+    /// Returns whether the slot of an id is taken, by whatever generation.
+    pub(super) fn is_taken(&self, id: u32) -> bool {
+        self.slots.get(slot_of(id)).is_some_and(|slot| slot.stream.is_some())
+    }
+
+    /// Finds an open stream.
+    pub(super) fn get(&mut self, id: u32) -> Option<&mut Stream> {
+        self.slots.get_mut(slot_of(id)).filter(|slot| slot.id == id)?.stream.as_mut()
+    }
+
+    /// Ends a stream that [`Streams::accept`] opened.
+    pub(super) fn remove(&mut self, id: u32) -> Option<Stream> {
+        let slot = self.slots.get_mut(slot_of(id)).filter(|slot| slot.id == id)?;
+        let stream = slot.stream.take()?;
+        self.live -= 1;
+        Some(stream)
+    }
+
+    /// Ends a stream that [`Streams::open`] opened, and frees its slot for the next generation.
+    pub(super) fn release(&mut self, id: u32) -> Option<Stream> {
+        let stream = self.remove(id)?;
+        if let Some(slot) = self.slots.get_mut(slot_of(id)) {
+            slot.id = id.wrapping_add(GENERATION);
+        }
+        self.free.push(low_half(id));
+        Some(stream)
+    }
+
+    /// Visits every open stream.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Stream)> {
+        self.slots.iter_mut().filter_map(|slot| Some((slot.id, slot.stream.as_mut()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_frame_of_an_earlier_use_finds_nothing() {
+        let mut streams = Streams::default();
+        let first = streams.open(Stream::default(), 1).unwrap();
+        assert!(streams.open(Stream::default(), 1).is_none());
+        streams.release(first).unwrap();
+        let second = streams.open(Stream::default(), 1).unwrap();
+        assert_eq!(slot_of(first), slot_of(second));
+        assert!(streams.get(first).is_none());
+        assert!(streams.get(second).is_some());
+        assert!(streams.release(first).is_none());
+        assert_eq!(streams.live(), 1);
+    }
+
+    #[test]
+    fn a_peer_cannot_open_a_taken_slot_or_one_beyond_the_limit() {
+        let mut streams = Streams::default();
+        assert!(streams.accept(3, Stream::default(), 4).is_ok());
+        assert!(streams.accept(3 + GENERATION, Stream::default(), 4).is_err());
+        assert!(streams.accept(4, Stream::default(), 4).is_err());
+        streams.remove(3).unwrap();
+        assert!(streams.accept(3 + GENERATION, Stream::default(), 4).is_ok());
+    }
+}

@@ -1,0 +1,11 @@
+//! The contenders, one file each.
+
+mod axum;
+mod raw;
+mod tarpc;
+mod tonic;
+
+pub(crate) use axum::Axum;
+pub(crate) use raw::Raw;
+pub(crate) use tarpc::Tarpc;
+pub(crate) use tonic::Tonic;

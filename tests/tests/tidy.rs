@@ -1,0 +1,252 @@
+//! Rules of the house that the compiler does not check.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A module may import from modules of a lower rank only.
+const RANKS: [(&str, u8); 16] = [
+    ("core", 0),
+    ("driver", 1),
+    ("codec", 2),
+    ("config", 2),
+    ("debug", 2),
+    ("store", 3),
+    ("transport", 3),
+    ("registry", 4),
+    ("auth", 5),
+    ("broker", 5),
+    ("selector", 5),
+    ("client", 6),
+    ("server", 6),
+    ("service", 7),
+    ("gateway", 8),
+    ("testkit", 8),
+];
+
+/// Files that only name what others define.
+const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
+
+const FILE_LINES_MAX: usize = 500;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn rank(module: &str) -> Option<u8> {
+    RANKS.iter().find(|entry| entry.0 == module).map(|entry| entry.1)
+}
+
+/// Every source file below a folder, with its text.
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                if !path.ends_with("target") {
+                    folders.push(path);
+                }
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The part of a file that is not a test.
+fn product(path: &Path, text: &str) -> String {
+    let name = path.file_name().unwrap().to_string_lossy();
+    let in_tests = path.components().any(|c| c.as_os_str() == "tests");
+    if name == "tests.rs" || in_tests {
+        return String::new();
+    }
+    text.split("#[cfg(test)]\nmod ").next().unwrap().to_owned()
+}
+
+fn is_comment(line: &str) -> bool {
+    line.trim_start().starts_with("//")
+}
+
+fn assert_none(faults: &[String]) {
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn imports_go_to_lower_ranks_and_name_the_defining_module() {
+    let base = root().join("micro/src");
+    let mut faults = Vec::new();
+    for (path, text) in sources("micro/src") {
+        let relative = path.strip_prefix(&base).unwrap();
+        let first = relative.components().next().unwrap().as_os_str().to_string_lossy();
+        let module = first.trim_end_matches(".rs").to_owned();
+        if FACADES.contains(&module.as_str()) || relative.starts_with("bin") {
+            continue;
+        }
+        let mine = rank(&module).unwrap_or_else(|| panic!("{}: no rank", relative.display()));
+        let product = product(&path, &text);
+        for (n, line) in product.lines().enumerate().filter(|(_, line)| !is_comment(line)) {
+            for hit in line.split("crate::").skip(1).filter(|_| !line.contains("$crate::")) {
+                let name: String =
+                    hit.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                let allowed = name == module || rank(&name).is_some_and(|r| r < mine);
+                if !allowed {
+                    let line = n + 1;
+                    faults.push(format!(
+                        "{}:{line}: {module} may not use crate::{name}",
+                        relative.display()
+                    ));
+                }
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn files_stay_below_their_limit() {
+    let mut faults = Vec::new();
+    for folder in ["micro/src", "micro-macros/src", "tests", "ui-tests", "examples"] {
+        for (path, text) in sources(folder) {
+            let lines = product(&path, &text).lines().count();
+            if lines > FILE_LINES_MAX {
+                faults.push(format!("{}: {lines} lines", path.display()));
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn every_file_says_first_what_it_is_for() {
+    let mut faults = Vec::new();
+    for folder in ["micro/src", "micro-macros/src"] {
+        for (path, text) in sources(folder) {
+            if !text.starts_with("//!") {
+                faults.push(format!("{}: does not start with `//!`", path.display()));
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn lib_and_prelude_hold_no_functions() {
+    for file in ["lib.rs", "prelude.rs"] {
+        let text = fs::read_to_string(root().join("micro/src").join(file)).unwrap();
+        let code = text.lines().filter(|line| !is_comment(line));
+        assert!(!code.into_iter().any(|line| line.contains("fn ")), "{file} defines a function");
+    }
+}
+
+#[test]
+fn sources_are_ascii_and_promise_nothing_for_later() {
+    let mut faults = Vec::new();
+    for folder in ["micro/src", "micro-macros/src", "examples", "tests/tests", "tests/src"] {
+        for (path, text) in sources(folder) {
+            if path.ends_with("tidy.rs") {
+                continue;
+            }
+            for (n, line) in text.lines().enumerate() {
+                let marks = ["TODO", "FIXME", "XXX", "HACK"];
+                if !line.is_ascii() || marks.iter().any(|mark| line.contains(mark)) {
+                    faults.push(format!("{}:{}: {line}", path.display(), n + 1));
+                }
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn every_task_has_an_owner() {
+    let mut faults = Vec::new();
+    for (path, text) in sources("micro/src") {
+        if path.ends_with("core/shutdown.rs") {
+            continue;
+        }
+        for (n, line) in product(&path, &text).lines().enumerate() {
+            if !is_comment(line) && line.contains("tokio::spawn(") {
+                faults.push(format!("{}:{}", path.display(), n + 1));
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn the_clock_is_read_in_one_file() {
+    let mut faults = Vec::new();
+    for (path, text) in sources("micro/src") {
+        if path.ends_with("core/clock.rs") {
+            continue;
+        }
+        for (n, line) in product(&path, &text).lines().enumerate() {
+            let reads = line.contains("Instant::now(") || line.contains("SystemTime::now(");
+            if reads && !is_comment(line) {
+                faults.push(format!("{}:{}", path.display(), n + 1));
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn the_visible_root_is_what_the_architecture_says() {
+    let mut names: Vec<String> = fs::read_dir(root())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| !name.starts_with('.') && name != "target")
+        .collect();
+    names.sort();
+    let expected = [
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE",
+        "README.md",
+        "examples",
+        "micro",
+        "micro-macros",
+        "tests",
+        "ui-tests",
+    ];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn dependencies_are_sorted() {
+    let mut faults = Vec::new();
+    for manifest in ["Cargo.toml", "micro/Cargo.toml", "micro-macros/Cargo.toml"] {
+        let text = fs::read_to_string(root().join(manifest)).unwrap();
+        for section in text.split("\n[").filter(|s| s.contains("dependencies]")) {
+            let names: Vec<&str> = section
+                .lines()
+                .skip(1)
+                .filter(|line| !line.starts_with('#'))
+                .filter_map(|line| line.split(['.', ' ', '=']).next().filter(|n| !n.is_empty()))
+                .collect();
+            if !names.is_sorted() {
+                faults.push(format!("{manifest}: {names:?}"));
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn every_feature_stands_in_the_readme() {
+    let manifest = fs::read_to_string(root().join("micro/Cargo.toml")).unwrap();
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let section = manifest.split("[features]").nth(1).unwrap().split("\n[").next().unwrap();
+    let missing: Vec<String> = section
+        .lines()
+        .filter(|line| !line.starts_with('#') && line.contains('='))
+        .filter_map(|line| line.split('=').next())
+        .map(|name| format!("`{}`", name.trim()))
+        .filter(|name| !readme.contains(name.as_str()))
+        .collect();
+    assert_none(&missing);
+}

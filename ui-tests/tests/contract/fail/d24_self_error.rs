@@ -1,0 +1,9 @@
+use micro::prelude::*;
+
+#[service]
+trait Orders: Send + Sync + 'static {
+    #[handler]
+    async fn twin(&self) -> Result<u64, Self>; //~
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+use micro::prelude::*;
+
+struct Greeter;
+
+#[service]
+impl Greeter {
+    #[handler]
+    async fn hello(&self) {} //~
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use micro::prelude::*;
+
+#[service(name = "g")] //~
+struct G;
+
+fn main() {}

@@ -1,0 +1,8 @@
+use micro::prelude::*;
+
+#[service]
+enum Choice { //~
+    A,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use micro::prelude::*;
+
+#[service]
+async fn run() {} //~
+
+fn main() {}

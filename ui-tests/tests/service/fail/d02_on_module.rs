@@ -1,0 +1,6 @@
+use micro::prelude::*;
+
+#[service]
+mod inner {} //~
+
+fn main() {}

@@ -1,0 +1,11 @@
+use micro::prelude::*;
+
+#[service]
+impl (u8, u8) { //~
+    #[handler]
+    async fn hello(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn main() {}

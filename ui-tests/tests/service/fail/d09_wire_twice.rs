@@ -1,0 +1,12 @@
+use micro::prelude::*;
+
+#[service]
+struct Mailer {
+    #[wire(default)]
+    #[wire(config = "smtp")] //~
+    smtp: String,
+}
+
+fn main() {
+    let _ = Mailer { smtp: String::new() }.smtp;
+}

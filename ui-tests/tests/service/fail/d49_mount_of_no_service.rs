@@ -1,0 +1,9 @@
+use micro::prelude::*;
+
+struct Plain;
+
+fn served<S: micro::Serve>(_: S) {}
+
+fn main() {
+    served(Plain); //~
+}

@@ -1,0 +1,5 @@
+use micro::prelude::*;
+
+const _: () = micro::__private::macro_version::<0>(); //~
+
+fn main() {}

@@ -1,0 +1,6 @@
+use micro::prelude::*;
+
+#[subscriber(topic = "made")]
+struct Mailer; //~
+
+fn main() {}

@@ -1,0 +1,9 @@
+use micro::prelude::*;
+
+#[subscriber] //~
+async fn audit(made: u8) -> Result<()> {
+    let _ = made;
+    Ok(())
+}
+
+fn main() {}
