@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as Task, Poll};
+use std::task::{Context as Task, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use crate::codec::{DecFn, Format, decoded};
 use crate::core::clock;
 use crate::core::context::Context;
 use crate::core::error::{Error, Result};
-use crate::core::exchange::Exchange;
+use crate::core::exchange::{Exchange, Head};
 use crate::core::future::BoxFuture;
 use crate::core::net::Address;
 use crate::core::stream::Streaming;
@@ -165,7 +165,7 @@ impl<T, E: From<Error>> Future for Call<T, E> {
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if let Stage::Idle = this.stage {
-            this.begin();
+            this.begin(task.waker());
         }
         if let Stage::Flight(exchange, attempt) = &mut this.stage {
             let streams = matches!(this.finish, Finish::Stream(_));
@@ -196,11 +196,11 @@ impl<T, E: From<Error>> Future for Call<T, E> {
 
 impl<T, E: From<Error>> Call<T, E> {
     /// Starts the first try at once where that needs no waiting.
-    fn begin(&mut self) {
+    fn begin(&mut self, waker: &Waker) {
         let now = clock::now();
         if let Some(plan) = &self.plan {
             plan.client().budget.deposit(now);
-            if let Some((exchange, attempt)) = launch(plan, now) {
+            if let Some((exchange, attempt)) = launch(plan, now, waker) {
                 self.stage = Stage::Flight(exchange, attempt);
                 return;
             }
@@ -260,7 +260,7 @@ fn finish<T>(finish: &mut Finish<T>, reply: RawReply, format: &Format) -> Result
 }
 
 /// Starts a try on an open connection; `None` leaves it to the slow path.
-fn launch(plan: &Plan, now: Instant) -> Option<(Exchange, Attempt)> {
+fn launch(plan: &Plan, now: Instant, waker: &Waker) -> Option<(Exchange, Attempt)> {
     let deadline = plan.deadline(now);
     if !plan.is_plain() || deadline <= now {
         return None;
@@ -269,7 +269,8 @@ fn launch(plan: &Plan, now: Instant) -> Option<(Exchange, Attempt)> {
     let chosen = plan.choose(now, &[])?;
     let connection = chosen.peer()?.ready()?;
     // A connection that has closed meanwhile is replaced on the slow path.
-    let exchange = connection.start(&plan.head(now, deadline), body, None).ok()?;
+    let head = Head { waker: Some(waker), ..plan.head(now, deadline) };
+    let exchange = connection.start(&head, body, None).ok()?;
     Some((exchange, Attempt::start(chosen, now)))
 }
 

@@ -99,6 +99,7 @@ impl Plan {
             deadline: Some(deadline),
             content_type: self.client().format.content_type(),
             extra: self.extra(),
+            waker: None,
         }
     }
 

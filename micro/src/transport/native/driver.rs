@@ -48,9 +48,9 @@ impl Connection for Link {
         }
         if flush == Flush::Now {
             self.flush();
-            return Ok(Exchange::new(self, id, Flush::None));
+            return Ok(Exchange::new(self, id, Flush::None).watched(head.waker.is_some()));
         }
-        Ok(Exchange::new(self, id, flush))
+        Ok(Exchange::new(self, id, flush).watched(head.waker.is_some()))
     }
 
     fn is_open(&self) -> bool {
@@ -91,7 +91,11 @@ impl Link {
                 format!("the request has {} bytes, the limit is {limit}", body.len());
             return Err(Error::too_large("micro.transport", detail));
         }
-        let mut stream = Stream { deadline: head.deadline, ..Stream::default() };
+        let mut stream = Stream {
+            deadline: head.deadline,
+            waker: head.waker.cloned(),
+            ..Stream::default()
+        };
         if streams || head.route.kind().streams_responses() {
             stream.flow = Some(Box::new(Flow::new(state.peer.window_bytes)));
         }

@@ -137,6 +137,7 @@ impl Fixture {
             deadline: Some(now + Duration::from_secs(10)),
             content_type: ContentType::MsgPack,
             extra: None,
+            waker: None,
         };
         Arc::clone(&self.connection).start(&head, &body.into(), source)
     }
