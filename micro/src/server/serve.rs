@@ -85,9 +85,8 @@ pub fn decode<T>(incoming: &Incoming, decode: DecFn<T>) -> Result<T> {
 /// A transport that brings a single body gives a stream of that one message.
 pub fn inbound<T: Send + 'static>(incoming: Incoming, decode: DecFn<T>) -> Streaming<T> {
     let Incoming { request, body, messages, .. } = incoming;
-    let messages = messages.unwrap_or_else(|| {
-        Streaming::from_iter((!body.is_empty()).then_some(body))
-    });
+    let messages =
+        messages.unwrap_or_else(|| Streaming::from_iter((!body.is_empty()).then_some(body)));
     decoded(messages, request, decode)
 }
 

@@ -257,7 +257,7 @@ impl Watch {
 /// Reads and drops what the peer still sends, for a while.
 async fn discard(mut stream: Paced) {
     let all = async {
-        let mut buffer = [0; DISCARD_BYTES];
+        let mut buffer = vec![0; DISCARD_BYTES];
         while matches!(stream.read(&mut buffer).await, Ok(1..)) {}
     };
     let _done = clock::timeout(UNREAD_TIMEOUT, all).await;
