@@ -12,6 +12,7 @@ pub use {core, std};
 pub use bytes::Bytes;
 pub use inventory;
 
+pub use crate::broker::{Ack, Event, RawEvent, Topic};
 pub use crate::codec::Format;
 pub use crate::codec::glue::{
     DecodeBoth, DecodeNone, DecodeProst, DecodeSerde, EncodeBoth, EncodeNone, EncodeProst,
@@ -23,15 +24,24 @@ pub use crate::core::descriptor::{
 };
 pub use crate::core::future::BoxFuture;
 
+/// Returns the name of a topic, for the descriptor of a subscription.
+pub const fn topic_name<T>(topic: &Topic<T>) -> &'static str {
+    topic.name()
+}
+
 #[cfg(feature = "client")]
 pub use crate::client::Stub;
 #[cfg(feature = "client")]
 pub use crate::service::schema;
 
 #[cfg(feature = "server")]
-pub use crate::server::glue::{decode, inbound, respond, respond_stream};
+pub use crate::server::glue::{
+    acked, decode, envelope, event, inbound, respond, respond_stream,
+};
 #[cfg(feature = "server")]
-pub use crate::server::{ContractError, Endpoint, Incoming, IntoError, Shared};
+pub use crate::server::{
+    ContractError, Endpoint, Incoming, IntoError, Shared, Subscriber, Subscription,
+};
 #[cfg(feature = "server")]
 pub use crate::service::{
     Entry, Field, WireOwned, WireShared, Wiring, wire_client, wire_config, wire_field,

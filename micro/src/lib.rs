@@ -1,5 +1,6 @@
 //! Distributed services from plain Rust structs.
 
+pub mod broker;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod codec;
@@ -19,6 +20,7 @@ pub mod transport;
 #[doc(hidden)]
 pub mod __private;
 
+pub use crate::broker::{Event, Topic};
 pub use crate::codec::Raw;
 pub use crate::config::Config;
 pub use crate::core::context::Context;
@@ -26,9 +28,9 @@ pub use crate::core::error::{Error, Result};
 pub use crate::core::stream::Streaming;
 
 #[cfg(feature = "client")]
-pub use crate::client::{Call, Client};
+pub use crate::client::{Call, Client, Publisher as Broker};
 #[cfg(feature = "server")]
-pub use crate::server::Serve;
+pub use crate::server::{Serve, Subscriber};
 #[cfg(feature = "server")]
 pub use crate::service::{FromService, Running, Service, catalog, run, run_wired};
 
