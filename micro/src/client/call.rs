@@ -47,6 +47,7 @@ enum State {
 /// The first try of a plain call.
 struct Flight {
     plan: Plan,
+    began: Instant,
     exchange: Exchange,
     chosen: Chosen,
     counted: Counted,
@@ -246,7 +247,7 @@ fn launch(plan: Plan, now: Instant) -> Result<Flight, Box<Plan>> {
     let streams = plan.endpoint.route.kind().streams_responses();
     match started {
         Some((exchange, chosen, counted)) => {
-            Ok(Flight { plan, exchange, chosen, counted, streams })
+            Ok(Flight { plan, began: now, exchange, chosen, counted, streams })
         }
         None => Err(Box::new(plan)),
     }
@@ -277,7 +278,7 @@ impl Flight {
             }
             Err(error) => {
                 self.counted.finish(at, outcome_of(&error));
-                let progress = Progress::after(at, &self.chosen, error);
+                let progress = Progress::after(self.began, &self.chosen, error);
                 Err(Box::pin(drive::drive(self.plan, progress)))
             }
         }
