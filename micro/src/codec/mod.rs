@@ -4,6 +4,7 @@
 //! your own implements [`Codec`] and is registered with [`Codecs::register`]; every `serde` type
 //! can then travel in it.
 
+mod depth;
 mod erased;
 mod json;
 mod msgpack;

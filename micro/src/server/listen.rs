@@ -121,7 +121,9 @@ async fn end(port: &Port) {
 
 /// Tells the errors of a connection that went away before it was accepted.
 fn is_fault_of_peer(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected};
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected,
+    };
     let kinds = [ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected];
     kinds.contains(&error.kind())
 }

@@ -88,9 +88,8 @@ pub fn decode<T>(incoming: &Incoming, decode: DecFn<T>) -> Result<T> {
 /// A transport that brings a single body gives a stream of that one message.
 pub fn inbound<T: Send + 'static>(incoming: Incoming, decode: DecFn<T>) -> Streaming<T> {
     let Incoming { request, body, messages, .. } = incoming;
-    let messages = messages.unwrap_or_else(|| {
-        Streaming::from_iter((!body.is_empty()).then_some(body))
-    });
+    let messages =
+        messages.unwrap_or_else(|| Streaming::from_iter((!body.is_empty()).then_some(body)));
     decoded(messages, request, decode)
 }
 
@@ -178,31 +177,6 @@ impl<E: Into<Error>> IntoError for E {
         self.into()
     }
 }
-
-/// An error that the methods of a contract may return: the client side has to make it of failures
-/// of the transport, the server side has to send it.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot carry transport failures",
-    label = "returned by a contract's method",
-    note = "write `impl From<micro::Error> for {Self}`"
-)]
-pub trait ContractError: IntoError {}
-
-#[diagnostic::do_not_recommend]
-impl<E: IntoError + From<Error>> ContractError for E {}
-
-/// The type of a `ctx` parameter.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not `micro::Context`",
-    label = "expected `&micro::Context`",
-    note = "a handler takes the context first, then one request"
-)]
-pub trait IsContext {}
-
-impl IsContext for Context {}
-
-/// States that a type is the context of calls.
-pub const fn is_context<T: IsContext>() {}
 
 /// A value that a contract's server shares with the rest of the program.
 #[derive(Debug)]

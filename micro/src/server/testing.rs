@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::codec::glue::{DecodeSerde, EncodeSerde, Wire};
@@ -12,7 +11,7 @@ use crate::core::clock;
 use crate::core::context::Context;
 use crate::core::descriptor::{CallKind, EndpointSpec, Schema, ServiceDescriptor};
 use crate::core::error::{Error, Result};
-use crate::core::exchange::{Outgoing, Target};
+use crate::core::exchange::Outgoing;
 use crate::core::future::BoxFuture;
 use crate::core::stream::Streaming;
 use crate::server::serve::{Endpoint, Incoming, Serve, decode, inbound, respond, respond_stream};
@@ -39,7 +38,6 @@ impl Drop for Running {
         self.0.dropped.fetch_add(1, Ordering::SeqCst);
     }
 }
-
 
 pub(super) const fn spec(name: &'static str) -> EndpointSpec {
     EndpointSpec {
@@ -134,7 +132,11 @@ fn hang(
         seen.started.fetch_add(1, Ordering::SeqCst);
         seen.release.notified().await;
         seen.finished.fetch_add(1, Ordering::SeqCst);
-        respond::<_, Error>(incoming.format(), Ok("done".to_owned()), (&&Wire::<String>::new()).enc())
+        respond::<_, Error>(
+            incoming.format(),
+            Ok("done".to_owned()),
+            (&&Wire::<String>::new()).enc(),
+        )
     })
 }
 
@@ -192,16 +194,4 @@ fn about(context: &Context, incoming: &Incoming) -> Result<Outgoing> {
         Context::try_current().is_some(),
     );
     respond::<_, Error>(incoming.format(), Ok(text), (&&Wire::<String>::new()).enc())
-}
-
-/// Encodes a JSON string.
-pub(super) fn json(text: &str) -> Bytes {
-    format!("{text:?}").into()
-}
-
-/// Finds the target of an endpoint of [`Sample`].
-pub(super) fn target(name: &str) -> Target {
-    let index = ENDPOINTS.iter().position(|spec| spec.name == name).unwrap();
-    let spec = &ENDPOINTS[index];
-    Target { index: u32::try_from(index).unwrap(), kind: spec.kind, detached: spec.detached }
 }

@@ -30,7 +30,10 @@ async fn the_response_has_the_format_that_was_asked_for() {
     assert_eq!(got.headers["content-type"], "application/msgpack");
     assert_eq!(got.body, "\u{fffd}x");
     let got = rig.send(with(binary, "accept", "application/json")).await;
-    assert_eq!((got.body.as_str(), got.headers["content-type"].as_bytes()), ("\"x\"", &b"application/json"[..]));
+    assert_eq!(
+        (got.body.as_str(), got.headers["content-type"].as_bytes()),
+        ("\"x\"", &b"application/json"[..])
+    );
     let got = rig.send(with(post("Echo", "\"x\""), "accept", "text/html, */*")).await;
     assert_eq!(got.headers["content-type"], "application/json");
 }

@@ -92,7 +92,10 @@ async fn draining_finishes_what_runs_and_refuses_the_rest() {
         let meanwhile = async {
             idle.ready().await.unwrap();
             let refused = got(idle.send_request(post("Echo", "\"x\"")).await.unwrap()).await;
-            assert_eq!((refused.status, &refused.headers["micro-retry"]), (503, &"safe".parse().unwrap()));
+            assert_eq!(
+                (refused.status, &refused.headers["micro-retry"]),
+                (503, &"safe".parse().unwrap())
+            );
             assert_eq!(refused.headers["connection"], "close");
             let mut late = http1(late).await;
             let refused = got(late.send_request(post("Echo", "\"x\"")).await.unwrap()).await;

@@ -20,7 +20,9 @@ async fn answer(rig: &Rig, sent: &[u8]) -> Vec<u8> {
 #[tokio::test(start_paused = true)]
 async fn garbage_is_closed_and_tls_is_told() {
     let rig = Rig::plain();
-    for garbage in [&b"\0\0\0\0"[..], b"SSH-2.0-OpenSSH\r\n", b"get / HTTP/1.1\r\n\r\n", &[0xff; 64]] {
+    for garbage in
+        [&b"\0\0\0\0"[..], b"SSH-2.0-OpenSSH\r\n", b"get / HTTP/1.1\r\n\r\n", &[0xff; 64]]
+    {
         assert_eq!(answer(&rig, garbage).await, b"", "{garbage:?}");
     }
     assert_eq!(answer(&rig, &[0x16, 3, 1, 0, 200]).await, [0x15, 3, 3, 0, 2, 2, 40]);
