@@ -146,3 +146,6 @@ impl Codecs {
         names.iter().map(ToString::to_string).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
