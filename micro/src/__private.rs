@@ -30,7 +30,7 @@ pub const fn topic_name<T>(topic: &Topic<T>) -> &'static str {
 }
 
 #[cfg(feature = "client")]
-pub use crate::client::Stub;
+pub use crate::client::{ContractError, Stub};
 #[cfg(feature = "client")]
 pub use crate::service::schema;
 
@@ -40,7 +40,7 @@ pub use crate::server::glue::{
 };
 #[cfg(feature = "server")]
 pub use crate::server::{
-    ContractError, Endpoint, Incoming, IntoError, Shared, Subscriber, Subscription,
+    Endpoint, Incoming, IntoError, Shared, Subscriber, Subscription,
 };
 #[cfg(feature = "server")]
 pub use crate::service::{

@@ -2,6 +2,7 @@
 //! without the macros, over a real socket.
 
 use micro::__private as __m;
+use micro::Serve;
 use micro::prelude::*;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -85,7 +86,7 @@ const DESCRIPTOR: &__m::ServiceDescriptor = &__m::ServiceDescriptor {
 use __m::{DecodeSerde as _, EncodeSerde as _};
 
 impl GreeterClient {
-    fn hello(&self, req: HelloRequest) -> micro::Call<HelloReply> {
+    fn hello(&self, req: HelloRequest) -> Call<HelloReply> {
         self.stub.unary(
             const { __m::index_of(DESCRIPTOR.endpoints, "Greeter.Hello") },
             &req,
@@ -94,7 +95,7 @@ impl GreeterClient {
         )
     }
 
-    fn count(&self, to: u32) -> micro::Call<Streaming<u32>> {
+    fn count(&self, to: u32) -> Call<Streaming<u32>> {
         self.stub.server_stream(
             const { __m::index_of(DESCRIPTOR.endpoints, "Greeter.Count") },
             &to,
@@ -134,6 +135,7 @@ impl Serve for Greeter {
             },
         },
     ];
+    const SUBSCRIPTIONS: &'static [__m::Subscription<Self>] = &[];
 }
 
 async fn start() -> Running {

@@ -81,11 +81,11 @@ pub use self::http::HttpNext;
 pub use self::layer::{Next, Request};
 pub use self::policy::{Access, Policy};
 pub use self::router::Router;
-pub use self::serve::{ContractError, Endpoint, Incoming, IntoError, IsContext, Serve, Shared};
+pub use self::serve::{Endpoint, Incoming, IntoError, Serve, Shared};
 pub use self::subscription::{Subscribed, Subscriber, Subscription, Surroundings};
 
 /// Glue that macro output names.
 pub mod glue {
-    pub use super::serve::{decode, inbound, is_context, respond, respond_stream};
+    pub use super::serve::{decode, inbound, respond, respond_stream};
     pub use super::subscription::{acked, envelope, event};
 }

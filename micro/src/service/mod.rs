@@ -38,6 +38,8 @@ mod signal;
 mod start;
 #[cfg(feature = "server")]
 mod stop;
+#[cfg(feature = "server")]
+mod subscribe;
 mod url;
 #[cfg(feature = "server")]
 mod wiring;

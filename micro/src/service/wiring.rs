@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
-use crate::client::Client;
+use crate::client::{Client, Publisher};
 use crate::config::Config;
 use crate::core::error::{Error, Result};
 use crate::core::future::BoxFuture;
@@ -17,8 +17,8 @@ use crate::service::schema::short_name;
 
 /// A value that is made from the running service.
 ///
-/// Implemented by generated clients, by the handles [`Client`] and [`Config`], by structs marked
-/// `#[service]`, and by `Arc<T>` of each of them: the one shared value of the process.
+/// Implemented by generated clients, by the handles [`Client`], `Broker` and [`Config`], by structs
+/// marked `#[service]`, and by `Arc<T>` of each of them: the one shared value of the process.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be wired from the running service",
     label = "not wired",
@@ -163,6 +163,14 @@ impl fmt::Debug for Wiring {
 impl FromService for Client {
     fn from_service(scope: &Wiring) -> BoxFuture<'_, Result<Self>> {
         Box::pin(std::future::ready(Ok(scope.client().clone())))
+    }
+}
+
+impl FromService for Publisher {
+    fn from_service(scope: &Wiring) -> BoxFuture<'_, Result<Self>> {
+        let publisher = scope.client().publisher().cloned();
+        let missing = || Error::precondition_failed("micro.wiring", "the process has no broker");
+        Box::pin(std::future::ready(publisher.ok_or_else(missing)))
     }
 }
 
