@@ -50,7 +50,7 @@ impl Chosen {
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub(super) chosen: Chosen,
-    started: Instant,
+    pub(super) started: Instant,
     over: bool,
 }
 

@@ -185,7 +185,8 @@ impl<T, E: ContractError> Future for Call<T, E> {
                 }
                 Err(error) => {
                     attempt.finish(at, outcome_of(&error));
-                    let progress = Progress::after(at, &attempt.chosen, error);
+                    // The deadline counts from the beginning of the call.
+                    let progress = Progress::after(attempt.started, &attempt.chosen, error);
                     this.go_on(progress);
                 }
             }

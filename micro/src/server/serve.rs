@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::codec::{DecFn, EncFn, Format, decoded, encoded};
 use crate::core::context::Context;
 use crate::core::descriptor::ServiceDescriptor;
-use crate::core::error::{Error, Result};
+use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::Outgoing;
 use crate::core::future::BoxFuture;
 use crate::core::stream::{RawStream, Streaming};
@@ -124,9 +124,16 @@ pub fn respond_stream<T: Send + 'static, E: IntoError>(
 }
 
 /// Converts a handler's error; one without an id gets that of the endpoint.
+///
+/// The handler ran, whatever the error says of a call it made itself: it must not tell the caller
+/// that a repetition is safe.
 #[cold]
 fn failed(error: impl IntoError) -> Error {
-    let error = error.into_error();
+    let mut error = error.into_error();
+    if error.retry() == Retry::Safe {
+        let code = error.code();
+        error = error.with_retry(Retry::of(code));
+    }
     if !error.id().is_empty() {
         return error;
     }
@@ -234,6 +241,14 @@ mod tests {
         }
         let result: Result<String> = Ok("inner".to_owned());
         assert_eq!(sent(respond(&Format::Json, result, nested)), b"outer inner".as_slice());
+    }
+
+    #[test]
+    fn a_handler_that_passes_on_a_refusal_does_not_claim_that_it_did_not_run() {
+        let refused = Error::unavailable("downstream", "refused").with_retry(Retry::Safe);
+        let result: Result<String> = Err(refused);
+        let error = respond(&Format::Json, result, plain).unwrap_err();
+        assert_eq!((error.code(), error.retry()), (503, Retry::Unknown));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod memory;
 mod names;
 mod pump;
 mod reader;
+mod rescue;
 mod server;
 mod streams;
 #[cfg(test)]
@@ -29,7 +30,6 @@ use crate::core::exchange::{Connection, Dispatch};
 use crate::core::net::{Socket, Stream};
 use crate::transport::Scope;
 use crate::transport::native::frame::{Kind, PREFACE, PREFACE_MAJOR};
-use crate::transport::native::hello::Hello;
 use crate::transport::native::link::{Link, Parts};
 
 pub use self::frame::PREFACE_FIRST;
@@ -47,12 +47,17 @@ pub fn connect(socket: Arc<dyn Socket>, remote: Arc<str>, scope: &Scope) -> Arc<
         put_hello(&link, &mut state.out);
     }
     link.flush();
-    let run = Arc::clone(&link);
+    let (run, shutdown) = (Arc::clone(&link), scope.shutdown.clone());
     scope.tasks.spawn("native client", async move {
+        let _end = End(&run);
         let mut replies = client::Replies::default();
         let reading = reader::read(&run, BytesMut::new(), &mut replies);
-        let error = ends(&run, reading).await.err().unwrap_or_else(client::ended);
-        run.close(&error);
+        let error = tokio::select! {
+            ended = ends(&run, reading) => ended.err(),
+            () = rescue::watch(&run) => None,
+            () = shutdown.closed() => Some(client::stopped()),
+        };
+        run.part(&error.unwrap_or_else(client::ended));
     });
     link
 }
@@ -83,22 +88,31 @@ pub async fn serve_socket(
         // A peer that says nothing, or something else, is not worth a log line.
         return link.close(&Error::bad_request("micro.transport", "not the native protocol"));
     };
+    let _end = End(&link);
     put_hello(&link, &mut link.lock().out);
     link.flush();
-    let mut calls = server::Calls::new(dispatch);
+    let mut calls = server::Calls::new(dispatch, &link.limits);
     let reading = reader::read(&link, buffer, &mut calls);
     let drain = async {
         scope.shutdown.draining().await;
         link.say_goaway();
         scope.shutdown.closed().await;
-        Err::<(), _>(Error::unavailable("micro.transport", "the node stopped"))
+        Err::<(), _>(client::stopped())
     };
     let error = tokio::select! {
         ended = ends(&link, reading) => ended.err(),
         stopped = drain => stopped.err(),
     };
-    link.flush();
-    link.close(&error.unwrap_or_else(client::ended));
+    link.part(&error.unwrap_or_else(client::ended));
+}
+
+/// Ends a connection with its task, even when that is aborted.
+struct End<'a>(&'a Arc<Link>);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.close(&client::stopped());
+    }
 }
 
 fn link(socket: Arc<dyn Socket>, remote: Arc<str>, scope: &Scope, dialed: bool) -> Arc<Link> {
@@ -108,7 +122,7 @@ fn link(socket: Arc<dyn Socket>, remote: Arc<str>, scope: &Scope, dialed: bool) 
 
 fn put_hello(link: &Link, out: &mut Vec<u8>) {
     let mut payload = Vec::new();
-    Hello::of(&link.limits).put(&mut payload);
+    link.own.put(&mut payload);
     frame::put(out, Kind::Hello, 0, 0, &payload);
 }
 
