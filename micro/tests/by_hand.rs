@@ -1,5 +1,11 @@
 //! What `#[service]` writes, written by hand: the surface that macro output relies on works
 //! without the macros, over a real socket.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_borrow,
+    clippy::needless_pass_by_value,
+    reason = "a test fails by panicking; the rest is what the macros write"
+)]
 
 use micro::__private as __m;
 use micro::Serve;
@@ -113,11 +119,7 @@ impl Serve for Greeter {
                 Box::pin(async move {
                     let req = __m::decode(&incoming, (&&&&__m::Wire::<HelloRequest>::new()).dec())?;
                     let out = service.hello(req).await;
-                    __m::respond(
-                        incoming.format(),
-                        out,
-                        (&&&&__m::Wire::<HelloReply>::new()).enc(),
-                    )
+                    __m::respond(incoming.format(), out, (&&&&__m::Wire::<HelloReply>::new()).enc())
                 })
             },
         },
@@ -126,11 +128,7 @@ impl Serve for Greeter {
                 Box::pin(async move {
                     let req = __m::decode(&incoming, (&&&&__m::Wire::<u32>::new()).dec())?;
                     let out = service.count(req).await;
-                    __m::respond_stream(
-                        incoming.format(),
-                        out,
-                        (&&&&__m::Wire::<u32>::new()).enc(),
-                    )
+                    __m::respond_stream(incoming.format(), out, (&&&&__m::Wire::<u32>::new()).enc())
                 })
             },
         },

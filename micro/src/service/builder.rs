@@ -260,7 +260,7 @@ impl Service {
     /// Ignores the command line.
     #[must_use]
     pub fn no_args(self) -> Self {
-        self.args([] as [OsString; 0])
+        self.args(std::iter::empty::<OsString>())
     }
 
     /// Takes these variables instead of the environment.
@@ -278,7 +278,7 @@ impl Service {
     /// Ignores the environment.
     #[must_use]
     pub fn no_env(self) -> Self {
-        self.env([] as [(OsString, OsString); 0])
+        self.env(std::iter::empty::<(OsString, OsString)>())
     }
 
     /// Accepts a flag of the program's own; its value is the setting of the same name.

@@ -15,9 +15,9 @@ mod connect;
 mod env;
 #[cfg(feature = "server")]
 mod flags;
+pub mod glue;
 #[cfg(feature = "server")]
 mod hooks;
-pub mod glue;
 mod layers;
 #[cfg(feature = "server")]
 mod mount;

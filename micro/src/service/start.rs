@@ -334,7 +334,8 @@ fn records(services: &[&'static ServiceDescriptor], place: &Place) -> Vec<Record
     let mut records: Vec<Record> = Vec::new();
     for service in services {
         let next = record(service, place);
-        let same = |record: &&mut Record| record.name == next.name && record.version == next.version;
+        let same =
+            |record: &&mut Record| record.name == next.name && record.version == next.version;
         match records.iter_mut().find(same) {
             Some(record) => {
                 record.endpoints.extend(next.endpoints);

@@ -53,7 +53,8 @@ pub(crate) async fn run(running: &Running) -> Report {
     let limits = inner.backends.limits.shutdown.clone();
     let shutdown = inner.backends.shutdown.clone();
     while let Some(hook) = take(inner, |hooks| &mut hooks.before_stop) {
-        bounded(&shutdown, limits.drain_timeout, logged("before_stop", hook(running.clone()))).await;
+        bounded(&shutdown, limits.drain_timeout, logged("before_stop", hook(running.clone())))
+            .await;
     }
     let began = clock::now();
     let until = clock::after(began, limits.lame_duck.saturating_add(limits.drain_timeout));

@@ -87,7 +87,8 @@ impl Wiring {
 
     /// Offers a value that was made elsewhere as the shared one of its type.
     pub fn provide<T: Send + Sync + 'static>(&self, value: Arc<T>) {
-        let cell = OnceCell::new_with(Some(value as Value));
+        let value: Value = value;
+        let cell = OnceCell::new_with(Some(value));
         self.lock().insert(TypeId::of::<T>(), Slot::Shared(Arc::new(cell)));
     }
 
@@ -102,10 +103,14 @@ impl Wiring {
             Slot::Shared(cell) => cell,
             Slot::Taken(field) => return Err(kept::<T>(field)),
         };
-        let make = async || T::from_service(&inner).await.map(|value| Arc::new(value) as Value);
+        let make = async || {
+            let value: Value = Arc::new(T::from_service(&inner).await?);
+            Ok::<Value, Error>(value)
+        };
         let value = Arc::clone(cell.get_or_try_init(make).await?);
         // Invariant: a slot holds a value of the type that it is found by.
-        value.downcast().map_err(|_| Error::internal("micro.service", "a wired value lost its type"))
+        let lost = || Error::internal("micro.service", "a wired value lost its type");
+        value.downcast::<T>().ok().ok_or_else(lost)
     }
 
     /// Makes a value that its asker keeps for itself; there is only one of each type.
