@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use contract_api::{NewOrder, Order, Orders, OrdersServer};
 use micro::prelude::*;
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Shelf {
     orders: Mutex<Vec<Order>>,
 }

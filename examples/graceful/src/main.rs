@@ -8,14 +8,14 @@ use std::time::Duration;
 use micro::prelude::*;
 
 #[derive(Debug)]
-pub struct Worker;
+struct Worker;
 
 /// Works slowly.
 #[service]
 impl Worker {
     /// Works for a number of milliseconds; gives up early when the process is about to stop.
     #[handler]
-    pub async fn work(&self, ctx: &Context, milliseconds: u64) -> Result<String> {
+    async fn work(&self, ctx: &Context, milliseconds: u64) -> Result<String> {
         for done in 0..milliseconds / 10 {
             if ctx.draining() && done > 10 {
                 return Ok(format!("stopped after {} ms", done * 10));

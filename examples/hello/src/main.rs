@@ -1,4 +1,4 @@
-//! A service, its typed client, and the command that calls it with curl.
+//! A service and its typed client. The start line says how to call it with curl, too.
 //!
 //! `cargo run -p hello` serves until Ctrl-C; `cargo run -p hello -- --once` greets and ends.
 #![allow(clippy::print_stdout, reason = "a program talks to its user")]
@@ -6,17 +6,17 @@
 use micro::prelude::*;
 
 #[derive(Debug, Serialize, Deserialize)]
-pub struct HelloRequest {
-    pub name: String,
+struct HelloRequest {
+    name: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub struct HelloReply {
-    pub message: String,
+struct HelloReply {
+    message: String,
 }
 
-#[derive(Default)]
-pub struct Greeter;
+#[derive(Debug, Default)]
+struct Greeter;
 
 /// Greets people.
 #[service(name = "greeter")]
@@ -25,7 +25,7 @@ impl Greeter {
     ///
     /// @example {"name": "Ada"}
     #[handler]
-    pub async fn hello(&self, req: HelloRequest) -> Result<HelloReply> {
+    async fn hello(&self, req: HelloRequest) -> Result<HelloReply> {
         Ok(HelloReply { message: format!("Hello {}", req.name) })
     }
 }
@@ -41,8 +41,6 @@ async fn greet(running: Running) -> Result<()> {
     let greeter: GreeterClient = running.client();
     let reply = greeter.hello(HelloRequest { name: "Ada".into() }).await?;
     println!("{}", reply.message);
-    let body = r#"{"name":"Ada"}"#;
-    println!("try: curl {}/greeter/Greeter.Hello -d '{body}'", running.url());
     if running.config().find("once")?.unwrap_or(false) {
         running.shut_down();
     }

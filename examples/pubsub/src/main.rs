@@ -8,15 +8,15 @@ use micro::prelude::*;
 use tokio::sync::mpsc;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Paid {
-    pub order: u64,
-    pub cents: u64,
+struct Paid {
+    order: u64,
+    cents: u64,
 }
 
 /// Publishers and subscribers agree on the type through this constant.
-pub const PAID: Topic<Paid> = Topic::new("orders.paid");
+const PAID: Topic<Paid> = Topic::new("orders.paid");
 
-pub struct Mailer {
+struct Mailer {
     sent: mpsc::Sender<u64>,
 }
 

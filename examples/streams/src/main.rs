@@ -6,26 +6,26 @@
 use micro::prelude::*;
 
 #[derive(Debug)]
-pub struct Numbers;
+struct Numbers;
 
 /// Counts, sums and squares.
 #[service]
 impl Numbers {
     /// One request, one response.
     #[handler]
-    pub async fn double(&self, number: u64) -> Result<u64> {
+    async fn double(&self, number: u64) -> Result<u64> {
         Ok(number * 2)
     }
 
     /// One request, a stream of responses: held back when the caller reads slowly.
     #[handler]
-    pub async fn count(&self, to: u64) -> Result<Streaming<u64>> {
+    async fn count(&self, to: u64) -> Result<Streaming<u64>> {
         Ok(Streaming::from_iter(1..=to))
     }
 
     /// A stream of requests, one response.
     #[handler]
-    pub async fn sum(&self, mut numbers: Streaming<u64>) -> Result<u64> {
+    async fn sum(&self, mut numbers: Streaming<u64>) -> Result<u64> {
         let mut sum = 0;
         while let Some(number) = numbers.next().await {
             sum += number?;
@@ -35,7 +35,7 @@ impl Numbers {
 
     /// A stream each way.
     #[handler]
-    pub async fn square(&self, numbers: Streaming<u64>) -> Result<Streaming<u64>> {
+    async fn square(&self, numbers: Streaming<u64>) -> Result<Streaming<u64>> {
         Ok(numbers.map(|number| number * number))
     }
 }

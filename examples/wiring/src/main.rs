@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use micro::prelude::*;
 
 #[derive(Debug)]
-pub struct Names;
+struct Names;
 
 /// Knows customers.
 #[service]
 impl Names {
     /// Names a customer.
     #[handler(idempotent)]
-    pub async fn of(&self, id: u64) -> Result<String> {
+    async fn of(&self, id: u64) -> Result<String> {
         Ok(format!("customer {id}"))
     }
 }
@@ -41,7 +41,7 @@ struct Mailer {
 impl Mailer {
     /// Writes a receipt and returns how many were written.
     #[handler]
-    pub async fn receipt(&self, customer: u64) -> Result<u64> {
+    async fn receipt(&self, customer: u64) -> Result<u64> {
         let name = self.names.of(customer).await?;
         println!("from {} to {name} (dry run: {})", self.mail.from, self.mail.dry_run);
         Ok(self.sent.fetch_add(1, Ordering::Relaxed) + 1)

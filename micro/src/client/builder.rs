@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use crate::broker::Broker;
 use crate::client::pool::Pool;
-use crate::client::{Client, Inner};
+use crate::client::{Client, Inner, Publisher};
 use crate::codec::{Codecs, Format};
 use crate::core::budget::Budget;
 use crate::core::clock;
@@ -27,6 +28,7 @@ pub struct Builder {
     budget: Option<Budget>,
     fixed: Option<Address>,
     connections: usize,
+    publisher: Option<Publisher>,
 }
 
 impl Builder {
@@ -48,6 +50,13 @@ impl Builder {
     #[must_use]
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
+        self
+    }
+
+    /// Publishes through a broker; without one, publishing is a 412.
+    #[must_use]
+    pub fn broker(mut self, broker: Arc<dyn Broker>) -> Self {
+        self.publisher = Some(Publisher::new(broker));
         self
     }
 
@@ -134,6 +143,7 @@ impl Builder {
                 budget,
                 pool: Pool::new(self.connections.max(1)),
                 fixed: self.fixed,
+                publisher: self.publisher,
                 targets: Mutex::new(HashMap::new()),
             }),
         }

@@ -4,12 +4,13 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as Task, Poll};
+use std::task::{Context as Task, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::client::attempt::{Chosen, Counted, outcome_of};
+use crate::client::attempt::{Attempt, outcome_of};
 use crate::client::drive::{self, Progress, RawReply};
 use crate::client::options::Options;
 use crate::client::plan::Plan;
@@ -17,7 +18,7 @@ use crate::codec::{DecFn, Format, decoded};
 use crate::core::clock;
 use crate::core::context::Context;
 use crate::core::error::{Error, Result};
-use crate::core::exchange::Exchange;
+use crate::core::exchange::{Exchange, Head};
 use crate::core::future::BoxFuture;
 use crate::core::net::Address;
 use crate::core::stream::Streaming;
@@ -31,27 +32,21 @@ use crate::selector::{Outcome, route_key};
 /// did not run, or the endpoint is idempotent.
 #[must_use = "a call does nothing until it is awaited"]
 pub struct Call<T, E = Error> {
-    state: State,
+    /// Taken by the slow path.
+    plan: Option<Plan>,
+    stage: Stage,
     finish: Finish<T>,
     error: PhantomData<fn() -> E>,
 }
 
-enum State {
+enum Stage {
     /// Not started.
-    Idle(Plan),
-    Flight(Flight),
+    Idle,
+    /// The first try of a plain call.
+    Flight(Exchange, Attempt),
+    /// On the slow path.
     Driven(BoxFuture<'static, Result<(RawReply, Format)>>),
     Over,
-}
-
-/// The first try of a plain call.
-struct Flight {
-    plan: Plan,
-    began: Instant,
-    exchange: Exchange,
-    chosen: Chosen,
-    counted: Counted,
-    streams: bool,
 }
 
 /// How the reply becomes a value.
@@ -62,29 +57,32 @@ enum Finish<T> {
 
 type StreamFn<T> = Box<dyn FnOnce(RawReply, Format) -> Result<T> + Send>;
 
-impl<T> Call<T> {
-    pub(super) fn message<E>(plan: Plan, decode: DecFn<T>) -> Call<T, E> {
-        Call { state: State::Idle(plan), finish: Finish::Message(decode), error: PhantomData }
+impl<T, E> Call<T, E> {
+    fn new(plan: Plan, finish: Finish<T>) -> Self {
+        Self { plan: Some(plan), stage: Stage::Idle, finish, error: PhantomData }
+    }
+
+    pub(super) fn message(plan: Plan, decode: DecFn<T>) -> Self {
+        Self::new(plan, Finish::Message(decode))
     }
 }
 
-impl<T: Send + 'static> Call<Streaming<T>> {
-    pub(super) fn stream<E>(plan: Plan, decode: DecFn<T>) -> Call<Streaming<T>, E> {
+impl<T: Send + 'static, E> Call<Streaming<T>, E> {
+    pub(super) fn stream(plan: Plan, decode: DecFn<T>) -> Self {
         let finish = move |reply, format| match reply {
             RawReply::Stream(messages) => Ok(decoded(messages, format, decode)),
             RawReply::Message(_) => {
                 Err(Error::internal("micro.client", "the node answered a stream by one message"))
             }
         };
-        let finish = Finish::Stream(Box::new(finish));
-        Call { state: State::Idle(plan), finish, error: PhantomData }
+        Self::new(plan, Finish::Stream(Box::new(finish)))
     }
 }
 
 /// Options; they have no effect once the call has started.
 impl<T, E> Call<T, E> {
     fn with(mut self, set: impl FnOnce(&mut Options)) -> Self {
-        if let State::Idle(plan) = &mut self.state {
+        if let (Stage::Idle, Some(plan)) = (&self.stage, &mut self.plan) {
             set(plan.options());
         }
         self
@@ -154,7 +152,7 @@ impl<T, E> Call<T, E> {
 
     /// Inherits from this context instead of the one the call was made in.
     pub fn context(mut self, context: &Context) -> Self {
-        if let State::Idle(plan) = &mut self.state {
+        if let (Stage::Idle, Some(plan)) = (&self.stage, &mut self.plan) {
             plan.context = Some(context.clone());
         }
         self
@@ -166,123 +164,114 @@ impl<T, E: From<Error>> Future for Call<T, E> {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        // Progress: idle becomes flight or driven, flight becomes driven or over.
-        loop {
-            match &mut this.state {
-                State::Idle(_) => {
-                    let State::Idle(plan) = std::mem::replace(&mut this.state, State::Over) else {
-                        return Poll::Pending;
-                    };
-                    this.state = begin(plan);
+        if let Stage::Idle = this.stage {
+            this.begin(task.waker());
+        }
+        if let Stage::Flight(exchange, attempt) = &mut this.stage {
+            let streams = matches!(this.finish, Finish::Stream(_));
+            let (at, reply) = std::task::ready!(poll_flight(exchange, streams, task));
+            match reply {
+                Ok(body) => {
+                    attempt.finish(at, Outcome::Success);
+                    return this.land(body);
                 }
-                State::Flight(flight) => {
-                    let (at, reply) = std::task::ready!(flight.poll(task));
-                    let State::Flight(flight) = std::mem::replace(&mut this.state, State::Over)
-                    else {
-                        return Poll::Pending;
-                    };
-                    match flight.settle(at, reply) {
-                        Ok((plan, reply)) => return this.ready(Ok(reply), &plan.client().format),
-                        Err(driven) => this.state = State::Driven(driven),
-                    }
-                }
-                State::Driven(driven) => {
-                    let reply = std::task::ready!(driven.as_mut().poll(task));
-                    this.state = State::Over;
-                    let (reply, format) = match reply {
-                        Ok((reply, format)) => (Ok(reply), format),
-                        Err(error) => (Err(error), Format::default()),
-                    };
-                    return this.ready(reply, &format);
-                }
-                State::Over => {
-                    let polled = Error::internal("micro.client", "the call was polled after its end");
-                    return Poll::Ready(Err(polled.into()));
+                Err(error) => {
+                    attempt.finish(at, outcome_of(&error));
+                    let progress = Progress::after(attempt.started(), &attempt.chosen, error);
+                    this.go_on(progress);
                 }
             }
         }
+        let Stage::Driven(driven) = &mut this.stage else {
+            return Poll::Ready(Err(over().into()));
+        };
+        let driven = std::task::ready!(driven.as_mut().poll(task));
+        this.stage = Stage::Over;
+        Poll::Ready(match driven {
+            Ok((reply, format)) => finish(&mut this.finish, reply, &format).map_err(E::from),
+            Err(error) => Err(error.into()),
+        })
     }
 }
 
 impl<T, E: From<Error>> Call<T, E> {
-    fn ready(&mut self, reply: Result<RawReply>, format: &Format) -> Poll<Result<T, E>> {
-        let finished = reply.and_then(|reply| match (&mut self.finish, reply) {
-            (Finish::Message(decode), RawReply::Message(body)) => decode(format, &body),
-            (Finish::Message(_), RawReply::Stream(_)) => {
-                Err(Error::internal("micro.client", "the node answered one message by a stream"))
+    /// Starts the first try at once where that needs no waiting.
+    fn begin(&mut self, waker: &Waker) {
+        let now = clock::now();
+        if let Some(plan) = &self.plan {
+            plan.client().budget.deposit(now);
+            if let Some((exchange, attempt)) = launch(plan, now, waker) {
+                self.stage = Stage::Flight(exchange, attempt);
+                return;
             }
-            (Finish::Stream(finish), reply) => {
-                let over: StreamFn<T> = Box::new(|_, _| Err(Error::internal("micro.client", "over")));
-                std::mem::replace(finish, over)(reply, format.clone())
-            }
-        });
-        Poll::Ready(finished.map_err(E::from))
+        }
+        self.go_on(Progress::new(now));
+    }
+
+    /// Goes on along the slow path.
+    fn go_on(&mut self, progress: Progress) {
+        self.stage = match self.plan.take() {
+            Some(plan) => Stage::Driven(Box::pin(drive::drive(plan, progress))),
+            None => Stage::Over,
+        };
+    }
+
+    /// Ends a flight with its answer; no body means that a stream has begun.
+    fn land(&mut self, body: Option<Bytes>) -> Poll<Result<T, E>> {
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let reply = match (body, stage) {
+            (Some(body), _) => RawReply::Message(body),
+            (None, Stage::Flight(exchange, _)) => RawReply::Stream(exchange.into_stream()),
+            (None, _) => return Poll::Ready(Err(over().into())),
+        };
+        let Some(plan) = &self.plan else { return Poll::Ready(Err(over().into())) };
+        Poll::Ready(finish(&mut self.finish, reply, &plan.client().format).map_err(E::from))
     }
 }
 
-/// Starts the first try at once where that needs no waiting.
-fn begin(plan: Plan) -> State {
-    let now = clock::now();
-    plan.client().budget.deposit(now);
-    if plan.is_plain() {
-        match launch(plan, now) {
-            Ok(flight) => return State::Flight(flight),
-            Err(plan) => return State::Driven(Box::pin(drive::drive(*plan, Progress::new(now)))),
+fn poll_flight(
+    exchange: &mut Exchange,
+    streams: bool,
+    task: &mut Task<'_>,
+) -> Poll<(Instant, Result<Option<Bytes>>)> {
+    if streams {
+        let opened = std::task::ready!(exchange.poll_opened(task));
+        return Poll::Ready((clock::now(), opened.map(|()| None)));
+    }
+    let answer = std::task::ready!(exchange.poll_reply(task));
+    Poll::Ready((answer.at, answer.result.map(Some)))
+}
+
+fn over() -> Error {
+    Error::internal("micro.client", "the call was polled after its end")
+}
+
+fn finish<T>(finish: &mut Finish<T>, reply: RawReply, format: &Format) -> Result<T> {
+    match (finish, reply) {
+        (Finish::Message(decode), RawReply::Message(body)) => decode(format, &body),
+        (Finish::Message(_), RawReply::Stream(_)) => {
+            Err(Error::internal("micro.client", "the node answered one message by a stream"))
+        }
+        (Finish::Stream(finish), reply) => {
+            let spent: StreamFn<T> = Box::new(|_, _| Err(over()));
+            std::mem::replace(finish, spent)(reply, format.clone())
         }
     }
-    State::Driven(Box::pin(drive::drive(plan, Progress::new(now))))
 }
 
-fn launch(plan: Plan, now: Instant) -> Result<Flight, Box<Plan>> {
+/// Starts a try on an open connection; `None` leaves it to the slow path.
+fn launch(plan: &Plan, now: Instant, waker: &Waker) -> Option<(Exchange, Attempt)> {
     let deadline = plan.deadline(now);
-    let started = (deadline > now).then(|| plan.choose(now, &[])).flatten().and_then(|chosen| {
-        let connection = chosen.peer.ready()?;
-        let body = plan.body.as_ref().ok()?;
-        let head = plan.head(now, deadline);
-        // A connection that has closed meanwhile is replaced on the slow path.
-        let exchange = connection.start(&head, body, None).ok()?;
-        let counted = Counted::start(&chosen, now);
-        Some((exchange, chosen, counted))
-    });
-    let streams = plan.endpoint.route.kind().streams_responses();
-    match started {
-        Some((exchange, chosen, counted)) => {
-            Ok(Flight { plan, began: now, exchange, chosen, counted, streams })
-        }
-        None => Err(Box::new(plan)),
+    if !plan.is_plain() || deadline <= now {
+        return None;
     }
-}
-
-impl Flight {
-    fn poll(&mut self, task: &mut Task<'_>) -> Poll<(Instant, Result<Option<RawReply>>)> {
-        if self.streams {
-            let opened = std::task::ready!(self.exchange.poll_opened(task));
-            return Poll::Ready((clock::now(), opened.map(|()| None)));
-        }
-        let answer = std::task::ready!(self.exchange.poll_reply(task));
-        Poll::Ready((answer.at, answer.result.map(|body| Some(RawReply::Message(body)))))
-    }
-
-    /// Counts the outcome; a failure goes on to the slow path, which decides what to do.
-    #[expect(clippy::type_complexity, reason = "either the reply or the future that gets it")]
-    fn settle(
-        self,
-        at: Instant,
-        reply: Result<Option<RawReply>>,
-    ) -> Result<(Plan, RawReply), BoxFuture<'static, Result<(RawReply, Format)>>> {
-        match reply {
-            Ok(reply) => {
-                self.counted.finish(at, Outcome::Success);
-                let reply = reply.unwrap_or_else(|| RawReply::Stream(self.exchange.into_stream()));
-                Ok((self.plan, reply))
-            }
-            Err(error) => {
-                self.counted.finish(at, outcome_of(&error));
-                let progress = Progress::after(self.began, &self.chosen, error);
-                Err(Box::pin(drive::drive(self.plan, progress)))
-            }
-        }
-    }
+    let body = plan.body.as_ref().ok()?;
+    let chosen = plan.choose(now, &[])?;
+    let connection = chosen.peer()?.ready()?;
+    // A connection that has closed meanwhile is replaced on the slow path.
+    let head = Head { waker: Some(waker), ..plan.head(now, deadline) };
+    let exchange = connection.start(&head, body, None).ok()?;
+    Some((exchange, Attempt::start(chosen, now)))
 }
 
 impl<T, E> fmt::Debug for Call<T, E> {

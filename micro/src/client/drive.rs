@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::client::attempt::{Chosen, Counted, outcome_of};
+use crate::client::attempt::{Attempt, Chosen, outcome_of};
 use crate::client::hedge;
 use crate::client::plan::Plan;
 use crate::codec::Format;
@@ -105,7 +105,7 @@ async fn retry(
     let client = plan.client();
     let safe = error.retry() == Retry::Safe;
     // A connection that a node closed between two calls says nothing against the node.
-    if let Some(instance) = chosen.instance.as_ref().filter(|_| fresh || !safe) {
+    if let Some(instance) = chosen.instance().filter(|_| fresh || !safe) {
         progress.excluded.push(Arc::clone(instance));
     }
     let may = match error.retry() {
@@ -170,7 +170,7 @@ async fn choose(plan: &Plan, progress: &Progress, deadline: Instant) -> Result<C
 /// Tries the call at one node.
 async fn attempt(plan: &mut Plan, chosen: &Chosen, deadline: Instant) -> Result<RawReply, Failed> {
     let source = plan.source.take();
-    let exchange = match open(plan, chosen, deadline).await {
+    let connection = match open(plan, chosen, deadline).await {
         Ok(connection) => connection,
         Err(failed) => {
             plan.source = source;
@@ -179,11 +179,11 @@ async fn attempt(plan: &mut Plan, chosen: &Chosen, deadline: Instant) -> Result<
     };
     let now = clock::now();
     let until = try_deadline(plan, now, deadline);
-    let counted = Counted::start(chosen, now);
+    let attempt = Attempt::start(chosen.clone(), now);
     let body = plan.body.clone().unwrap_or_default();
     let source = source.map(|source| source.into_inner().unwrap_or_else(PoisonError::into_inner));
-    let started = exchange.start(&plan.head(now, until), &body, source);
-    finish(plan, started, counted, until).await
+    let started = connection.start(&plan.head(now, until), &body, source);
+    finish(plan, started, attempt, until).await
 }
 
 /// Connects to the chosen node.
@@ -193,17 +193,20 @@ pub(super) async fn open(
     deadline: Instant,
 ) -> Result<Arc<dyn crate::core::exchange::Connection>, Failed> {
     let now = clock::now();
-    let counted = Counted::start(chosen, now);
-    let error = match clock::timeout_at(deadline, chosen.peer.connect(plan.client())).await {
+    let Some(peer) = chosen.peer() else {
+        return Err(Failed { error: unfit(plan), fresh: true });
+    };
+    let mut attempt = Attempt::start(chosen.clone(), now);
+    let error = match clock::timeout_at(deadline, peer.connect(plan.client())).await {
         Ok(Ok(connection)) => {
-            counted.finish(now, Outcome::Abandoned);
+            attempt.finish(now, Outcome::Abandoned);
             return Ok(connection);
         }
         Ok(Err(error)) => error,
         Err(_) => Error::timeout("micro.client", "the deadline passed while connecting")
             .with_retry(Retry::Safe),
     };
-    counted.finish(clock::now(), Outcome::Unreachable);
+    attempt.finish(clock::now(), Outcome::Unreachable);
     Err(Failed { error, fresh: true })
 }
 
@@ -216,7 +219,7 @@ pub(super) fn try_deadline(plan: &Plan, now: Instant, deadline: Instant) -> Inst
 pub(super) async fn finish(
     plan: &Plan,
     started: Result<Exchange>,
-    counted: Counted,
+    mut attempt: Attempt,
     until: Instant,
 ) -> Result<RawReply, Failed> {
     let mut exchange = match started {
@@ -237,12 +240,12 @@ pub(super) async fn finish(
     let now = clock::now();
     match answer {
         Ok(body) => {
-            counted.finish(now, Outcome::Success);
+            attempt.finish(now, Outcome::Success);
             let stream = || RawReply::Stream(exchange.into_stream());
             Ok(body.map_or_else(stream, RawReply::Message))
         }
         Err(error) => {
-            counted.finish(now, outcome_of(&error));
+            attempt.finish(now, outcome_of(&error));
             Err(Failed { fresh: error.retry() != Retry::Safe, error })
         }
     }
@@ -254,9 +257,9 @@ fn named(plan: &Plan, chosen: &Chosen, error: Error) -> Error {
         return error;
     }
     let route = &plan.endpoint.route;
-    let node = chosen.instance.as_ref().map_or("a node", |instance| instance.id.as_str());
+    let node = chosen.instance().map_or("a node", |instance| instance.id.as_str());
     let (service, endpoint) = (route.service(), route.endpoint());
-    let address = chosen.peer.address();
+    let address = chosen.peer().map(|peer| peer.address().to_string()).unwrap_or_default();
     let detail = format!("{service} {endpoint} on {node} ({address}): {}", error.detail());
     let named = Error::new(error.id().to_owned(), error.code(), detail).with_retry(error.retry());
     named.with_source(error)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::client::attempt::{Chosen, Counted};
+use crate::client::attempt::{Attempt, Chosen};
 use crate::client::drive::{Failed, Progress, RawReply, finish, open, try_deadline};
 use crate::client::plan::Plan;
 use crate::core::clock;
@@ -25,10 +25,10 @@ pub(super) async fn race(
     }
     let now = clock::now();
     let mut excluded = progress.excluded.clone();
-    excluded.extend(first.instance.clone());
+    excluded.extend(first.instance().cloned());
     // Limit: hedges come out of the retry budget, so that they never multiply an overload.
     let second = plan.choose(now, &excluded).filter(|_| plan.client().budget.withdraw(now));
-    let Some(second) = second.filter(|second| second.instance.is_some()) else {
+    let Some(second) = second.filter(|second| second.instance().is_some()) else {
         return one.await;
     };
     let mut two = pin!(attempt(plan, &second, deadline));
@@ -42,7 +42,7 @@ async fn attempt(plan: &Plan, chosen: &Chosen, deadline: Instant) -> Result<RawR
     let connection = open(plan, chosen, deadline).await?;
     let now = clock::now();
     let until = try_deadline(plan, now, deadline);
-    let counted = Counted::start(chosen, now);
+    let counted = Attempt::start(chosen.clone(), now);
     let body = plan.body.clone().unwrap_or_default();
     let started = connection.start(&plan.head(now, until), &body, None);
     finish(plan, started, counted, until).await

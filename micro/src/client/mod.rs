@@ -14,6 +14,7 @@ mod options;
 mod peer;
 mod plan;
 mod pool;
+mod publish;
 mod stub;
 mod target;
 
@@ -37,6 +38,7 @@ pub use self::builder::Builder;
 pub use self::call::Call;
 pub use self::endpoint::Endpoint;
 pub use self::options::Filter;
+pub use self::publish::Publisher;
 pub use self::stub::Stub;
 
 use self::pool::Pool;
@@ -59,6 +61,7 @@ struct Inner {
     scope: Scope,
     budget: Budget,
     pool: Pool,
+    publisher: Option<Publisher>,
     /// Where every call goes, past discovery.
     fixed: Option<Address>,
     /// One for each service called; services are named in code, so there are few.

@@ -78,7 +78,7 @@ impl Plan {
         let client = self.client();
         let options = self.options.as_deref();
         if let Some(address) = options.and_then(|o| o.to.as_ref()).or(client.fixed.as_ref()) {
-            return Some(Chosen::address(client.pool.peer(address)));
+            return Some(Chosen::Address(client.pool.peer(address)));
         }
         let nodes = self.endpoint.target.nodes(client, now);
         let mut pick = Pick::new(now, self.endpoint.route.endpoint());
@@ -88,17 +88,18 @@ impl Plan {
             pick.filter = options.filter.as_deref();
         }
         let index = client.selector.pick(&nodes.candidates, &pick)?;
-        Some(Chosen::candidate(nodes.candidates.get(index)?, nodes.peer(index)?))
+        Chosen::node(nodes, index)
     }
 
     /// Makes what goes ahead of the request.
-    pub(super) fn head(&self, now: Instant, deadline: Instant) -> Head {
+    pub(super) fn head(&self, now: Instant, deadline: Instant) -> Head<'_> {
         Head {
-            route: Arc::clone(&self.endpoint.route),
+            route: &self.endpoint.route,
             now,
             deadline: Some(deadline),
             content_type: self.client().format.content_type(),
             extra: self.extra(),
+            waker: None,
         }
     }
 

@@ -116,7 +116,7 @@ impl Stub {
 const SCRATCH_BYTES_MAX: usize = 256 * 1024;
 
 /// Encodes into a buffer of this thread, then allocates what is needed and no more.
-fn encode_exactly(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Bytes> {
+pub(super) fn encode_exactly(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Bytes> {
     thread_local! {
         static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }

@@ -22,6 +22,7 @@ pub(super) struct Target {
 }
 
 /// The nodes of one snapshot; `peers` stand in the order of `candidates`.
+#[derive(Debug)]
 pub(super) struct Nodes {
     revision: u64,
     pub(super) candidates: Candidates,
@@ -45,13 +46,13 @@ impl Target {
     }
 
     /// Returns the nodes of the latest snapshot without waiting.
-    pub(super) fn nodes(&self, client: &Inner, now: Instant) -> arc_swap::Guard<Arc<Nodes>> {
-        let nodes = self.nodes.load();
+    pub(super) fn nodes(&self, client: &Inner, now: Instant) -> Arc<Nodes> {
+        let nodes = self.nodes.load_full();
         if nodes.revision == self.view.load().revision {
             return nodes;
         }
         self.join(client, now);
-        self.nodes.load()
+        self.nodes.load_full()
     }
 
     fn join(&self, client: &Inner, now: Instant) {

@@ -44,7 +44,8 @@ impl Config {
         for source in sources {
             root.overlay(source.as_ref(), source.load().await?)?;
         }
-        let sources = sources.iter().map(|source| source.name().to_owned()).collect();
+        let mut sources: Vec<_> = sources.iter().map(|source| source.name().to_owned()).collect();
+        sources.dedup();
         Ok(Self { inner: Arc::new(Inner { root, sources }) })
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context as Task, Poll};
+use std::task::{Context as Task, Poll, Waker};
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -64,9 +64,9 @@ impl Route {
 
 /// What goes ahead of the first message of a call.
 #[derive(Clone, Debug)]
-pub struct Head {
+pub struct Head<'a> {
     /// The endpoint.
-    pub route: Arc<Route>,
+    pub route: &'a Route,
     /// The time at which the call was started, read once for everything that needs it.
     pub now: Instant,
     /// When the caller stops waiting.
@@ -75,6 +75,8 @@ pub struct Head {
     pub content_type: ContentType,
     /// Whatever a plain call does not have.
     pub extra: Option<Box<Extra>>,
+    /// Whom the answer wakes, if it is known already.
+    pub waker: Option<&'a Waker>,
 }
 
 /// The parts of a head that a plain call does not have.
@@ -119,7 +121,7 @@ pub trait Connection: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// `Retry::Safe` when the connection is closed, draining or full: nothing was sent.
-    fn start(self: Arc<Self>, head: &Head, body: &Bytes, source: Option<BoxSource>)
+    fn start(self: Arc<Self>, head: &Head<'_>, body: &Bytes, source: Option<BoxSource>)
     -> Result<Exchange>;
 
     /// Returns whether new calls are accepted.
@@ -189,6 +191,8 @@ pub struct Exchange {
     driver: Arc<dyn Driver>,
     id: u32,
     flush: Flush,
+    /// Whether the answer wakes the task that polls next, which then need not look yet.
+    watched: bool,
     over: bool,
 }
 
@@ -206,7 +210,14 @@ pub(crate) enum Flush {
 impl Exchange {
     /// Makes an exchange of a transport's own id.
     pub(crate) fn new(driver: Arc<dyn Driver>, id: u32, flush: Flush) -> Self {
-        Self { driver, id, flush, over: false }
+        Self { driver, id, flush, watched: false, over: false }
+    }
+
+    /// States that the answer wakes the task that polls next.
+    #[must_use]
+    pub(crate) fn watched(mut self, watched: bool) -> Self {
+        self.watched = watched;
+        self
     }
 
     /// Makes an exchange for a transport that writes by itself.
@@ -216,7 +227,7 @@ impl Exchange {
 
     /// Polls for the single response.
     pub fn poll_reply(&mut self, task: &mut Task<'_>) -> Poll<Answer> {
-        if self.yield_before_flush(task) {
+        if self.yield_before_flush(task) || std::mem::take(&mut self.watched) {
             return Poll::Pending;
         }
         let reply = std::task::ready!(self.driver.poll_reply(self.id, task));
@@ -251,6 +262,8 @@ impl Exchange {
             Flush::None => false,
             Flush::Yield => {
                 self.flush = Flush::Now;
+                // The answer may come before the next poll, whose wake-up is this one's too.
+                self.watched = false;
                 task.waker().wake_by_ref();
                 true
             }

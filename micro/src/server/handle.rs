@@ -18,7 +18,7 @@ use crate::server::router::Router;
 /// lifecycle given to its builder.
 #[derive(Clone)]
 pub struct Server {
-    port: Arc<Port>,
+    pub(super) port: Arc<Port>,
     services: Arc<[&'static ServiceDescriptor]>,
 }
 

@@ -16,6 +16,7 @@ mod router;
 mod serve;
 mod sniff;
 mod stream;
+mod subscription;
 mod suggest;
 mod table;
 
@@ -30,9 +31,11 @@ pub use self::http::HttpNext;
 pub use self::layer::{Next, Request};
 pub use self::policy::{Access, Policy};
 pub use self::router::Router;
+pub use self::subscription::{Subscribed, Subscriber, Subscription, Surroundings};
 pub use self::serve::{ContractError, Endpoint, Incoming, IntoError, IsContext, Serve, Shared};
 
 /// Glue that macro output names.
 pub mod glue {
     pub use super::serve::{decode, inbound, is_context, respond, respond_stream};
+    pub use super::subscription::{acked, envelope, event};
 }

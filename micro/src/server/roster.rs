@@ -105,13 +105,6 @@ impl Seat {
 #[derive(Debug)]
 pub(super) struct Busy(Arc<Seat>);
 
-impl Busy {
-    /// Returns the connection's place.
-    pub(super) fn seat(&self) -> &Seat {
-        &self.0
-    }
-}
-
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.active.fetch_sub(1, Ordering::Relaxed);

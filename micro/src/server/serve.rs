@@ -13,6 +13,7 @@ use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::Outgoing;
 use crate::core::future::BoxFuture;
 use crate::core::stream::{RawStream, Streaming};
+use crate::server::subscription::Subscription;
 
 /// A service that can be mounted on a server; `#[service]` implements it.
 #[diagnostic::on_unimplemented(
@@ -25,6 +26,8 @@ pub trait Serve: Send + Sync + Sized + 'static {
     const DESCRIPTOR: &'static ServiceDescriptor;
     /// One function for each endpoint, in the order of the descriptor.
     const ENDPOINTS: &'static [Endpoint<Self>];
+    /// One function for each subscription, in the order of the descriptor.
+    const SUBSCRIPTIONS: &'static [Subscription<Self>];
 }
 
 /// A handler without its types: decodes, calls the user's method, encodes.

@@ -95,13 +95,13 @@ impl Serve for Sample {
     };
     const ENDPOINTS: &'static [Endpoint<Self>] = &[
         Endpoint { call: echo },
-        Endpoint { call: |_, _, incoming| Box::pin(async move { fail(&incoming).await }) },
+        Endpoint { call: |_, _, incoming| Box::pin(async move { fail(&incoming) }) },
         Endpoint { call: |_, _, _| Box::pin(async { panic!("on purpose") }) },
         Endpoint { call: hang },
         Endpoint { call: hang },
         Endpoint { call: echo },
         Endpoint { call: echo },
-        Endpoint { call: |_, _, incoming| Box::pin(async move { count(&incoming).await }) },
+        Endpoint { call: |_, _, incoming| Box::pin(async move { count(&incoming) }) },
         Endpoint { call: |_, _, incoming| Box::pin(sum(incoming)) },
         Endpoint { call: |_, _, incoming| Box::pin(async move { double(incoming) }) },
         Endpoint { call: |_, ctx, incoming| Box::pin(async move { about(&ctx, &incoming) }) },
@@ -117,7 +117,7 @@ fn echo(_: Arc<Sample>, _: Context, incoming: Incoming) -> BoxFuture<'static, Re
     })
 }
 
-async fn fail(incoming: &Incoming) -> Result<Outgoing> {
+fn fail(incoming: &Incoming) -> Result<Outgoing> {
     let result: Result<String> = Err(Error::conflict("", "on purpose"));
     respond(incoming.format(), result, (&&Wire::<String>::new()).enc())
 }
@@ -139,7 +139,7 @@ fn hang(
 }
 
 /// Streams the numbers below the request; a panic stands for 13, an error for 7.
-async fn count(incoming: &Incoming) -> Result<Outgoing> {
+fn count(incoming: &Incoming) -> Result<Outgoing> {
     let below: u32 = decode(incoming, (&&Wire::<u32>::new()).dec())?;
     let numbers = Streaming::from_iter(0..below).map(|n| {
         assert_ne!(n, 13, "on purpose");

@@ -12,6 +12,8 @@ use crate::selector::Selector;
 use crate::service::open;
 use crate::service::settings::Settings;
 use crate::service::url::Url;
+#[cfg(feature = "server")]
+use crate::transport::Scope;
 use crate::transport::Transport;
 
 /// What the program hands over; it wins over every setting.
@@ -64,6 +66,16 @@ impl Backends {
             tasks: TaskTracker::new(),
             shutdown: Shutdown::new(),
         })
+    }
+
+    /// Returns what transports work within.
+    #[cfg(feature = "server")]
+    pub(crate) fn scope(&self) -> Scope {
+        Scope {
+            limits: Arc::new(self.limits.clone()),
+            tasks: self.tasks.clone(),
+            shutdown: self.shutdown.clone(),
+        }
     }
 
     /// Begins a client over these backends.

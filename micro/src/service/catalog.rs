@@ -4,23 +4,17 @@ use crate::core::descriptor::ServiceDescriptor;
 
 /// One item that a macro announced.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry(pub(crate) Kind);
+pub struct Entry(Kind);
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Kind {
+enum Kind {
     Service(&'static ServiceDescriptor),
-    Subscriber(crate::service::subscribers::Linked),
 }
 
 impl Entry {
     /// Announces a service.
     pub const fn service(descriptor: &'static ServiceDescriptor) -> Self {
         Self(Kind::Service(descriptor))
-    }
-
-    /// Announces a free subscriber.
-    pub const fn subscriber<F: crate::service::subscribers::Subscriber>() -> Self {
-        Self(Kind::Subscriber(crate::service::subscribers::Linked::new::<F>()))
     }
 }
 
@@ -31,19 +25,10 @@ inventory::collect!(Entry);
 /// Generic services and contracts are not among them, nor are those of crates that the binary
 /// never mentions.
 pub fn catalog() -> Vec<&'static ServiceDescriptor> {
-    let services = inventory::iter::<Entry>().filter_map(|entry| match entry.0 {
-        Kind::Service(descriptor) => Some(descriptor),
-        Kind::Subscriber(_) => None,
+    let services = inventory::iter::<Entry>().map(|entry| match entry.0 {
+        Kind::Service(descriptor) => descriptor,
     });
     let mut services: Vec<_> = services.collect();
     services.sort_by_key(|descriptor| (descriptor.name, descriptor.type_name));
     services
-}
-
-/// Returns the free subscribers linked into the binary.
-pub(crate) fn linked() -> impl Iterator<Item = crate::service::subscribers::Linked> {
-    inventory::iter::<Entry>().filter_map(|entry| match entry.0 {
-        Kind::Subscriber(linked) => Some(linked),
-        Kind::Service(_) => None,
-    })
 }

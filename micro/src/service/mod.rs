@@ -1,24 +1,57 @@
 //! Composes the components into a running process; the only place that knows defaults.
+//!
+//! A [`Service`] holds what to serve and what to run on; [`Service::run`] serves it until the
+//! process is asked to stop, [`Service::start`] returns a [`Running`] handle instead. Backends
+//! that are not handed over in code are opened by name, see [`open`].
 
 mod backends;
+#[cfg(feature = "server")]
+mod banner;
+#[cfg(feature = "server")]
+mod builder;
+#[cfg(feature = "server")]
+mod catalog;
 mod connect;
 mod env;
 #[cfg(feature = "server")]
 mod flags;
+#[cfg(feature = "server")]
+mod hooks;
+pub mod glue;
 mod layers;
+#[cfg(feature = "server")]
+mod mount;
 pub mod open;
 #[cfg(feature = "server")]
+mod readiness;
+#[cfg(feature = "server")]
 mod record;
+#[cfg(feature = "server")]
+mod run;
+#[cfg(feature = "server")]
+mod running;
 mod schema;
 mod settings;
 #[cfg(feature = "server")]
 mod signal;
+#[cfg(feature = "server")]
+mod start;
+#[cfg(feature = "server")]
+mod stop;
 mod url;
 #[cfg(feature = "server")]
 mod wiring;
 
 pub use self::schema::schema;
+
 #[cfg(feature = "server")]
-pub use self::wiring::{
-    Field, FromService, WireOwned, WireShared, Wiring, wire_client, wire_config, wire_field,
+pub use self::{
+    builder::Service,
+    catalog::{Entry, catalog},
+    run::{run, run_wired},
+    running::Running,
+    stop::Report,
+    wiring::{
+        Field, FromService, WireOwned, WireShared, Wiring, wire_client, wire_config, wire_field,
+    },
 };

@@ -16,6 +16,9 @@ pub(crate) trait Mount: fmt::Debug + Send {
     /// Returns what it declares.
     fn descriptor(&self) -> &'static ServiceDescriptor;
 
+    /// Offers the value, if there is one, to the structs that are wired.
+    fn provide(&self, scope: &Wiring);
+
     /// Makes the value if need be, and the step that mounts it.
     fn make(self: Box<Self>, scope: &Wiring) -> BoxFuture<'_, Result<Configure<server::Builder>>>;
 }
@@ -26,6 +29,10 @@ pub(crate) struct Value<S>(pub(crate) Arc<S>);
 impl<S: Serve> Mount for Value<S> {
     fn descriptor(&self) -> &'static ServiceDescriptor {
         S::DESCRIPTOR
+    }
+
+    fn provide(&self, scope: &Wiring) {
+        scope.provide(Arc::clone(&self.0));
     }
 
     fn make(self: Box<Self>, _: &Wiring) -> BoxFuture<'_, Result<Configure<server::Builder>>> {
@@ -52,6 +59,8 @@ impl<S: Serve + FromService> Mount for Wired<S> {
     fn descriptor(&self) -> &'static ServiceDescriptor {
         S::DESCRIPTOR
     }
+
+    fn provide(&self, _: &Wiring) {}
 
     fn make(self: Box<Self>, scope: &Wiring) -> BoxFuture<'_, Result<Configure<server::Builder>>> {
         Box::pin(async move { scope.shared::<S>().await.map(mounted) })

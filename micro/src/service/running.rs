@@ -10,10 +10,10 @@ use crate::config::Config;
 use crate::core::descriptor::ServiceDescriptor;
 use crate::core::error::{Error, Result};
 use crate::core::net::Address;
-use crate::registry::Lease;
 use crate::server::Server;
 use crate::service::backends::Backends;
 use crate::service::hooks::Hooks;
+use crate::service::readiness::Readiness;
 use crate::service::signal::Signals;
 use crate::service::stop::{self, Report};
 
@@ -33,7 +33,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) backends: Backends,
     pub(crate) server: Server,
-    pub(crate) leases: Vec<Lease>,
+    pub(crate) readiness: Readiness,
     pub(crate) services: Vec<&'static ServiceDescriptor>,
     pub(crate) hooks: Mutex<Hooks>,
     /// Whether somebody asked the process to stop.
@@ -74,15 +74,14 @@ impl Running {
 
     /// Returns whether the process is registered and takes calls.
     pub fn is_ready(&self) -> bool {
-        !self.inner.backends.shutdown.is_draining()
-            && !*self.inner.asked.borrow()
-            && self.inner.leases.iter().all(Lease::is_registered)
+        self.inner.readiness.is_ready()
     }
 
     /// Asks the process to stop, as a signal would, and returns at once.
     ///
     /// [`Running::wait`], and with it `Service::run`, stops the process then.
     pub fn shut_down(&self) {
+        self.inner.readiness.stop();
         self.inner.asked.send_replace(true);
     }
 

@@ -1,19 +1,18 @@
 //! The beginning of a process: settings, backends, wiring, serving, registering.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OnceCell, watch};
 
-use crate::client::Client;
 use crate::config::Config;
 use crate::core::clock;
 use crate::core::descriptor::ServiceDescriptor;
-use crate::core::error::{Error, Result};
+use crate::core::error::Result;
 use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
-use crate::registry::Lease;
+use crate::registry::{Lease, Record};
 use crate::server::{self, Server};
 use crate::service::backends::Backends;
 use crate::service::banner;
@@ -21,6 +20,7 @@ use crate::service::builder::{Args, Configure, Service};
 use crate::service::flags::{self, Flags};
 use crate::service::layers::Layers;
 use crate::service::mount::Mount;
+use crate::service::readiness::Readiness;
 use crate::service::record::{Place, record};
 use crate::service::running::{Inner, Running};
 use crate::service::settings::Settings;
@@ -116,16 +116,23 @@ impl Service {
     ) -> Result<Running> {
         let client = self.client.drain(..).fold(backends.client(), |client, step| step(client));
         let client = client.build();
-        let scope = wiring(&backends, &client, &config);
+        let scope = Wiring::new(
+            client.clone(),
+            config.clone(),
+            backends.shutdown.clone(),
+            backends.tasks.clone(),
+        );
         let services = self.describe();
         let mounts = make(std::mem::take(&mut self.mounts), &scope).await?;
         for hook in std::mem::take(&mut self.hooks.before_start) {
             hook(scope.clone()).await?;
         }
-        let server = server(&backends, self.server.into_iter().chain(mounts))?;
-        let address = listen(&server, settings).await?;
+        let readiness = Readiness::default();
+        let steps = self.server.into_iter().chain(mounts);
+        let server = server(&backends, readiness.clone(), steps)?;
+        let address = listen(&server, &backends, settings).await?;
         let place = place(&backends, settings, self.metadata, &address)?;
-        let leases = register(&backends, &services, &place).await?;
+        readiness.started(register(&backends, &services, &place).await?);
         let name = settings.server_name.clone().unwrap_or(self.name);
         Ok(Running {
             inner: Arc::new(Inner {
@@ -135,7 +142,7 @@ impl Service {
                 config,
                 backends,
                 server,
-                leases,
+                readiness,
                 services,
                 hooks: Mutex::new(self.hooks),
                 asked: watch::Sender::new(false),
@@ -165,4 +172,162 @@ impl Drop for Guard {
             tasks.abort_all();
         }
     }
+}
+
+async fn after_start(running: &Running) -> Result<()> {
+    let hooks = {
+        let mut hooks = running.inner.hooks.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut hooks.after_start)
+    };
+    for hook in hooks {
+        hook(running.clone()).await?;
+    }
+    Ok(())
+}
+
+/// Makes the values that are wired, sharing those that exist.
+async fn make(
+    mounts: Vec<Box<dyn Mount>>,
+    scope: &Wiring,
+) -> Result<Vec<Configure<server::Builder>>> {
+    for mount in &mounts {
+        mount.provide(scope);
+    }
+    let mut steps = Vec::with_capacity(mounts.len());
+    for mount in mounts {
+        steps.push(mount.make(scope).await?);
+    }
+    Ok(steps)
+}
+
+fn server(
+    backends: &Backends,
+    readiness: Readiness,
+    steps: impl Iterator<Item = Configure<server::Builder>>,
+) -> Result<Server> {
+    let server = Server::builder()
+        .limits(backends.limits.clone())
+        .codecs(backends.codecs.clone())
+        .tasks(backends.tasks.clone())
+        .shutdown(backends.shutdown.clone())
+        .ready(move || readiness.is_ready());
+    steps.fold(server, |server, step| step(server)).build()
+}
+
+/// Serves on the one port, or through the transport where that is not the native one.
+async fn listen(server: &Server, backends: &Backends, settings: &Settings) -> Result<Address> {
+    let address = settings.server_address.as_deref();
+    if backends.transport.name() == "native" {
+        return server.listen(&address.unwrap_or(ADDRESS).parse()?).await;
+    }
+    let address = match address {
+        Some(address) => address.parse()?,
+        None => Address::Memory(node_id()),
+    };
+    let scope = backends.scope();
+    backends.transport.listen(&address, server.router(), &scope).await
+}
+
+fn place(
+    backends: &Backends,
+    settings: &Settings,
+    metadata: Vec<(String, String)>,
+    address: &Address,
+) -> Result<Place> {
+    let facts = [
+        ("protocol", "mucp"),
+        ("server", "micro"),
+        ("transport", backends.transport.name()),
+        ("registry", backends.registry.name()),
+    ];
+    let facts = facts.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let metadata = metadata.into_iter().chain(settings.metadata()?);
+    Ok(Place {
+        node: settings.server_id.clone().unwrap_or_else(node_id),
+        address: settings.server_advertise.clone().unwrap_or_else(|| advertised(address)),
+        metadata: facts.into_iter().chain(metadata).collect(),
+        version: settings.server_version.clone(),
+    })
+}
+
+/// Returns the address that peers dial: one bound to every interface is reached by its own.
+fn advertised(address: &Address) -> String {
+    let text = address.to_string();
+    let Ok(bound) = text.parse::<SocketAddr>() else { return text };
+    if !bound.ip().is_unspecified() {
+        return text;
+    }
+    match outward(bound) {
+        Some(ip) => SocketAddr::new(ip, bound.port()).to_string(),
+        None => {
+            tracing::warn!(%address, "no way out of this host: set server_advertise");
+            text
+        }
+    }
+}
+
+/// Finds the address with which this host reaches others; sends nothing.
+fn outward(bound: SocketAddr) -> Option<IpAddr> {
+    // Documentation addresses: the system only looks up a route to them.
+    let (from, to) = match bound.ip() {
+        IpAddr::V4(_) => ("0.0.0.0:0", "192.0.2.1:9"),
+        IpAddr::V6(_) => ("[::]:0", "[2001:db8::1]:9"),
+    };
+    let socket = std::net::UdpSocket::bind(from).ok()?;
+    socket.connect(to).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+fn node_id() -> String {
+    format!("{:032x}", fastrand::u128(..))
+}
+
+/// Registers each service and waits a while for the registry to know.
+async fn register(
+    backends: &Backends,
+    services: &[&'static ServiceDescriptor],
+    place: &Place,
+) -> Result<Vec<Lease>> {
+    let limits = &backends.limits.registry;
+    let mut leases = Vec::new();
+    for record in records(services, place) {
+        leases.push(Lease::start(
+            Arc::clone(&backends.registry),
+            record,
+            limits.ttl,
+            limits.heartbeat_interval,
+            &backends.tasks,
+        )?);
+    }
+    let registered = async {
+        for lease in &leases {
+            lease.registered().await?;
+        }
+        Ok(())
+    };
+    match clock::timeout(REGISTER_WAIT, registered).await {
+        Ok(registered) => registered.map(|()| leases),
+        Err(_) => {
+            let failure = leases.iter().find_map(Lease::failure);
+            tracing::warn!(?failure, "not registered yet; serving and trying on");
+            Ok(leases)
+        }
+    }
+}
+
+/// Makes one record for each name and version, with the endpoints of all that share them.
+fn records(services: &[&'static ServiceDescriptor], place: &Place) -> Vec<Record> {
+    let mut records: Vec<Record> = Vec::new();
+    for service in services {
+        let next = record(service, place);
+        let same = |record: &&mut Record| record.name == next.name && record.version == next.version;
+        match records.iter_mut().find(same) {
+            Some(record) => {
+                record.endpoints.extend(next.endpoints);
+                record.metadata.extend(next.metadata);
+            }
+            None => records.push(next),
+        }
+    }
+    records
 }

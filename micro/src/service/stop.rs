@@ -19,10 +19,10 @@ use crate::service::running::{Inner, Running};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Calls that were served in the life of the process.
-    pub served: u64,
+    /// Calls that ran when the process took no more work and ended in time.
+    pub served: usize,
     /// Calls that were cut because they did not end in time.
-    pub cut: u64,
+    pub cut: usize,
     /// Tasks that did not end when they were told to.
     pub left: usize,
 }
@@ -36,7 +36,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "stopped: {} calls served, {} cut", self.served, self.cut)
+        write!(f, "stopped: {} calls in flight served, {} cut", self.served, self.cut)
     }
 }
 
@@ -53,8 +53,12 @@ pub(crate) async fn run(running: &Running) -> Report {
     let spread = inner.backends.registry.capabilities().propagation.min(limits.lame_duck);
     bounded(&shutdown, spread, std::future::pending()).await;
 
-    shutdown.drain();
-    let drained = inner.server.drain(clock::after(clock::now(), limits.drain_timeout)).await;
+    let before = inner.server.in_flight();
+    let until = clock::after(clock::now(), limits.drain_timeout);
+    let cut = tokio::select! {
+        cut = inner.server.drain(until) => cut,
+        () = shutdown.closed() => inner.server.in_flight(),
+    };
 
     bounded(&shutdown, limits.close_timeout, deregister(inner)).await;
     inner.client.drain();
@@ -64,7 +68,7 @@ pub(crate) async fn run(running: &Running) -> Report {
     for hook in std::mem::take(&mut hooks.after_stop) {
         logged("after_stop", hook()).await;
     }
-    let report = Report { served: drained.served, cut: drained.cut, left };
+    let report = Report { served: before.saturating_sub(cut), cut, left };
     tracing::info!(served = report.served, cut = report.cut, left, "stopped");
     report
 }
@@ -89,14 +93,14 @@ async fn logged(hook: &'static str, ran: impl Future<Output = Result<()>>) {
 }
 
 async fn say_draining(inner: &Inner) {
-    for lease in &inner.leases {
+    for lease in inner.readiness.leases() {
         // A lease that ended has nothing to mark.
         let _marked = lease.set_draining().await;
     }
 }
 
 async fn deregister(inner: &Inner) {
-    for lease in &inner.leases {
+    for lease in inner.readiness.leases() {
         if let Err(error) = lease.close().await {
             tracing::warn!(%error, "cannot deregister; the record will expire");
         }

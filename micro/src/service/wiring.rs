@@ -284,9 +284,7 @@ pub fn wire_client<C: From<Client>>(scope: &Wiring) -> C {
 /// Puts the name of a field before what is wrong with it.
 fn of(owner: &str, field: &str, error: &Error) -> Error {
     let detail = format!("`{owner}.{field}`: {}", error.detail());
-    Error::new(error.id().to_owned(), error.code(), detail)
-        .with_retry(error.retry())
-        .with_source(error.clone())
+    Error::new(error.id().to_owned(), error.code(), detail).with_retry(error.retry())
 }
 
 #[cfg(test)]

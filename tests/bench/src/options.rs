@@ -63,6 +63,8 @@ pub(crate) fn parse(words: &[&str]) -> Outcome<Options> {
         None => Duration::from_secs(1),
     };
     ensure(rounds > 0 && !measured.is_zero(), "nothing to measure: no rounds or no seconds")?;
+    let able = |cell: &Cell| contenders.iter().any(|contender| contender.runs(cell));
+    ensure(cells.iter().any(able), "none of the contenders runs any of the cells")?;
     Ok(Options {
         quick,
         cells,
@@ -121,7 +123,13 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        for words in [&["--fast"][..], &["--cells"], &["--cells", "x"], &["--rounds", "0"]] {
+        for words in [
+            &["--fast"][..],
+            &["--cells"],
+            &["--cells", "x"],
+            &["--rounds", "0"],
+            &["--cells", "stream/1x1", "--contenders", "axum"],
+        ] {
             assert!(parse(words).is_err(), "{words:?}");
         }
     }

@@ -19,7 +19,6 @@ use crate::server::http::baggage;
 /// Everything of a request but its target and its body.
 #[derive(Debug)]
 pub(super) struct Head {
-    pub(super) now: Instant,
     pub(super) deadline: Option<Instant>,
     pub(super) content_type: ContentType,
     pub(super) accepted: Accepted,
@@ -98,7 +97,6 @@ pub(super) fn read(
     limits: &TraceLimits,
 ) -> Result<Head> {
     let mut head = Head {
-        now,
         deadline: None,
         content_type: ContentType::Json,
         accepted: Accepted::default(),
@@ -238,7 +236,7 @@ mod tests {
             ("soon", None),
         ] {
             let head = head(&[("timeout", text)]);
-            let left = head.map(|head| head.deadline.unwrap() - head.now).ok();
+            let left = head.map(|head| head.deadline.unwrap() - clock::now()).ok();
             assert_eq!(left, expected, "{text}");
         }
     }

@@ -28,7 +28,7 @@ const GRANT_STEP: usize = WINDOW_BYTES_LEAST / 2;
 impl Connection for Link {
     fn start(
         self: Arc<Self>,
-        head: &Head,
+        head: &Head<'_>,
         body: &Bytes,
         source: Option<BoxSource>,
     ) -> Result<Exchange> {
@@ -59,9 +59,9 @@ impl Connection for Link {
         }
         if flush == Flush::Now {
             self.flush();
-            return Ok(Exchange::new(self, id, Flush::None));
+            return Ok(Exchange::new(self, id, Flush::None).watched(head.waker.is_some()));
         }
-        Ok(Exchange::new(self, id, flush))
+        Ok(Exchange::new(self, id, flush).watched(head.waker.is_some()))
     }
 
     fn is_open(&self) -> bool {
@@ -95,14 +95,18 @@ fn full() -> Error {
 
 impl Link {
     /// Queues the open frame of a call, and the frames of a body that does not fit it.
-    fn open(&self, state: &mut State, head: &Head, body: &[u8], streams: bool) -> Result<u32> {
+    fn open(&self, state: &mut State, head: &Head<'_>, body: &[u8], streams: bool) -> Result<u32> {
         let limit = state.peer.message_bytes_max;
         if body.len() > limit {
             let detail = format!("the request has {} bytes, the limit is {limit}", body.len());
             return Err(Error::too_large("micro.transport", detail));
         }
         head::check(head)?;
-        let mut stream = Stream { deadline: head.deadline, ..Stream::default() };
+        let mut stream = Stream {
+            deadline: head.deadline,
+            waker: head.waker.cloned(),
+            ..Stream::default()
+        };
         if streams || head.route.kind().streams_responses() {
             stream.flow = Some(Box::new(Flow::new(state.peer.window_bytes)));
         }

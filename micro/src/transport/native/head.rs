@@ -24,7 +24,7 @@ const EXTRA_TRACE: u8 = 0x01;
 ///
 /// # Errors
 /// 400 when a name is too long.
-pub(super) fn check(head: &Head) -> Result<()> {
+pub(super) fn check(head: &Head<'_>) -> Result<()> {
     let fits = |name: &str| name.len() <= NAME_BYTES_MAX;
     let route = &head.route;
     if fits(route.service()) && fits(route.endpoint()) && fits(head.content_type.as_str()) {
@@ -35,8 +35,8 @@ pub(super) fn check(head: &Head) -> Result<()> {
 }
 
 /// Appends the head of a call.
-pub(super) fn put(out: &mut Vec<u8>, head: &Head, names: &mut NamesOut, names_max: usize) {
-    names.put_route(out, &head.route, names_max);
+pub(super) fn put(out: &mut Vec<u8>, head: &Head<'_>, names: &mut NamesOut, names_max: usize) {
+    names.put_route(out, head.route, names_max);
     put_timeout(out, head);
     put_content_type(out, &head.content_type);
     if let Some(extra) = &head.extra {
@@ -45,7 +45,7 @@ pub(super) fn put(out: &mut Vec<u8>, head: &Head, names: &mut NamesOut, names_ma
 }
 
 /// The deadline travels as the time left, so that the clocks of two machines need not agree.
-fn put_timeout(out: &mut Vec<u8>, head: &Head) {
+fn put_timeout(out: &mut Vec<u8>, head: &Head<'_>) {
     let left = head.deadline.map(|deadline| deadline.saturating_duration_since(head.now));
     let micros = left.map_or(0, |left| u64::try_from(left.as_micros()).map_or(u64::MAX, |m| m + 1));
     varint::put(out, micros);

@@ -132,11 +132,12 @@ impl Fixture {
         let kind = NAMES.iter().find(|n| n.0 == name).unwrap().1;
         let now = clock::now();
         let head = Head {
-            route: Route::new("lab", name, kind),
+            route: &Route::new("lab", name, kind),
             now,
             deadline: Some(now + Duration::from_secs(10)),
             content_type: ContentType::MsgPack,
             extra: None,
+            waker: None,
         };
         Arc::clone(&self.connection).start(&head, &body.into(), source)
     }

@@ -1,0 +1,91 @@
+//! The helper attributes on members: `#[handler]` and `#[subscriber]`.
+
+use crate::args;
+use crate::parse::Member;
+use crate::path::is_helper;
+use proc_macro2::TokenStream;
+use syn::Attribute;
+use syn::Meta;
+use syn::Path;
+
+/// Which helper attribute stands on a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Handler,
+    Subscriber,
+}
+
+impl Role {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Handler => "handler",
+            Self::Subscriber => "subscriber",
+        }
+    }
+}
+
+/// One helper attribute as the user wrote it.
+pub(crate) struct Mark {
+    pub(crate) role: Role,
+    pub(crate) attribute: Attribute,
+}
+
+impl Mark {
+    pub(crate) fn args(&self) -> TokenStream {
+        arguments(&self.attribute)
+    }
+}
+
+/// The tokens between the parentheses of an attribute.
+pub(crate) fn arguments(attribute: &Attribute) -> TokenStream {
+    match &attribute.meta {
+        Meta::List(list) => list.tokens.clone(),
+        Meta::NameValue(pair) => {
+            let value = &pair.value;
+            quote::quote!(= #value)
+        }
+        Meta::Path(_) => TokenStream::new(),
+    }
+}
+
+impl Member {
+    /// Records our attributes and leaves `#[handler(__micro)]` behind, which expands to nothing
+    /// but keeps the user's import used.
+    pub(crate) fn take_marks(&mut self, krate: &Path) {
+        let mut kept = Vec::with_capacity(self.attributes.len());
+        for mut attribute in std::mem::take(&mut self.attributes) {
+            if hides_helper(&attribute, krate) {
+                self.hidden.push(attribute);
+                continue;
+            }
+            if let Some(role) = role(&attribute, krate) {
+                let original = attribute.clone();
+                neutralise(&mut attribute);
+                self.marks.push(Mark { role, attribute: original });
+            }
+            kept.push(attribute);
+        }
+        self.attributes = kept;
+    }
+}
+
+fn role(attribute: &Attribute, krate: &Path) -> Option<Role> {
+    [Role::Handler, Role::Subscriber]
+        .into_iter()
+        .find(|role| is_helper(attribute, role.name(), krate))
+}
+
+fn neutralise(attribute: &mut Attribute) {
+    let path = attribute.path().clone();
+    attribute.meta = syn::parse_quote!(#path(__micro));
+}
+
+fn hides_helper(attribute: &Attribute, krate: &Path) -> bool {
+    if !attribute.path().is_ident("cfg_attr") {
+        return false;
+    }
+    let inner = args::pieces(arguments(attribute)).into_iter().skip(1);
+    inner
+        .map(|piece| syn::parse_quote!(#[#piece]))
+        .any(|one: Attribute| role(&one, krate).is_some())
+}

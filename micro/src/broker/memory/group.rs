@@ -1,0 +1,441 @@
+//! The queue of one group of subscriptions.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
+use tokio::sync::TryAcquireError;
+
+use crate::broker::Overflow;
+use crate::broker::SubscribeOptions;
+use crate::broker::dead_letter::DeadLetter;
+use crate::broker::delivery::Delivery;
+use crate::broker::message::Message;
+use crate::core::backoff::Backoff;
+use crate::core::clock;
+use crate::core::clock::Instant;
+use crate::core::limits::BrokerLimits;
+
+use super::counts::Flight;
+use super::counts::Tally;
+use super::counts::count;
+
+/// First and longest pause before another delivery.
+const RETRY_BASE: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// The longest pause that a handler may ask for.
+const RETRY_HINT_MAX: Duration = Duration::from_secs(300);
+
+/// The members of a group, its waiting messages, and the room for more.
+///
+/// Invariant: a copy of a message is in one place at a time: pending, delayed, or held by a
+/// worker. It takes room from when it is accepted until it is settled.
+pub(super) struct Group {
+    pub(super) id: u64,
+    pub(super) pattern: String,
+    pub(super) queue: Option<String>,
+    overflow: Overflow,
+    /// Closed together with the group, which wakes the publishers that wait.
+    slots: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    bytes_max: usize,
+    state: Mutex<State>,
+    /// Rung once for each message that a waiting worker could take, and for all at the end.
+    ready: Notify,
+    /// Rung when nothing is left.
+    idle: Notify,
+    tally: Arc<Tally>,
+}
+
+#[derive(Default)]
+struct State {
+    pending: VecDeque<Item>,
+    /// By the moment they are due and a number that keeps those of one moment apart.
+    delayed: BTreeMap<(Instant, u64), Item>,
+    delays: u64,
+    held: usize,
+    /// Subscriptions that have not ended, and those of them that still take messages.
+    members: usize,
+    fetching: usize,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// Takes messages.
+    #[default]
+    Open,
+    /// Takes no more and works off what it has.
+    Sealed,
+    /// Has nothing and never will.
+    Closed,
+}
+
+/// One copy of a message.
+struct Item {
+    message: Arc<Message>,
+    attempts: u32,
+    first: Duration,
+    last: Duration,
+    backoff: Option<Backoff>,
+    /// Given back when the copy is gone.
+    _room: Room,
+    _flight: Flight,
+}
+
+/// Room for one message in a group.
+pub(super) struct Room {
+    _slot: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+}
+
+/// What a group says to a message.
+pub(super) enum Reserved {
+    /// It has room.
+    Room(Room),
+    /// It has none and wants the publisher to wait.
+    Full,
+    /// It lost the message, and says so in the counts.
+    Dropped,
+    /// It lost the message and gives up.
+    Disconnected,
+    /// It takes no more messages.
+    Gone,
+}
+
+impl Group {
+    pub(super) fn new(
+        id: u64,
+        pattern: &str,
+        options: SubscribeOptions,
+        limits: &BrokerLimits,
+        tally: Arc<Tally>,
+    ) -> Self {
+        // A semaphore has an upper bound far above any sensible limit.
+        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(permits_max())));
+        Self {
+            id,
+            pattern: pattern.into(),
+            queue: options.queue,
+            overflow: options.overflow,
+            slots: semaphore(limits.pending_messages_max),
+            bytes: semaphore(limits.pending_bytes_max),
+            bytes_max: limits.pending_bytes_max.min(permits_max()),
+            state: Mutex::default(),
+            ready: Notify::new(),
+            idle: Notify::new(),
+            tally,
+        }
+    }
+
+    /// Finds room without waiting, by the group's policy.
+    pub(super) fn try_reserve(&self, bytes: usize) -> Reserved {
+        loop {
+            match self.try_room(bytes) {
+                Ok(room) => return Reserved::Room(room),
+                Err(TryAcquireError::Closed) => return Reserved::Gone,
+                Err(TryAcquireError::NoPermits) => {}
+            }
+            match self.overflow {
+                Overflow::Block => return Reserved::Full,
+                Overflow::Disconnect => {
+                    self.count_lost();
+                    return Reserved::Disconnected;
+                }
+                // Each round drops one, so that the loop ends.
+                Overflow::DropOldest if self.drop_oldest() => {}
+                Overflow::DropOldest => {
+                    self.count_lost();
+                    return Reserved::Dropped;
+                }
+            }
+        }
+    }
+
+    /// Waits for room; `None` if the group ends meanwhile. Cancel safe, and first come, first
+    /// served.
+    pub(super) async fn reserve(&self, bytes: usize) -> Option<Room> {
+        let slot = Arc::clone(&self.slots).acquire_owned().await.ok()?;
+        let bytes = Arc::clone(&self.bytes).acquire_many_owned(self.permits(bytes)).await.ok()?;
+        Some(Room { _slot: slot, _bytes: bytes })
+    }
+
+    fn try_room(&self, bytes: usize) -> Result<Room, TryAcquireError> {
+        let slot = Arc::clone(&self.slots).try_acquire_owned()?;
+        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(self.permits(bytes))?;
+        Ok(Room { _slot: slot, _bytes: bytes })
+    }
+
+    /// A message longer than all the room takes all of it.
+    fn permits(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.min(self.bytes_max)).unwrap_or(u32::MAX)
+    }
+
+    fn count_lost(&self) {
+        count(&self.tally.routed);
+        count(&self.tally.dropped);
+    }
+
+    fn drop_oldest(&self) -> bool {
+        let mut state = self.lock();
+        let oldest =
+            state.pending.pop_front().or_else(|| state.delayed.pop_first().map(|(_, item)| item));
+        if oldest.is_some() {
+            count(&self.tally.dropped);
+        }
+        oldest.is_some()
+    }
+
+    /// Takes a message; `false` if the group has ended since there was room.
+    pub(super) fn push(&self, message: Arc<Message>, room: Room) -> bool {
+        let mut state = self.lock();
+        if state.phase != Phase::Open {
+            return false;
+        }
+        count(&self.tally.routed);
+        state.pending.push_back(Item {
+            message,
+            attempts: 0,
+            first: Duration::ZERO,
+            last: Duration::ZERO,
+            backoff: None,
+            _room: room,
+            _flight: Flight::new(&self.tally),
+        });
+        drop(state);
+        self.ready.notify_one();
+        true
+    }
+
+    /// Waits for the next message; `None` when there will be none. Cancel safe.
+    pub(super) async fn next(self: &Arc<Self>) -> Option<Held> {
+        loop {
+            let ready = self.ready.notified();
+            let due = match self.take() {
+                Taken::Item(item) => {
+                    return Some(Held { group: Arc::clone(self), item: Some(item) });
+                }
+                Taken::Later(due) => due,
+                Taken::End => return None,
+            };
+            match due {
+                // Either is a reason to look again.
+                Some(due) => drop(clock::timeout_at(due, ready).await),
+                None => ready.await,
+            }
+        }
+    }
+
+    fn take(&self) -> Taken {
+        let mut state = self.lock();
+        let now = clock::now();
+        while let Some(entry) = state.delayed.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            let item = entry.remove();
+            state.pending.push_back(item);
+        }
+        let Some(mut item) = state.pending.pop_front() else {
+            let ended = state.phase == Phase::Closed
+                || (state.phase == Phase::Sealed && state.delayed.is_empty() && state.held == 0);
+            let due = state.delayed.first_key_value().map(|(key, _)| key.0);
+            return if ended { Taken::End } else { Taken::Later(due) };
+        };
+        state.held += 1;
+        item.last = clock::unix_now();
+        if item.attempts == 0 {
+            item.first = item.last;
+        }
+        item.attempts = item.attempts.saturating_add(1);
+        // This worker no longer waits for what is due: another has to.
+        if !state.pending.is_empty() || !state.delayed.is_empty() {
+            self.ready.notify_one();
+        }
+        Taken::Item(item)
+    }
+
+    /// Adds a member, unless the group has ended.
+    pub(super) fn join(&self) -> bool {
+        let mut state = self.lock();
+        let open = state.phase == Phase::Open;
+        if open {
+            state.members += 1;
+            state.fetching += 1;
+        }
+        open
+    }
+
+    /// Notes that a member takes no further messages; `true` if it was the last one that did. Then
+    /// the group is sealed.
+    pub(super) fn stop_fetching(&self) -> bool {
+        let mut state = self.lock();
+        state.fetching = state.fetching.saturating_sub(1);
+        let last = state.fetching == 0;
+        if last && state.phase == Phase::Open {
+            state.phase = Phase::Sealed;
+            drop(state);
+            self.ready.notify_waiters();
+        }
+        last
+    }
+
+    /// Removes a member; with the last one the group ends and drops what it has.
+    pub(super) fn leave(&self) {
+        let mut state = self.lock();
+        state.members = state.members.saturating_sub(1);
+        let last = state.members == 0;
+        drop(state);
+        if last {
+            self.close();
+        }
+    }
+
+    /// Ends the group and drops what waits.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.phase = Phase::Closed;
+        let pending = std::mem::take(&mut state.pending);
+        let delayed = std::mem::take(&mut state.delayed);
+        drop(state);
+        for _ in 0..pending.len() + delayed.len() {
+            count(&self.tally.dropped);
+        }
+        self.slots.close();
+        self.bytes.close();
+        self.ready.notify_waiters();
+        self.idle.notify_waiters();
+    }
+
+    /// Tells whether messages still arrive.
+    pub(super) fn is_open(&self) -> bool {
+        self.lock().phase == Phase::Open
+    }
+
+    /// Tells whether nothing waits or is being handled.
+    pub(super) fn is_idle(&self) -> bool {
+        self.lock().is_idle()
+    }
+
+    /// Waits until nothing waits or is being handled. Cancel safe.
+    pub(super) async fn wait_idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.is_idle() {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    fn settled(&self, mut state: MutexGuard<'_, State>) {
+        state.held = state.held.saturating_sub(1);
+        let idle = state.is_idle();
+        let sealed = state.phase == Phase::Sealed;
+        drop(state);
+        if idle {
+            self.idle.notify_waiters();
+        }
+        if idle && sealed {
+            self.ready.notify_waiters();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.delayed.is_empty() && self.held == 0
+    }
+}
+
+enum Taken {
+    Item(Item),
+    /// Nothing to do before then, or before a message comes.
+    Later(Option<Instant>),
+    End,
+}
+
+/// A copy that a worker handles. Dropped without a decision it goes back to the head of the queue,
+/// and the delivery does not count.
+pub(super) struct Held {
+    group: Arc<Group>,
+    item: Option<Item>,
+}
+
+impl Held {
+    /// Returns what the handler gets.
+    pub(super) fn delivery(&self) -> Option<Delivery> {
+        let item = self.item.as_ref()?;
+        Some(Delivery::new(Arc::clone(&item.message), item.attempts))
+    }
+
+    /// Returns what to publish when the copy is given up.
+    pub(super) fn dead_letter(&self, reason: String) -> Option<DeadLetter> {
+        let item = self.item.as_ref()?;
+        Some(DeadLetter {
+            queue: self.group.queue.clone(),
+            attempts: item.attempts,
+            first: item.first,
+            last: item.last,
+            ..DeadLetter::new(Arc::clone(&item.message), reason)
+        })
+    }
+
+    /// Settles the copy: it is gone.
+    pub(super) fn finish(mut self) {
+        drop(self.item.take());
+        self.group.settled(self.group.lock());
+    }
+
+    /// Has the copy delivered again, after what the handler asks for or a growing pause.
+    pub(super) fn retry(mut self, after: Option<Duration>) {
+        let Some(mut item) = self.item.take() else { return };
+        let backoff = item.backoff.get_or_insert_with(|| Backoff::new(RETRY_BASE, RETRY_MAX));
+        let pause = backoff.next_delay();
+        let due = clock::after(clock::now(), after.unwrap_or(pause).min(RETRY_HINT_MAX));
+        let group = &self.group;
+        let mut state = group.lock();
+        if state.phase == Phase::Closed {
+            count(&group.tally.dropped);
+        } else {
+            let number = state.delays;
+            state.delays = state.delays.wrapping_add(1);
+            state.delayed.insert((due, number), item);
+            group.ready.notify_one();
+        }
+        group.settled(state);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let Some(mut item) = self.item.take() else { return };
+        item.attempts = item.attempts.saturating_sub(1);
+        let group = &self.group;
+        let mut state = group.lock();
+        if state.phase == Phase::Closed {
+            count(&group.tally.dropped);
+        } else {
+            state.pending.push_front(item);
+            group.ready.notify_one();
+        }
+        group.settled(state);
+    }
+}
+
+/// Returns the most permits that a semaphore of ours has: what fits the count of one acquisition.
+fn permits_max() -> usize {
+    usize::try_from(u32::MAX).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
+}

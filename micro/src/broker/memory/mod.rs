@@ -1,0 +1,357 @@
+//! Events within one process.
+//!
+//! **Delivery.** At least once while the process lives: to each group that was subscribed when the
+//! message was published. A message that nobody was subscribed to is counted and gone. Handlers
+//! that fail get the message again, with a growing pause, up to five times in all; then, or when
+//! they reject it, it goes to `<topic>.dead`. Messages of one publisher keep their order for a
+//! subscription that handles one at a time; a retried one falls behind.
+//!
+//! **Durability.** None. What waits is lost with the process, and when the last subscription of
+//! its group is closed; draining works it off first.
+//!
+//! **Limits.** [`BrokerLimits`]. Each group has room for so many messages and bytes, handled ones
+//! included. Publishers wait for room in all groups before any gets the message, ten seconds at
+//! most, unless the subscription chose another [`Overflow`](super::Overflow).
+//!
+//! **Failure behaviour.** Publishing to a full group is a 429 and safe to repeat: nobody has the
+//! message. Publishing to a closed broker is a 503. A handler that is cut, because its
+//! subscription ends, leaves its message to the other members of the group.
+//!
+//! **Not supported.** Anything between processes.
+
+mod counts;
+mod group;
+mod member;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::core::clock;
+use crate::core::clock::Instant;
+use crate::core::error::Error;
+use crate::core::error::Result;
+use crate::core::error::Retry;
+use crate::core::future::BoxFuture;
+use crate::core::limits::BrokerLimits;
+use crate::core::limits::Limits;
+use crate::core::shutdown::TaskTracker;
+
+use super::Broker;
+use super::Capabilities;
+use super::Handler;
+use super::SubscribeOptions;
+use super::dead_letter::DeadLetter;
+use super::message::Message;
+use super::subscription::Subscription;
+use super::topic::validate_pattern;
+
+pub use self::counts::Counts;
+use self::counts::Tally;
+use self::counts::count;
+use self::group::Group;
+use self::group::Reserved;
+use self::group::Room;
+use self::member::Member;
+use self::routes::Routes;
+
+/// A broker within one process; clones share it.
+#[derive(Clone)]
+pub struct Memory {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    limits: BrokerLimits,
+    body_bytes_max: usize,
+    /// How long a publisher waits for room.
+    publish_timeout: Duration,
+    cancel_timeout: Duration,
+    tracker: TaskTracker,
+    tally: Arc<Tally>,
+    routes: ArcSwap<Routes>,
+    /// Locked when subscriptions come and go. Lock order: this, then a group's state.
+    members: Mutex<Members>,
+    closed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Members {
+    next_id: u64,
+    live: HashMap<u64, Weak<Member>>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Memory {
+    /// Makes a broker with the default limits and tasks of its own.
+    pub fn new() -> Self {
+        Self::with_limits(&Limits::DEFAULT, TaskTracker::new())
+    }
+
+    /// Makes a broker whose tasks belong to `tracker`.
+    pub fn with_limits(limits: &Limits, tracker: TaskTracker) -> Self {
+        let inner = Inner {
+            limits: limits.broker.clone(),
+            body_bytes_max: limits.message.bytes_max,
+            publish_timeout: limits.call.default_timeout,
+            cancel_timeout: limits.shutdown.cancel_timeout,
+            tracker,
+            tally: Arc::default(),
+            routes: ArcSwap::default(),
+            members: Mutex::default(),
+            closed: AtomicBool::new(false),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Returns what has become of the messages so far.
+    pub fn counts(&self) -> Counts {
+        self.inner.tally.counts()
+    }
+}
+
+impl Broker for Memory {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            durable: false,
+            ordered: true,
+            queue_groups: true,
+            redelivery: true,
+            dead_letters: true,
+            patterns: true,
+        }
+    }
+
+    fn publish(&self, message: Message) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            message.validate(self.inner.body_bytes_max)?;
+            if self.inner.closed.load(SeqCst) {
+                return Err(closed(&message.topic));
+            }
+            self.inner.route(message).await
+        })
+    }
+
+    fn subscribe<'a>(
+        &'a self,
+        topic: &'a str,
+        options: SubscribeOptions,
+        handler: Handler,
+    ) -> BoxFuture<'a, Result<Subscription>> {
+        Box::pin(async move {
+            let member = self.inner.join(topic, options, &handler)?;
+            Ok(Subscription::new(topic, member))
+        })
+    }
+
+    fn close(&self, deadline: Instant) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.inner.close(deadline))
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("counts", &self.counts()).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// Gives a message to all groups that match, or to none.
+    async fn route(&self, message: Message) -> Result<()> {
+        let message = Arc::new(message);
+        let routes = self.routes.load_full();
+        let bytes = size_of(&message);
+        let mut rooms: Vec<(&Arc<Group>, Room)> = Vec::new();
+        let mut reached = false;
+        for group in routes.of(&message.topic) {
+            match group.try_reserve(bytes) {
+                Reserved::Room(room) => rooms.push((group, room)),
+                Reserved::Gone => {}
+                Reserved::Dropped => reached = true,
+                Reserved::Disconnected => {
+                    reached = true;
+                    self.disconnect(group);
+                }
+                Reserved::Full => {
+                    let waiting = clock::timeout(self.publish_timeout, group.reserve(bytes)).await;
+                    let room = waiting.map_err(|_elapsed| full(&message.topic, group))?;
+                    rooms.extend(room.map(|room| (group, room)));
+                }
+            }
+        }
+        count(&self.tally.published);
+        // Nothing waits from here on, so that all groups get it even if the publisher gives up.
+        for (group, room) in rooms {
+            reached |= group.push(Arc::clone(&message), room);
+        }
+        if !reached {
+            count(&self.tally.unrouted);
+        }
+        Ok(())
+    }
+
+    fn disconnect(&self, group: &Arc<Group>) {
+        tracing::warn!(topic = group.pattern, "subscription is too slow and ends");
+        self.remove(group);
+        group.close();
+    }
+
+    /// Publishes a dead letter; if it finds no room in time it is logged and lost.
+    async fn bury(&self, letter: DeadLetter) {
+        let DeadLetter { message, attempts, reason, .. } = &letter;
+        let (topic, id) = (&message.topic, &message.id);
+        tracing::warn!(topic, id, attempts, ?reason, "message is given up");
+        let outcome = match letter.to_message() {
+            Ok(Some(dead)) => self.route(dead).await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            tracing::error!(topic, id, %error, "dead letter is lost");
+        }
+    }
+
+    fn join(
+        self: &Arc<Self>,
+        topic: &str,
+        options: SubscribeOptions,
+        handler: &Handler,
+    ) -> Result<Arc<Member>> {
+        let is_pattern = validate_pattern(topic)?;
+        let mut members = self.members();
+        if self.closed.load(SeqCst) {
+            return Err(closed(topic));
+        }
+        if members.live.len() >= self.limits.subscriptions_max {
+            return Err(exhausted(topic, "subscriptions", self.limits.subscriptions_max));
+        }
+        let concurrency = options.concurrency.get().min(self.limits.unacked_max.max(1));
+        let group = self.group(&mut members, topic, options, is_pattern)?;
+        let id = members.id();
+        let member = Member::start(id, self, group, handler, concurrency);
+        members.live.insert(id, Arc::downgrade(&member));
+        Ok(member)
+    }
+
+    /// Joins the group of the queue, or a group of its own.
+    fn group(
+        &self,
+        members: &mut Members,
+        topic: &str,
+        options: SubscribeOptions,
+        is_pattern: bool,
+    ) -> Result<Arc<Group>> {
+        let routes = self.routes.load_full();
+        let found = options.queue.as_deref().and_then(|queue| routes.find(topic, queue));
+        if let Some(group) = found.filter(|group| group.join()) {
+            return Ok(Arc::clone(group));
+        }
+        if routes.topics() >= self.limits.topics_max {
+            return Err(exhausted(topic, "topics", self.limits.topics_max));
+        }
+        let tally = Arc::clone(&self.tally);
+        let group = Arc::new(Group::new(members.id(), topic, options, &self.limits, tally));
+        group.join();
+        self.routes.rcu(|routes| {
+            let mut routes = Routes::clone(routes);
+            routes.add(Arc::clone(&group), is_pattern);
+            routes
+        });
+        Ok(group)
+    }
+
+    fn remove(&self, group: &Group) {
+        self.routes.rcu(|routes| {
+            let mut routes = Routes::clone(routes);
+            routes.remove(group.id);
+            routes
+        });
+    }
+
+    fn forget(&self, member: u64) {
+        self.members().live.remove(&member);
+    }
+
+    async fn close(&self, deadline: Instant) -> Result<()> {
+        // Handlers that still run may publish, and what they publish is handled too.
+        let _in_time = clock::timeout_at(deadline, self.wait_idle()).await.is_ok();
+        let before = self.tally.counts().dropped;
+        self.closed.store(true, SeqCst);
+        let members: Vec<Arc<Member>> =
+            self.members().live.values().filter_map(Weak::upgrade).collect();
+        for member in &members {
+            member.stop_fetching();
+        }
+        let mut cut = 0;
+        for member in &members {
+            cut += member.finish(deadline).await;
+        }
+        let dropped = self.tally.counts().dropped - before;
+        if cut == 0 && dropped == 0 {
+            return Ok(());
+        }
+        let text = format!("close: {cut} subscribers cut, {dropped} messages dropped");
+        Err(Error::timeout("micro.broker", text))
+    }
+
+    async fn wait_idle(&self) {
+        loop {
+            let routes = self.routes.load_full();
+            let Some(busy) = routes.all().find(|group| !group.is_idle()) else { return };
+            busy.wait_idle().await;
+        }
+    }
+
+    fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Members {
+    fn id(&mut self) -> u64 {
+        self.next_id = self.next_id.wrapping_add(1);
+        self.next_id
+    }
+}
+
+/// Returns the bytes that a message takes, within what is worth counting.
+fn size_of(message: &Message) -> usize {
+    message.body.len() + message.metadata.bytes() + message.topic.len() + message.id.len()
+}
+
+fn closed(topic: &str) -> Error {
+    let text = format!("the broker is closed, {topic} is out of reach");
+    Error::unavailable("micro.broker", text).with_retry(Retry::Safe)
+}
+
+fn full(topic: &str, group: &Group) -> Error {
+    let queue = group.queue.as_deref().unwrap_or("no queue");
+    let text = format!("publish to {topic}: {} ({queue}) has no room", group.pattern);
+    Error::too_many_requests("micro.broker", text).with_retry(Retry::Safe)
+}
+
+fn exhausted(topic: &str, what: &str, limit: usize) -> Error {
+    let text = format!("subscribe to {topic}: {what} are limited to {limit}");
+    Error::too_many_requests("micro.broker", text).with_retry(Retry::Safe)
+}

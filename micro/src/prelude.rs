@@ -1,0 +1,19 @@
+//! The names that most services import: `use micro::prelude::*;`.
+
+pub use serde::{Deserialize, Serialize};
+
+pub use crate::codec::Raw;
+pub use crate::config::Config;
+pub use crate::core::context::Context;
+pub use crate::core::error::{Error, Result};
+pub use crate::core::stream::Streaming;
+
+#[cfg(feature = "client")]
+pub use crate::client::{Call, Client};
+#[cfg(feature = "server")]
+pub use crate::server::Serve;
+#[cfg(feature = "server")]
+pub use crate::service::{FromService, Running, Service};
+
+#[cfg(feature = "macros")]
+pub use micro_macros::{handler, service, subscriber};

@@ -1,0 +1,160 @@
+//! What a `#[subscriber]` writes for the server: its handler without its types.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use crate::broker::{Ack, Delivery, Event, Handler, RawEvent, SubscribeOptions};
+use crate::codec::{Codecs, DecFn};
+use crate::core::context::{Context, Parts};
+use crate::core::descriptor::SubscriptionSpec;
+use crate::core::error::Result;
+use crate::core::future::BoxFuture;
+use crate::core::shutdown::{Shutdown, TaskTracker};
+use crate::core::trace::Trace;
+use crate::server::serve::IntoError;
+
+/// Deliveries that a subscription handles at a time when it does not say.
+const CONCURRENCY_DEFAULT: NonZeroUsize = NonZeroUsize::MIN;
+
+/// One subscription of a service.
+pub struct Subscription<S> {
+    /// Makes the future of one delivery; nothing runs before it is polled.
+    pub call: fn(Arc<S>, Context, RawEvent) -> BoxFuture<'static, Result<Ack>>,
+}
+
+impl<S> fmt::Debug for Subscription<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Subscription")
+    }
+}
+
+/// A free function that is a subscription; `#[subscriber]` implements it for a type of its name.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a micro subscriber",
+    label = "not a subscriber",
+    note = "put `#[micro::subscriber(topic = \"...\")]` on the function"
+)]
+pub trait Subscriber: 'static {
+    /// What the subscription declares.
+    const SPEC: SubscriptionSpec;
+
+    /// Makes the future of one delivery; nothing runs before it is polled.
+    fn call(context: Context, event: RawEvent) -> BoxFuture<'static, Result<Ack>>;
+}
+
+/// Decodes the payload of an event.
+///
+/// # Errors
+/// 400 or 415 when the payload is not a `T`.
+pub fn event<T>(event: &RawEvent, decode: DecFn<T>) -> Result<T> {
+    event.decode(decode)
+}
+
+/// Decodes the payload of an event and keeps its envelope.
+///
+/// # Errors
+/// 400 or 415 when the payload is not a `T`.
+pub fn envelope<T>(event: RawEvent, decode: DecFn<T>) -> Result<Event<T>> {
+    event.envelope(decode)
+}
+
+/// Turns what a handler returned into the outcome of its delivery.
+///
+/// # Errors
+/// The handler's error, which decides whether the event is delivered again.
+pub fn acked<E: IntoError>(result: Result<(), E>) -> Result<Ack> {
+    result.map(|()| Ack::Ack).map_err(IntoError::into_error)
+}
+
+/// What the handlers of a process work with.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// How payloads are decoded.
+    pub codecs: Arc<Codecs>,
+    /// The lifecycle of the process.
+    pub shutdown: Shutdown,
+    /// Owns the tasks that handlers spawn.
+    pub tasks: TaskTracker,
+}
+
+/// A subscription that is ready to be made at a broker.
+pub struct Subscribed {
+    /// What it declares.
+    pub spec: SubscriptionSpec,
+    /// Runs the handler.
+    pub handler: Handler,
+}
+
+impl Subscribed {
+    /// Joins a free function with what it works with.
+    pub fn free<F: Subscriber>(surroundings: Surroundings) -> Self {
+        Self::from_call(F::SPEC, "", surroundings, F::call)
+    }
+
+    /// Joins a method with its value and what it works with.
+    pub fn method<S: Send + Sync + 'static>(
+        subscription: &Subscription<S>,
+        service: &'static str,
+        value: Arc<S>,
+        (spec, surroundings): (SubscriptionSpec, Surroundings),
+    ) -> Self {
+        let call = subscription.call;
+        let call = move |context, event| call(Arc::clone(&value), context, event);
+        Self::from_call(spec, service, surroundings, call)
+    }
+
+    fn from_call(
+        spec: SubscriptionSpec,
+        service: &'static str,
+        surroundings: Surroundings,
+        call: impl Fn(Context, RawEvent) -> BoxFuture<'static, Result<Ack>> + Send + Sync + 'static,
+    ) -> Self {
+        let service: Option<Arc<str>> = (!service.is_empty()).then(|| service.into());
+        let manual = spec.manual_ack;
+        let handler: Handler = Arc::new(move |delivery| {
+            let context = context(&delivery, service.clone(), &surroundings);
+            let (event, decision) = RawEvent::new(delivery, Arc::clone(&surroundings.codecs));
+            let running = context.enter(|| call(context.clone(), event));
+            let running = context.scope(running);
+            Box::pin(async move {
+                let outcome = running.await.map(|_| ());
+                if manual { decision.manual(outcome).await } else { decision.automatic(outcome) }
+            })
+        });
+        Self { spec, handler }
+    }
+
+    /// Returns how the broker is asked for it.
+    pub fn options(&self) -> SubscribeOptions {
+        let concurrency = NonZeroUsize::new(self.spec.concurrency).unwrap_or(CONCURRENCY_DEFAULT);
+        let options = SubscribeOptions::default().with_concurrency(concurrency);
+        match self.spec.queue {
+            Some(queue) => options.with_queue(queue),
+            None => options,
+        }
+    }
+}
+
+impl fmt::Debug for Subscribed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscribed").field("spec", &self.spec).finish_non_exhaustive()
+    }
+}
+
+/// Makes the context in which an event is handled: its trace and metadata, but no deadline.
+fn context(delivery: &Delivery, service: Option<Arc<str>>, around: &Surroundings) -> Context {
+    let metadata = delivery.message.metadata.clone();
+    Context::from_parts(Parts {
+        trace: metadata.get(TRACE_KEY).and_then(Trace::parse).map(Trace::child),
+        metadata,
+        service,
+        remote: Some("broker".into()),
+        shutdown: Some(around.shutdown.clone()),
+        tasks: Some(around.tasks.clone()),
+        ..Parts::default()
+    })
+}
+
+/// The metadata key under which an event carries its place in the trace.
+const TRACE_KEY: &str = "traceparent";

@@ -1,0 +1,150 @@
+//! How calls, connections and servers end.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_drops_its_handler_unless_detached() {
+    for (endpoint, dropped) in [("Hang", 1), ("Detached", 0)] {
+        let rig = Rig::plain();
+        let mut http = rig.http1().await;
+        let call = http.send_request(post(endpoint, ""));
+        tokio::select! {
+            _ = call => panic!("nothing was released"),
+            () = rig.until_started(1) => {}
+        }
+        drop(http);
+        clock::sleep(Duration::from_millis(1)).await;
+        assert_eq!((rig.dropped(), rig.server.in_flight()), (dropped, 1 - dropped), "{endpoint}");
+        rig.seen.release.notify_waiters();
+        assert_eq!(rig.server.idle(after(1)).await, 0);
+        assert_eq!(rig.seen.finished.load(Ordering::SeqCst), 1 - dropped);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_a_stream_ends_it() {
+    let rig = Rig::plain();
+    let mut pipe = rig.dial();
+    let body = "4000000000";
+    let head = format!(
+        "POST /sample/Sample.Count HTTP/1.1\r\nhost: localhost\r\ntimeout: 1s\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // More than eight makes the sample fail after one; the endless one is below.
+    pipe.write_all(head.as_bytes()).await.unwrap();
+    let mut some = [0; 15];
+    pipe.read_exact(&mut some).await.unwrap();
+    assert_eq!(&some, b"HTTP/1.1 200 OK");
+    drop(pipe);
+    assert_eq!(rig.server.idle(after(1)).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_slow_and_idle_connections_are_closed_in_time() {
+    for (sent, least, most) in [
+        ("", 5, 5),
+        ("POST /sample/Sample.Echo HT", 5, 8),
+        ("POST", 5, 5),
+        ("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n", 300, 310),
+        ("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\nGET", 5, 310),
+    ] {
+        let rig = Rig::plain();
+        let mut pipe = rig.dial();
+        let start = clock::now();
+        pipe.write_all(sent.as_bytes()).await.unwrap();
+        let mut all = Vec::new();
+        pipe.read_to_end(&mut all).await.unwrap();
+        let took = (clock::now() - start).as_secs_f64().round();
+        assert!(took >= f64::from(least) && took <= f64::from(most), "{took} {sent:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_grows_old_only_so_far() {
+    let rig = Rig::plain();
+    let mut http = rig.http1().await;
+    let start = clock::now();
+    while let Ok(response) = http.send_request(post("Echo", "\"x\"")).await {
+        assert_eq!(got(response).await.status, 200);
+        clock::sleep(Duration::from_secs(60)).await;
+        if http.ready().await.is_err() {
+            break;
+        }
+    }
+    let minutes = (clock::now() - start).as_secs() / 60;
+    assert!((27..=34).contains(&minutes), "{minutes}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_finishes_what_runs_and_refuses_the_rest() {
+    let rig = Rig::plain();
+    let (mut busy, mut idle) = (rig.http1().await, rig.http1().await);
+    assert_eq!(got(idle.send_request(post("Echo", "\"x\"")).await.unwrap()).await.status, 200);
+    let hang = async { got(busy.send_request(post("Hang", "")).await.unwrap()).await };
+    let others = async {
+        rig.until_started(1).await;
+        // Connected, but not accepted when draining begins.
+        let late = rig.dial();
+        let server = rig.server.clone();
+        let drained = server.drain(after(30));
+        let meanwhile = async {
+            idle.ready().await.unwrap();
+            let refused = got(idle.send_request(post("Echo", "\"x\"")).await.unwrap()).await;
+            assert_eq!((refused.status, &refused.headers["micro-retry"]), (503, &"safe".parse().unwrap()));
+            assert_eq!(refused.headers["connection"], "close");
+            let mut late = http1(late).await;
+            let refused = got(late.send_request(post("Echo", "\"x\"")).await.unwrap()).await;
+            assert_eq!(refused.status, 503);
+            clock::sleep(Duration::from_secs(3)).await;
+            rig.seen.release.notify_waiters();
+        };
+        let start = clock::now();
+        let (left, ()) = tokio::join!(drained, meanwhile);
+        assert_eq!((left, (clock::now() - start).as_secs()), (0, 3));
+    };
+    let (hang, ()) = tokio::join!(hang, others);
+    assert_eq!(hang.status, 200);
+    assert_eq!(rig.server.connections(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_gives_up_at_its_deadline_and_closing_cuts() {
+    let rig = Rig::plain();
+    let mut http = rig.http1().await;
+    let hang = http.send_request(with(post("Hang", ""), "timeout", "100s"));
+    let others = async {
+        rig.until_started(1).await;
+        let start = clock::now();
+        assert_eq!(rig.server.drain(after(25)).await, 1);
+        assert_eq!((clock::now() - start).as_secs(), 25);
+        rig.server.port.scope.shutdown.close();
+        assert_eq!(rig.server.idle(after(1)).await, 0);
+    };
+    let (hang, ()) = tokio::join!(hang, others);
+    assert!(hang.is_err());
+    let tasks = &rig.server.port.scope.tasks;
+    assert_eq!((rig.dropped(), tasks.wait(after(1)).await), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_says_goodbye_and_finishes() {
+    let rig = Rig::plain();
+    let mut http = http2(rig.dial()).await;
+    let body = http_body_util::Empty::new().map_err(|never| match never {});
+    let body = http_body_util::combinators::BoxBody::new(body);
+    let request = Request::post("http://localhost/sample/Sample.Hang").body(body).unwrap();
+    let hang = http.send_request(request);
+    let others = async {
+        rig.until_started(1).await;
+        let release = async {
+            clock::sleep(Duration::from_secs(1)).await;
+            rig.seen.release.notify_waiters();
+        };
+        let (left, ()) = tokio::join!(rig.server.drain(after(30)), release);
+        assert_eq!(left, 0);
+    };
+    let (hang, ()) = tokio::join!(hang, others);
+    assert_eq!(hang.unwrap().status(), 200);
+}

@@ -1,0 +1,44 @@
+//! Whether a process takes calls.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::registry::Lease;
+
+/// What readiness depends on; clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Readiness {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Set when the start is complete.
+    leases: OnceLock<Vec<Lease>>,
+    stopping: AtomicBool,
+}
+
+impl Readiness {
+    /// Completes the start.
+    pub(crate) fn started(&self, leases: Vec<Lease>) {
+        // A process starts once.
+        let _first = self.inner.leases.set(leases);
+    }
+
+    /// Ends readiness for good.
+    pub(crate) fn stop(&self) {
+        self.inner.stopping.store(true, Ordering::Release);
+    }
+
+    /// Returns the registrations of the process.
+    pub(crate) fn leases(&self) -> &[Lease] {
+        self.inner.leases.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns whether the start is complete, every service registered and no stop asked for.
+    pub(crate) fn is_ready(&self) -> bool {
+        let registered = |leases: &Vec<Lease>| leases.iter().all(Lease::is_registered);
+        !self.inner.stopping.load(Ordering::Acquire)
+            && self.inner.leases.get().is_some_and(registered)
+    }
+}
