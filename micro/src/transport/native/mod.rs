@@ -1,4 +1,6 @@
 //! The native transport: many calls over one byte stream, framed as `WIRE.md` specifies.
+//!
+#![doc = include_str!("../../../WIRE.md")]
 
 mod client;
 mod driver;
