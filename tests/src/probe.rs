@@ -1,10 +1,14 @@
 //! Endpoints of every kind that tell which process served them.
 
+use std::path::Path;
 use std::time::Duration;
 
 use micro::prelude::*;
 
 use crate::gauges::{Alive, Gauges};
+
+/// Pause between looks for a path.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Serves as one of several nodes.
 #[derive(Debug)]
@@ -32,13 +36,14 @@ impl Probe {
         Ok(self.node.clone())
     }
 
-    /// Returns the name of the process after a number of milliseconds; must not be repeated.
+    /// Returns the name of the process once a path exists; must not be repeated.
     #[handler]
-    pub async fn slow(&self, milliseconds: u64) -> Result<String> {
+    pub async fn wait(&self, path: String) -> Result<String> {
         let _alive = Alive::new();
-        eprintln!("slow began");
-        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
-        eprintln!("slow ended");
+        eprintln!("waiting for {path}");
+        while !Path::new(&path).exists() {
+            tokio::time::sleep(LOOK).await;
+        }
         Ok(self.node.clone())
     }
 
@@ -46,7 +51,6 @@ impl Probe {
     #[handler]
     pub async fn hang(&self) -> Result<()> {
         let _alive = Alive::new();
-        eprintln!("hang began");
         std::future::pending().await
     }
 

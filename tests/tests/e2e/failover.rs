@@ -4,8 +4,11 @@ use micro::Result;
 use micro::prelude::Streaming;
 use micro_tests::probe::ProbeClient;
 
-use crate::harness::load::{Load, RATE, Tally};
+use crate::harness::load::{Load, Tally};
 use crate::harness::{Heavy, Place, Process, is_long};
+
+/// Calls each second.
+const RATE: u32 = 1000;
 
 /// Items of each stream.
 const ITEMS: u64 = 5;
@@ -18,7 +21,7 @@ fn rounds() -> usize {
 /// How many answers make half of a round.
 fn half() -> usize {
     let seconds = if is_long() { 10 } else { 3 };
-    seconds * usize::try_from(RATE).unwrap()
+    seconds * RATE as usize
 }
 
 /// One server in three of a place, under load.
@@ -39,7 +42,7 @@ impl Scene {
             servers.push(place.serve(name).await);
         }
         let probe: ProbeClient = place.client();
-        let load = Load::start(move |number| call(probe.clone(), number));
+        let load = Load::start(RATE, move |number| call(probe.clone(), number));
         load.until("every server served", |tally| ["a", "b", "c"].iter().all(|name| tally.by(name) > 0)).await;
         Self { place, servers, load }
     }

@@ -8,3 +8,10 @@ mod harness;
 
 mod discovery;
 mod failover;
+mod frozen;
+mod handlers;
+mod hostile;
+mod http;
+mod leaks;
+mod lifecycle;
+mod outage;

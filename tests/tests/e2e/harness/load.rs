@@ -11,9 +11,6 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-/// Calls each second.
-pub(crate) const RATE: u32 = 1000;
-
 /// Calls that run at a time; further ones are late instead.
 const TOGETHER: usize = 64;
 
@@ -60,15 +57,15 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Starts to call; each call gets its number and returns the name of the node that served it.
-    pub(crate) fn start<F, C>(call: F) -> Self
+    /// Starts to call `rate` times a second; each call gets its number and returns the name of the node that served it.
+    pub(crate) fn start<F, C>(rate: u32, call: F) -> Self
     where
         F: Fn(u64) -> C + Send + 'static,
         C: Future<Output = Result<String>> + Send + 'static,
     {
         let (tally, ended) = (watch::Sender::new(Tally::default()), Arc::default());
         let mut tasks = JoinSet::new();
-        tasks.spawn(run(call, tally.clone(), Arc::clone(&ended)));
+        tasks.spawn(run((rate, call), tally.clone(), Arc::clone(&ended)));
         Self { tally, ended, tasks }
     }
 
@@ -96,13 +93,13 @@ impl Load {
     }
 }
 
-async fn run<F, C>(call: F, tally: watch::Sender<Tally>, ended: Arc<AtomicBool>)
+async fn run<F, C>((rate, call): (u32, F), tally: watch::Sender<Tally>, ended: Arc<AtomicBool>)
 where
     F: Fn(u64) -> C,
     C: Future<Output = Result<String>> + Send + 'static,
 {
     let room = Arc::new(Semaphore::new(TOGETHER));
-    let mut ticks = tokio::time::interval(Duration::from_secs(1) / RATE);
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
     // Calls that a busy machine missed are made up for.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut calls = JoinSet::new();

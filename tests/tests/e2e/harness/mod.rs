@@ -1,6 +1,7 @@
 //! Processes under test, the place they share, and the load that is put on them.
 
 pub(crate) mod heavy;
+pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod place;
 pub(crate) mod process;
