@@ -252,7 +252,7 @@ mod tests {
             let inner = with_deadline_free();
             drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 inner.enter(|| panic!("handler"));
-            }));
+            })));
             assert!(Context::try_current().unwrap().trace().is_none());
         });
         assert!(Context::try_current().is_none());
