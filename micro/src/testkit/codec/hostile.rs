@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::Mutex;
 use std::thread;
 
 use serde::de::DeserializeOwned;
@@ -27,6 +28,9 @@ const MESSAGES: usize = 2_000;
 /// Address space that decoding a few bytes may take, and what threads of other tests take
 /// meanwhile. What a length claims is four times as much.
 const ALLOCATED_KIB_MAX: u64 = 1024 * 1024;
+
+/// One examination must not be blamed for what another allocates.
+static MEASURING: Mutex<()> = Mutex::new(());
 
 /// Stack of a worker of the runtime.
 const STACK_BYTES: usize = 2 * 1024 * 1024;
@@ -103,6 +107,7 @@ pub(super) fn a_declared_length_allocates_nothing(format: &Format) -> Verdict {
         encoded(format, &vec![(); 70_000])?,
         encoded(format, &entries)?,
     ];
+    let measuring = MEASURING.lock();
     let before = address_space_kib();
     for whole in &lengths {
         let whole = whole.get(..64).unwrap_or(whole);
@@ -118,6 +123,7 @@ pub(super) fn a_declared_length_allocates_nothing(format: &Format) -> Verdict {
         }
     }
     let taken = address_space_kib().saturating_sub(before);
+    drop(measuring);
     ensure(taken < ALLOCATED_KIB_MAX, || format!("{taken} KiB for a message of a few bytes"))
 }
 
