@@ -177,7 +177,7 @@ impl<T, E: From<Error>> Future for Call<T, E> {
                 }
                 Err(error) => {
                     attempt.finish(at, outcome_of(&error));
-                    let progress = Progress::after(at, &attempt.chosen, error);
+                    let progress = Progress::after(attempt.started(), &attempt.chosen, error);
                     this.go_on(progress);
                 }
             }
