@@ -383,6 +383,7 @@ pub struct Inbound {
 }
 
 /// What a handler produced.
+#[expect(clippy::exhaustive_enums, reason = "one message or many: every transport handles both")]
 pub enum Outgoing {
     /// The single response.
     Message(Bytes),
