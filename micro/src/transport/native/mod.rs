@@ -17,9 +17,9 @@ mod reader;
 mod rescue;
 mod server;
 mod streams;
+mod tcp;
 #[cfg(test)]
 mod tests;
-mod tcp;
 mod varint;
 
 use std::sync::Arc;

@@ -63,10 +63,13 @@ impl Dispatch for Lab {
         let alive = self.alive.fetch_add(1, Ordering::Relaxed) + 1;
         self.alive_most.fetch_max(alive, Ordering::Relaxed);
         let guard = Alive(Arc::clone(&self.alive));
-        Ok(Running::new(context, Box::pin(async move {
-            let _guard = guard;
-            handle(name, call).await
-        })))
+        Ok(Running::new(
+            context,
+            Box::pin(async move {
+                let _guard = guard;
+                handle(name, call).await
+            }),
+        ))
     }
 }
 
@@ -101,7 +104,9 @@ async fn handle(name: &str, call: Inbound) -> Result<Outgoing> {
             let count = usize::from(call.body[0]);
             Outgoing::Stream(source(Streaming::from_iter((0..count).map(|n| vec![byte(n)]))))
         }
-        "Flood" => Outgoing::Stream(source(Streaming::from_iter((0..).map(|n| vec![byte(n); 1000])))),
+        "Flood" => {
+            Outgoing::Stream(source(Streaming::from_iter((0..).map(|n| vec![byte(n); 1000]))))
+        }
         "Sum" => {
             let mut messages = call.messages.unwrap();
             let mut sum = 0_u8;
@@ -161,7 +166,12 @@ pub(super) async fn fixture_with(limits: Limits) -> Fixture {
 }
 
 impl Fixture {
-    pub(super) fn start(&self, name: &str, body: impl Into<Bytes>, source: Option<BoxSource>) -> Exchange {
+    pub(super) fn start(
+        &self,
+        name: &str,
+        body: impl Into<Bytes>,
+        source: Option<BoxSource>,
+    ) -> Exchange {
         self.try_start(name, body, source).unwrap()
     }
 
@@ -188,7 +198,12 @@ impl Fixture {
         reply(self.start(name, body, None)).await
     }
 
-    pub(super) async fn stream(&self, name: &str, body: &'static [u8], source: Option<BoxSource>) -> RawStream {
+    pub(super) async fn stream(
+        &self,
+        name: &str,
+        body: &'static [u8],
+        source: Option<BoxSource>,
+    ) -> RawStream {
         opened(self.start(name, body, source)).await
     }
 }
@@ -201,4 +216,3 @@ pub(super) async fn opened(mut exchange: Exchange) -> RawStream {
     std::future::poll_fn(|task| exchange.poll_opened(task)).await.unwrap();
     exchange.into_stream()
 }
-
