@@ -57,7 +57,9 @@ impl PartialOrd for Flaw {
 impl Codec for Broken {
     fn content_type(&self) -> ContentType {
         let shouts = self.0 == Flaw::ShoutsItsName;
-        ContentType::Other(if shouts { "Application/X-Broken" } else { "application/x-broken" }.into())
+        ContentType::Other(
+            if shouts { "Application/X-Broken" } else { "application/x-broken" }.into(),
+        )
     }
 
     fn encode(&self, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<()> {

@@ -80,9 +80,15 @@ pub(super) fn hostile_bytes_are_a_value_or_a_bad_request(format: &Format) -> Ver
 /// Decodes bytes as types of every kind.
 fn examine(format: &Format, bytes: &[u8]) -> Verdict {
     let decoders = [
-        refusal::<After>, refusal::<Value>, refusal::<IgnoredAny>, refusal::<Vec<()>>,
-        refusal::<Vec<Option<String>>>, refusal::<BTreeMap<String, u64>>, refusal::<Event>,
-        refusal::<Blob>, refusal::<(i8, f32, char)>,
+        refusal::<After>,
+        refusal::<Value>,
+        refusal::<IgnoredAny>,
+        refusal::<Vec<()>>,
+        refusal::<Vec<Option<String>>>,
+        refusal::<BTreeMap<String, u64>>,
+        refusal::<Event>,
+        refusal::<Blob>,
+        refusal::<(i8, f32, char)>,
     ];
     decoders.into_iter().try_for_each(|decode| decode(format, bytes))
 }
