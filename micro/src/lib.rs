@@ -32,7 +32,7 @@ pub use crate::client::{Call, Client, Publisher as Broker};
 #[cfg(feature = "server")]
 pub use crate::server::{Serve, Subscriber};
 #[cfg(feature = "server")]
-pub use crate::service::{FromService, Running, Service, catalog, run, run_wired};
+pub use crate::service::{FromService, Running, Service, Wiring, catalog, run, run_wired};
 
 #[cfg(feature = "macros")]
 pub use micro_macros::{handler, service, subscriber};

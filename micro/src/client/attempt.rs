@@ -62,6 +62,11 @@ impl Attempt {
         Self { chosen, started: now, over: false }
     }
 
+    /// Returns when the try began.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
     /// Counts how the try ended.
     pub(super) fn finish(&mut self, at: Instant, outcome: Outcome) {
         self.over = true;

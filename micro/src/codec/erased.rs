@@ -3,13 +3,15 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::codec::depth::guarded;
+use crate::codec::depth::guarded_unknown;
 use crate::codec::{Codec, Visit};
 use crate::core::error::{Error, Result};
 
 /// Decodes a value through any codec, with the guard in front of it.
 pub(super) fn decode<T: DeserializeOwned>(codec: &dyn Codec, bytes: &[u8]) -> Result<T> {
-    decode_with(codec, |visit| codec.decode(bytes, &mut |inner| guarded(inner, visit)))
+    decode_with(codec, |visit| {
+        codec.decode(bytes, &mut |inner| guarded_unknown(inner, bytes.len(), visit))
+    })
 }
 
 /// Decodes a value through a codec that puts the guard in front by itself.

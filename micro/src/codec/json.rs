@@ -47,7 +47,7 @@ fn encode_in_place<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Resul
 /// Decodes one value; compiled for each message type.
 #[cfg(feature = "json-fast")]
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    let tally = Tally::<false>::new();
+    let tally = Tally::new();
     let mut deserializer = serde_json::Deserializer::from_slice(or_null(bytes));
     let value = T::deserialize(tally.guard(&mut deserializer)).map_err(undecodable)?;
     if tally.is_failed() {

@@ -4,6 +4,7 @@
 //! your own implements [`Codec`] and is registered with [`Codecs::register`]; every `serde` type
 //! can then travel in it.
 
+mod bytes;
 mod depth;
 mod erased;
 mod json;
@@ -11,7 +12,9 @@ mod msgpack;
 #[cfg(feature = "prost")]
 mod proto;
 mod raw;
+mod single;
 mod source;
+mod text;
 mod wire;
 
 use std::fmt;
@@ -20,9 +23,11 @@ use std::sync::Arc;
 use crate::core::content_type::ContentType;
 use crate::core::error::{Error, Result};
 
+pub use self::bytes::Bytes;
 pub use self::json::Json;
 pub use self::msgpack::MsgPack;
 pub use self::raw::Raw;
+pub use self::text::Text;
 pub use self::wire::{DecFn, Decode, EncFn, Encode};
 
 pub(crate) use self::source::{decoded, encoded};
@@ -89,9 +94,17 @@ impl Format {
 }
 
 /// The codecs of a process, found by content type.
-#[derive(Clone, Debug, Default)]
+///
+/// [`Bytes`] and [`Text`] are there from the start beside the built-in formats.
+#[derive(Clone, Debug)]
 pub struct Codecs {
     others: Vec<Arc<dyn Codec>>,
+}
+
+impl Default for Codecs {
+    fn default() -> Self {
+        Self { others: vec![Arc::new(Bytes), Arc::new(Text)] }
+    }
 }
 
 impl Codecs {
@@ -133,3 +146,6 @@ impl Codecs {
         names.iter().map(ToString::to_string).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,8 +43,7 @@ fn deserializer(bytes: &[u8]) -> Deserializer<'_> {
 
 /// Decodes one value; compiled for each message type.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    // Each array and map says how many elements it has, and the decoder gives out as many.
-    let tally = Tally::<true>::new();
+    let tally = Tally::new();
     let mut deserializer = deserializer(bytes);
     let value = T::deserialize(tally.guard(&mut deserializer)).map_err(undecodable)?;
     if tally.is_failed() {

@@ -1,3 +1,5 @@
+//! The memory broker: accounting, room, ends.
+
 use std::num::NonZeroUsize;
 
 use bytes::Bytes;

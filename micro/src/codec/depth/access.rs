@@ -7,12 +7,12 @@ use crate::codec::depth::Tally;
 use crate::codec::depth::visitor::Guarded;
 
 /// The elements of an array, each of them counted.
-pub(super) struct Elements<'t, A, const EXACT: bool> {
+pub(super) struct Elements<'t, A> {
     pub(super) inner: A,
-    pub(super) tally: &'t Tally<EXACT>,
+    pub(super) tally: &'t Tally,
 }
 
-impl<'de, A: SeqAccess<'de>, const EXACT: bool> SeqAccess<'de> for Elements<'_, A, EXACT> {
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<'_, A> {
     type Error = A::Error;
 
     #[inline(always)]
@@ -22,7 +22,7 @@ impl<'de, A: SeqAccess<'de>, const EXACT: bool> SeqAccess<'de> for Elements<'_, 
     ) -> Result<Option<S::Value>, A::Error> {
         let element = self.inner.next_element_seed(Seed { seed, tally: self.tally })?;
         if element.is_some() {
-            self.tally.element()?;
+            self.tally.element::<S::Value, _>()?;
         }
         Ok(element)
     }
@@ -34,12 +34,12 @@ impl<'de, A: SeqAccess<'de>, const EXACT: bool> SeqAccess<'de> for Elements<'_, 
 }
 
 /// The entries of a map, each of them counted once.
-pub(super) struct Entries<'t, A, const EXACT: bool> {
+pub(super) struct Entries<'t, A> {
     pub(super) inner: A,
-    pub(super) tally: &'t Tally<EXACT>,
+    pub(super) tally: &'t Tally,
 }
 
-impl<'de, A: MapAccess<'de>, const EXACT: bool> MapAccess<'de> for Entries<'_, A, EXACT> {
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Entries<'_, A> {
     type Error = A::Error;
 
     #[inline(always)]
@@ -49,7 +49,7 @@ impl<'de, A: MapAccess<'de>, const EXACT: bool> MapAccess<'de> for Entries<'_, A
     ) -> Result<Option<S::Value>, A::Error> {
         let key = self.inner.next_key_seed(Seed { seed, tally: self.tally })?;
         if key.is_some() {
-            self.tally.element()?;
+            self.tally.element::<S::Value, _>()?;
         }
         Ok(key)
     }
@@ -66,17 +66,17 @@ impl<'de, A: MapAccess<'de>, const EXACT: bool> MapAccess<'de> for Entries<'_, A
 }
 
 /// The variant of an enum; its content is a level, whether the format nests it or not.
-pub(super) struct Variants<'t, A, const EXACT: bool> {
+pub(super) struct Variants<'t, A> {
     pub(super) inner: A,
-    pub(super) tally: &'t Tally<EXACT>,
+    pub(super) tally: &'t Tally,
 }
 
-impl<'de, 't, A, const EXACT: bool> EnumAccess<'de> for Variants<'t, A, EXACT>
+impl<'de, 't, A> EnumAccess<'de> for Variants<'t, A>
 where
     A: EnumAccess<'de>,
 {
     type Error = A::Error;
-    type Variant = Variants<'t, A::Variant, EXACT>;
+    type Variant = Variants<'t, A::Variant>;
 
     #[inline(always)]
     fn variant_seed<S: DeserializeSeed<'de>>(
@@ -89,7 +89,7 @@ where
     }
 }
 
-impl<'de, A, const EXACT: bool> VariantAccess<'de> for Variants<'_, A, EXACT>
+impl<'de, A> VariantAccess<'de> for Variants<'_, A>
 where
     A: VariantAccess<'de>,
 {
@@ -124,12 +124,12 @@ where
 }
 
 /// A nested value about to be decoded.
-struct Seed<'t, S, const EXACT: bool> {
+struct Seed<'t, S> {
     seed: S,
-    tally: &'t Tally<EXACT>,
+    tally: &'t Tally,
 }
 
-impl<'de, S, const EXACT: bool> DeserializeSeed<'de> for Seed<'_, S, EXACT>
+impl<'de, S> DeserializeSeed<'de> for Seed<'_, S>
 where
     S: DeserializeSeed<'de>,
 {

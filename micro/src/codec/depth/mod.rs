@@ -25,11 +25,8 @@ const DEPTH_MAX: usize = DecodeLimits::DEFAULT.depth_max;
 const ELEMENTS_MAX: usize = DecodeLimits::DEFAULT.elements_max;
 
 /// What is left of the allowance of one message.
-///
-/// `EXACT` says that the decoder's size hints are true counts, so that elements are taken off the
-/// allowance all at once; else one by one, since a decoder may have no hint or a wrong one.
 #[derive(Debug)]
-pub(super) struct Tally<const EXACT: bool> {
+pub(super) struct Tally {
     levels: Cell<usize>,
     elements: Cell<usize>,
     /// An error came up inside a level. A type that swallows it would read on from the middle of
@@ -37,18 +34,29 @@ pub(super) struct Tally<const EXACT: bool> {
     failed: Cell<bool>,
 }
 
-impl<const EXACT: bool> Tally<EXACT> {
+impl Tally {
     /// Makes the allowance of one message.
     pub(super) const fn new() -> Self {
+        Self::of(ELEMENTS_MAX)
+    }
+
+    /// Makes the allowance of a message of so many bytes, whatever its elements are.
+    ///
+    /// One element for each byte is no amplification, and a list of bytes is not to be cut short.
+    fn of_bytes(len: usize) -> Self {
+        Self::of(ELEMENTS_MAX.max(len))
+    }
+
+    const fn of(elements: usize) -> Self {
         Self {
             levels: Cell::new(DEPTH_MAX),
-            elements: Cell::new(ELEMENTS_MAX),
+            elements: Cell::new(elements),
             failed: Cell::new(false),
         }
     }
 
     /// Puts the guard in front of a deserializer.
-    pub(super) fn guard<D>(&self, inner: D) -> Guard<'_, D, EXACT> {
+    pub(super) fn guard<D>(&self, inner: D) -> Guard<'_, D> {
         Guard { inner, tally: self }
     }
 
@@ -72,25 +80,16 @@ impl<const EXACT: bool> Tally<EXACT> {
         done
     }
 
-    /// Accounts for the elements of a level about to be visited.
+    /// Takes one element of type `T` off the allowance.
+    ///
+    /// A `u8` is as long in memory as it is at least on the wire: lists of them cost nothing.
     #[inline(always)]
-    fn announce<E: serde::de::Error>(&self, hint: Option<usize>) -> Result<(), E> {
-        if EXACT { self.take(hint.unwrap_or_default()) } else { Ok(()) }
-    }
-
-    /// Accounts for an element that was visited.
-    #[inline(always)]
-    fn element<E: serde::de::Error>(&self) -> Result<(), E> {
-        if !EXACT {
-            return self.take(1);
+    fn element<T, E: serde::de::Error>(&self) -> Result<(), E> {
+        if size_of::<T>() == 1 {
+            return if self.failed.get() { Err(self.fail(format_args!(""))) } else { Ok(()) };
         }
-        if self.failed.get() { Err(self.fail(format_args!(""))) } else { Ok(()) }
-    }
-
-    #[inline(always)]
-    fn take<E: serde::de::Error>(&self, count: usize) -> Result<(), E> {
-        let Some(left) = self.elements.get().checked_sub(count) else {
-            return Err(self.fail(format_args!("more than {ELEMENTS_MAX} elements")));
+        let Some(left) = self.elements.get().checked_sub(1) else {
+            return Err(self.fail(format_args!("too many elements")));
         };
         self.elements.set(left);
         Ok(())
@@ -116,7 +115,23 @@ pub(super) fn guarded<'de, D: Deserializer<'de>>(
     deserializer: D,
     visit: &mut Visit<'_>,
 ) -> Result<(), erased_serde::Error> {
-    let tally = Tally::<false>::new();
+    guarded_by(&Tally::new(), deserializer, visit)
+}
+
+/// Hands the deserializer of a message of `len` bytes, in a format unknown, to `visit`.
+pub(super) fn guarded_unknown<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    len: usize,
+    visit: &mut Visit<'_>,
+) -> Result<(), erased_serde::Error> {
+    guarded_by(&Tally::of_bytes(len), deserializer, visit)
+}
+
+fn guarded_by<'de, D: Deserializer<'de>>(
+    tally: &Tally,
+    deserializer: D,
+    visit: &mut Visit<'_>,
+) -> Result<(), erased_serde::Error> {
     visit(&mut <dyn erased_serde::Deserializer<'_>>::erase(tally.guard(deserializer)))?;
     if tally.is_failed() {
         return Err(erased_serde::Error::custom("an error inside"));
@@ -126,9 +141,9 @@ pub(super) fn guarded<'de, D: Deserializer<'de>>(
 
 /// A deserializer whose levels and elements are counted.
 #[derive(Debug)]
-pub(super) struct Guard<'t, D, const EXACT: bool> {
+pub(super) struct Guard<'t, D> {
     inner: D,
-    tally: &'t Tally<EXACT>,
+    tally: &'t Tally,
 }
 
 /// Methods whose values are never nested: the visitor goes to the decoder as it is.
@@ -155,7 +170,7 @@ macro_rules! nested {
     )*};
 }
 
-impl<'de, D: Deserializer<'de>, const EXACT: bool> Deserializer<'de> for Guard<'_, D, EXACT> {
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, D> {
     type Error = D::Error;
 
     plain! {

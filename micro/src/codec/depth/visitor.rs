@@ -9,13 +9,13 @@ use crate::codec::depth::Tally;
 use crate::codec::depth::access::{Elements, Entries, Variants};
 
 /// A visitor whose nested values are counted.
-pub(super) struct Guarded<'t, V, const EXACT: bool> {
+pub(super) struct Guarded<'t, V> {
     visitor: V,
-    tally: &'t Tally<EXACT>,
+    tally: &'t Tally,
 }
 
-impl<'t, V, const EXACT: bool> Guarded<'t, V, EXACT> {
-    pub(super) fn new(visitor: V, tally: &'t Tally<EXACT>) -> Self {
+impl<'t, V> Guarded<'t, V> {
+    pub(super) fn new(visitor: V, tally: &'t Tally) -> Self {
         Self { visitor, tally }
     }
 }
@@ -29,7 +29,7 @@ macro_rules! plain {
     )*};
 }
 
-impl<'de, V: Visitor<'de>, const EXACT: bool> Visitor<'de> for Guarded<'_, V, EXACT> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,14 +68,12 @@ impl<'de, V: Visitor<'de>, const EXACT: bool> Visitor<'de> for Guarded<'_, V, EX
     #[inline(always)]
     fn visit_seq<A: SeqAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
         let Self { visitor, tally } = self;
-        tally.announce(inner.size_hint())?;
         tally.level(|| visitor.visit_seq(Elements { inner, tally }))
     }
 
     #[inline(always)]
     fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
         let Self { visitor, tally } = self;
-        tally.announce(inner.size_hint())?;
         tally.level(|| visitor.visit_map(Entries { inner, tally }))
     }
 

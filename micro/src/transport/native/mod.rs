@@ -1,4 +1,6 @@
 //! The native transport: many calls over one byte stream, framed as `WIRE.md` specifies.
+//!
+#![doc = include_str!("../../../WIRE.md")]
 
 mod client;
 mod driver;
@@ -28,6 +30,7 @@ use crate::core::clock;
 use crate::core::error::{Error, Result};
 use crate::core::exchange::{Connection, Dispatch};
 use crate::core::net::{Socket, Stream};
+use crate::core::shutdown::Shutdown;
 use crate::transport::Scope;
 use crate::transport::native::frame::{Kind, PREFACE, PREFACE_MAJOR};
 use crate::transport::native::link::{Link, Parts};
@@ -47,19 +50,21 @@ pub fn connect(socket: Arc<dyn Socket>, remote: Arc<str>, scope: &Scope) -> Arc<
         put_hello(&link, &mut state.out);
     }
     link.flush();
-    let (run, shutdown) = (Arc::clone(&link), scope.shutdown.clone());
-    scope.tasks.spawn("native client", async move {
-        let _end = End(&run);
-        let mut replies = client::Replies::default();
-        let reading = reader::read(&run, BytesMut::new(), &mut replies);
-        let error = tokio::select! {
-            ended = ends(&run, reading) => ended.err(),
-            () = rescue::watch(&run) => None,
-            () = shutdown.closed() => Some(client::stopped()),
-        };
-        run.part(&error.unwrap_or_else(client::ended));
-    });
+    scope.tasks.spawn("native client", follow(Arc::clone(&link), scope.shutdown.clone()));
     link
+}
+
+/// Follows a dialed connection to its end.
+async fn follow(link: Arc<Link>, shutdown: Shutdown) {
+    let _end = End(&link);
+    let mut replies = client::Replies::default();
+    let reading = reader::read(&link, BytesMut::new(), &mut replies);
+    let error = tokio::select! {
+        ended = ends(&link, reading) => ended.err(),
+        () = rescue::watch(&link) => None,
+        () = shutdown.closed() => Some(client::stopped()),
+    };
+    link.part(&error.unwrap_or_else(client::ended));
 }
 
 /// Serves one accepted connection to its end; `prefix` is what was read of it already.
@@ -80,6 +85,15 @@ pub async fn serve_socket(
     scope: &Scope,
 ) {
     let link = link(socket, remote, scope, false);
+    serve_link(&link, prefix, dispatch, scope).await;
+}
+
+async fn serve_link(
+    link: &Arc<Link>,
+    prefix: BytesMut,
+    dispatch: Arc<dyn Dispatch>,
+    scope: &Scope,
+) {
     let greeting = clock::timeout(
         scope.limits.connection.handshake_timeout,
         preface(link.socket.as_ref(), prefix),
@@ -88,11 +102,11 @@ pub async fn serve_socket(
         // A peer that says nothing, or something else, is not worth a log line.
         return link.close(&Error::bad_request("micro.transport", "not the native protocol"));
     };
-    let _end = End(&link);
-    put_hello(&link, &mut link.lock().out);
+    let _end = End(link);
+    put_hello(link, &mut link.lock().out);
     link.flush();
     let mut calls = server::Calls::new(dispatch, &link.limits);
-    let reading = reader::read(&link, buffer, &mut calls);
+    let reading = reader::read(link, buffer, &mut calls);
     let drain = async {
         scope.shutdown.draining().await;
         link.say_goaway();
@@ -100,7 +114,7 @@ pub async fn serve_socket(
         Err::<(), _>(client::stopped())
     };
     let error = tokio::select! {
-        ended = ends(&link, reading) => ended.err(),
+        ended = ends(link, reading) => ended.err(),
         stopped = drain => stopped.err(),
     };
     link.part(&error.unwrap_or_else(client::ended));

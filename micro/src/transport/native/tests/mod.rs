@@ -1,0 +1,4 @@
+//! What the wire promises, shown with real connections and with peers that break every rule.
+
+mod exchange;
+mod lab;

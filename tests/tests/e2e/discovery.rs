@@ -1,0 +1,80 @@
+//! Processes find each other, and calls spread over them.
+
+use std::collections::BTreeMap;
+
+use micro_tests::probe::ProbeClient;
+
+use crate::harness::{Heavy, Place};
+
+const CALLS: usize = 10_000;
+
+/// Calls that run at a time.
+const TOGETHER: usize = 32;
+
+#[tokio::test]
+async fn a_client_process_finds_a_server_process_by_local() {
+    let place = Place::new();
+    let _server = place.serve("one").await;
+    let mut caller = place.process(env!("CARGO_BIN_EXE_caller")).arg("Ada").spawn();
+    assert!(caller.end().await.success());
+    assert_eq!(caller.lines(), ["Hello Ada"]);
+}
+
+#[tokio::test]
+async fn a_client_that_is_first_waits_for_the_server() {
+    let place = Place::new();
+    // The caller waits a second for the first node; started anew as long as none is there.
+    let server = place.server("one").spawn();
+    crate::harness::until("a greeting", async || {
+        let mut caller = place.process(env!("CARGO_BIN_EXE_caller")).arg("Ada").spawn();
+        caller.end().await.success()
+    })
+    .await;
+    server.line("serves on").await;
+}
+
+#[tokio::test]
+async fn a_client_without_a_server_says_what_is_missing() {
+    let place = Place::new();
+    let mut caller = place.process(env!("CARGO_BIN_EXE_caller")).arg("Ada").spawn();
+    assert_eq!(caller.end().await.code(), Some(1));
+    let said = caller.lines().join("\n");
+    assert!(said.contains("no node of service `greeter` in the registry `local`"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_spread_over_three_servers() {
+    let _heavy = Heavy::room().await;
+    let place = Place::new();
+    let _servers = (place.serve("a").await, place.serve("b").await, place.serve("c").await);
+    let probe: ProbeClient = place.client();
+    // All three are known before it counts who is chosen.
+    let mut seen = std::collections::BTreeSet::new();
+    crate::harness::until("every server served", async || {
+        seen.insert(probe.write().await.unwrap());
+        seen.len() == 3
+    })
+    .await;
+
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..TOGETHER {
+        let probe = probe.clone();
+        callers.spawn(async move {
+            let mut served = BTreeMap::<String, usize>::new();
+            for _ in 0..CALLS.div_ceil(TOGETHER) {
+                *served.entry(probe.write().await.unwrap()).or_default() += 1;
+            }
+            served
+        });
+    }
+    let mut served = BTreeMap::<String, usize>::new();
+    while let Some(part) = callers.join_next().await {
+        for (node, count) in part.unwrap() {
+            *served.entry(node).or_default() += count;
+        }
+    }
+    let all: usize = served.values().sum();
+    println!("{all} calls: {served:?}");
+    assert!(served.len() == 3 && all >= CALLS, "{served:?}");
+    assert!(served.values().all(|&count| (15..=60).contains(&(count * 100 / all))), "{served:?}");
+}
