@@ -114,9 +114,10 @@ fn unserved(service: &Service, server: &Ident) -> TokenStream {
         <__MicroT: ::core::marker::Send + ::core::marker::Sync + 'static>
     };
     let reference = descriptor::reference(&Generics::default());
-    let empty = quote!(
+    let empty = quote! {
         const ENDPOINTS: &'static [__m::Endpoint<Self>] = &[];
-    );
+        const SUBSCRIPTIONS: &'static [__m::Subscription<Self>] = &[];
+    };
     let self_ty = parse_quote!(#server<__MicroT>);
     server::serve(krate, (&generics, &self_ty), &reference, &empty)
 }
