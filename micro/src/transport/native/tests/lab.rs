@@ -10,7 +10,7 @@ use crate::core::clock;
 use crate::core::content_type::ContentType;
 use crate::core::context::{Context, Parts};
 use crate::core::descriptor::CallKind;
-use crate::core::error::{Error, Result};
+use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::{
     Connection, Dispatch, Exchange, Head, Inbound, Outgoing, Route, Running, Target,
 };
@@ -29,7 +29,7 @@ pub(super) struct Lab {
     pub(super) alive_most: AtomicUsize,
 }
 
-pub(super) const NAMES: [(&str, CallKind); 11] = [
+pub(super) const NAMES: [(&str, CallKind); 14] = [
     ("Echo", CallKind::Unary),
     ("Later", CallKind::Unary),
     ("Never", CallKind::Unary),
@@ -41,6 +41,9 @@ pub(super) const NAMES: [(&str, CallKind); 11] = [
     ("Detached", CallKind::Unary),
     ("Describe", CallKind::Unary),
     ("Hold", CallKind::Bidi),
+    ("Conflict", CallKind::Unary),
+    ("Refuse", CallKind::Unary),
+    ("Ignore", CallKind::Bidi),
 ];
 
 /// A byte of a number, for messages that differ.
@@ -58,6 +61,11 @@ impl Dispatch for Lab {
 
     fn dispatch(&self, call: Inbound) -> Result<Running> {
         let context = Context::from_parts(Parts { deadline: call.deadline, ..Parts::default() });
+        if NAMES[usize::try_from(call.target.index).unwrap()].0 == "Refuse" {
+            let after = Duration::from_millis(1500);
+            let busy = Error::too_many_requests("lab", "busy").with_retry_after(after);
+            return Err(busy.with_retry(Retry::Safe));
+        }
         let name = NAMES[usize::try_from(call.target.index).unwrap()].0;
         self.called.fetch_add(1, Ordering::Relaxed);
         let alive = self.alive.fetch_add(1, Ordering::Relaxed) + 1;
@@ -87,6 +95,11 @@ async fn handle(name: &str, call: Inbound) -> Result<Outgoing> {
         "Later" => {
             clock::sleep(Duration::from_millis(10)).await;
             Outgoing::Message(call.body)
+        }
+        "Conflict" => return Err(Error::conflict("lab", "conflict")),
+        "Ignore" => {
+            drop(call.messages);
+            std::future::pending().await
         }
         "Never" | "Detached" => std::future::pending().await,
         "Describe" => {
