@@ -159,7 +159,18 @@ impl<T, E> Call<T, E> {
     }
 }
 
-impl<T, E: From<Error>> Future for Call<T, E> {
+/// An error that a call can end with: one that failures of the transport become.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot carry transport failures",
+    label = "returned by a contract's method",
+    note = "add a variant `Rpc(micro::Error)` and write `impl From<micro::Error> for {Self}`"
+)]
+pub trait ContractError: From<Error> {}
+
+#[diagnostic::do_not_recommend]
+impl<E: From<Error>> ContractError for E {}
+
+impl<T, E: ContractError> Future for Call<T, E> {
     type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
@@ -194,7 +205,7 @@ impl<T, E: From<Error>> Future for Call<T, E> {
     }
 }
 
-impl<T, E: From<Error>> Call<T, E> {
+impl<T, E: ContractError> Call<T, E> {
     /// Starts the first try at once where that needs no waiting.
     fn begin(&mut self, waker: &Waker) {
         let now = clock::now();
