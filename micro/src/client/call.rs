@@ -127,10 +127,7 @@ impl<T, E> Call<T, E> {
     }
 
     /// Calls only nodes for which the filter holds; see [`crate::selector::filter`].
-    pub fn filter(
-        self,
-        filter: impl Fn(&Instance) -> bool + Send + Sync + 'static,
-    ) -> Self {
+    pub fn filter(self, filter: impl Fn(&Instance) -> bool + Send + Sync + 'static) -> Self {
         self.with(|options| {
             let before = options.filter.take();
             options.filter = Some(Arc::new(move |instance| {
@@ -188,6 +185,7 @@ impl<T, E: ContractError> Future for Call<T, E> {
                 }
                 Err(error) => {
                     attempt.finish(at, outcome_of(&error));
+                    // The deadline counts from the beginning of the call.
                     let progress = Progress::after(attempt.started(), &attempt.chosen, error);
                     this.go_on(progress);
                 }

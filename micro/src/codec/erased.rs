@@ -36,5 +36,5 @@ fn decode_with<T: DeserializeOwned>(
 
 /// Encodes a value through a codec that does not know its type.
 pub(super) fn encode<T: Serialize>(codec: &dyn Codec, value: &T, out: &mut Vec<u8>) -> Result<()> {
-    codec.encode(&value as &dyn erased_serde::Serialize, out)
+    codec.encode(value, out)
 }

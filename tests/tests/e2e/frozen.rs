@@ -43,7 +43,7 @@ async fn calls_move_off_a_frozen_server_and_back_when_it_thaws() {
     let registry = place.registry();
     let is_held = async || {
         let records = registry.lookup("probe").await.unwrap().unwrap_or_default();
-        records.iter().flat_map(|record| &record.nodes).any(|node| node.id == "a")
+        records.iter().flat_map(|record| &record.nodes).any(|node| node.id == "probe-a")
     };
     crate::harness::until("the lease of the frozen server ends", async || !is_held().await).await;
     let mut frozen = 0;

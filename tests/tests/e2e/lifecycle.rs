@@ -57,7 +57,7 @@ async fn a_stopping_server_finishes_what_runs_and_takes_nothing_more() {
     fs::write(done, "").unwrap();
     assert_eq!(running.join_all().await.pop().unwrap().unwrap(), "a");
     assert_eq!(a.end().await.code(), Some(0));
-    assert_eq!(nodes(&place, "probe").await, ["b"]);
+    assert_eq!(nodes(&place, "probe").await, ["probe-b"]);
     let files = fs::read_dir(place.registry_path()).unwrap().count();
     assert_eq!(files, nodes(&place, "greeter").await.len() + 1, "files of the ended node remain");
 }
@@ -94,7 +94,7 @@ async fn a_killed_server_leaves_nothing_that_its_successor_trips_over() {
     assert_eq!(nodes(&place, "probe").await, [""; 0]);
     let mut second = start().await;
     assert_eq!(probe.write().await.unwrap(), "a");
-    assert_eq!(nodes(&place, "probe").await, ["a"]);
+    assert_eq!(nodes(&place, "probe").await, ["probe-a"]);
     second.stop().await;
     assert!(!place.path("socket").exists(), "the socket of a server that stopped remains");
 }

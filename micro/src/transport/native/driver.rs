@@ -102,11 +102,8 @@ impl Link {
             return Err(Error::too_large("micro.transport", detail));
         }
         head::check(head)?;
-        let mut stream = Stream {
-            deadline: head.deadline,
-            waker: head.waker.cloned(),
-            ..Stream::default()
-        };
+        let mut stream =
+            Stream { deadline: head.deadline, waker: head.waker.cloned(), ..Stream::default() };
         if streams || head.route.kind().streams_responses() {
             stream.flow = Some(Box::new(Flow::new(state.peer.window_bytes)));
         }

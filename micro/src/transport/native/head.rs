@@ -30,7 +30,8 @@ pub(super) fn check(head: &Head<'_>) -> Result<()> {
     if fits(route.service()) && fits(route.endpoint()) && fits(head.content_type.as_str()) {
         return Ok(());
     }
-    let detail = format!("a service, endpoint or content type is longer than {NAME_BYTES_MAX} bytes");
+    let detail =
+        format!("a service, endpoint or content type is longer than {NAME_BYTES_MAX} bytes");
     Err(Error::bad_request("micro.transport", detail))
 }
 

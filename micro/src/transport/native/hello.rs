@@ -96,8 +96,8 @@ impl Hello {
                 _ => {}
             }
         }
-        let sound = hello.frame_bytes_max >= FRAME_BYTES_LEAST
-            && hello.window_bytes >= WINDOW_BYTES_LEAST;
+        let sound =
+            hello.frame_bytes_max >= FRAME_BYTES_LEAST && hello.window_bytes >= WINDOW_BYTES_LEAST;
         if !sound {
             return Err(malformed());
         }

@@ -172,12 +172,7 @@ pub(super) fn common(
 }
 
 /// Takes the settings of the peer, which hold for the streams that are open already too.
-fn greet(
-    link: &Link,
-    state: &mut State,
-    payload: &[u8],
-    wakers: &mut Vec<Waker>,
-) -> Result<()> {
+fn greet(link: &Link, state: &mut State, payload: &[u8], wakers: &mut Vec<Waker>) -> Result<()> {
     if std::mem::replace(&mut state.greeted, true) {
         return Err(malformed());
     }

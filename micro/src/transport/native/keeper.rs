@@ -112,8 +112,7 @@ fn alive(link: &Link, state: &mut State, now: Instant) -> Result<Instant> {
         return Err(Error::unavailable("micro.transport", detail));
     }
     let busy = state.streams.live() > 0;
-    let interval =
-        if busy { limits.keepalive_interval } else { limits.keepalive_idle_interval };
+    let interval = if busy { limits.keepalive_interval } else { limits.keepalive_idle_interval };
     let due = clock::after(state.last_read, interval);
     if now < due {
         return Ok(due);
@@ -126,8 +125,7 @@ fn alive(link: &Link, state: &mut State, now: Instant) -> Result<Instant> {
 /// Ends a connection that nobody uses; returns when to look again.
 fn idle(link: &Link, state: &State, now: Instant) -> Result<Instant> {
     let limits = &link.limits.connection;
-    let timeout =
-        if link.dialed { limits.client_idle_timeout } else { limits.server_idle_timeout };
+    let timeout = if link.dialed { limits.client_idle_timeout } else { limits.server_idle_timeout };
     if state.streams.live() > 0 {
         return Ok(clock::after(now, timeout));
     }

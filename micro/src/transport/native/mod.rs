@@ -17,9 +17,9 @@ mod reader;
 mod rescue;
 mod server;
 mod streams;
+mod tcp;
 #[cfg(test)]
 mod tests;
-mod tcp;
 mod varint;
 
 use std::sync::Arc;
@@ -44,14 +44,19 @@ pub use self::tcp::Native;
 /// The connection has a task of its own, which ends with it.
 pub fn connect(socket: Arc<dyn Socket>, remote: Arc<str>, scope: &Scope) -> Arc<dyn Connection> {
     let link = link(socket, remote, scope, true);
+    greet(&link);
+    scope.tasks.spawn("native client", follow(Arc::clone(&link), scope.shutdown.clone()));
+    link
+}
+
+/// Says what a dialed connection speaks and accepts.
+fn greet(link: &Link) {
     {
         let mut state = link.lock();
         state.out.extend_from_slice(&PREFACE);
-        put_hello(&link, &mut state.out);
+        put_hello(link, &mut state.out);
     }
     link.flush();
-    scope.tasks.spawn("native client", follow(Arc::clone(&link), scope.shutdown.clone()));
-    link
 }
 
 /// Follows a dialed connection to its end.

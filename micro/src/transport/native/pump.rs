@@ -195,7 +195,8 @@ impl Pump<'_> {
         let limit = peer.message_bytes_max;
         if length > limit {
             self.batch.truncate(start);
-            let detail = format!("a message of the stream has {length} bytes, the limit is {limit}");
+            let detail =
+                format!("a message of the stream has {length} bytes, the limit is {limit}");
             return Err(Error::too_large("micro.transport", detail));
         }
         let whole = self.batch.split_off(start);

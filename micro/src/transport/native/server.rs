@@ -247,7 +247,7 @@ impl Calls {
         call: Inbound,
         (entered, clock): (bool, &mut Budget),
     ) -> Result<()> {
-        let Inbound { target, deadline, .. } = call;
+        let target = call.target;
         let begun = if link.is_busy() { Err(busy()) } else { self.dispatch.dispatch(call) };
         let mut running = match begun {
             Ok(running) => running,
@@ -279,6 +279,8 @@ impl Calls {
                 Poll::Pending => {}
             }
         }
+        // The router may have shortened the caller's deadline, or set one.
+        let deadline = running.context().deadline();
         spawn(link, id, (target, entered), Work::Run(running, deadline))
     }
 
@@ -355,19 +357,11 @@ impl Calls {
     }
 
     /// The caller has sent its last message, or its stream of requests has failed.
-    fn end(
-        &mut self,
-        state: &mut State,
-        header: Header,
-        payload: &[u8],
-    ) -> Result<Option<Stream>> {
+    fn end(&mut self, state: &mut State, header: Header, payload: &[u8]) -> Result<Option<Stream>> {
         let id = header.stream;
         let Some(stream) = state.streams.get(id) else { return Ok(None) };
-        let ended = if header.has(FLAG_ERROR) {
-            Err(inbound::error_of(header, payload)?)
-        } else {
-            Ok(())
-        };
+        let ended =
+            if header.has(FLAG_ERROR) { Err(inbound::error_of(header, payload)?) } else { Ok(()) };
         if stream.pending.is_some() {
             let detail = "the request ended before its message was complete";
             self.refuse(id, &Error::bad_request("micro.transport", detail));
@@ -418,12 +412,7 @@ enum Work {
 }
 
 /// Moves a call to a task of its own; a call that has not `entered` the table does so.
-fn spawn(
-    link: &Arc<Link>,
-    id: u32,
-    (target, entered): (Target, bool),
-    work: Work,
-) -> Result<()> {
+fn spawn(link: &Arc<Link>, id: u32, (target, entered): (Target, bool), work: Work) -> Result<()> {
     if !entered {
         let mut state = link.lock();
         let mut stream = Stream { detached: target.detached, ..Stream::default() };
@@ -464,17 +453,16 @@ async fn finish(link: Arc<Link>, id: u32, work: Work, _runs: Runs) {
     let outcome = match work {
         Work::Answer(outgoing) => Ok(outgoing),
         Work::Run(running, None) => running.await,
-        Work::Run(running, Some(deadline)) => {
-            match clock::timeout_at(deadline, running).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(inbound::reset_error(Reset::Deadline)),
-            }
-        }
+        Work::Run(running, Some(deadline)) => match clock::timeout_at(deadline, running).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(inbound::reset_error(Reset::Deadline)),
+        },
     };
     let outcome = match outcome {
         Ok(Outgoing::Message(body)) => Ok(Some(body)),
         Ok(Outgoing::Stream(mut source)) => {
-            link.queue(id, false, |state| frame::put(&mut state.out, Kind::Accept, 0, id, &[])).await;
+            link.queue(id, false, |state| frame::put(&mut state.out, Kind::Accept, 0, id, &[]))
+                .await;
             pump::messages(&link, id, &mut source).await.map(|()| None)
         }
         Err(error) => Err(error),

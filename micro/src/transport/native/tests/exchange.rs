@@ -6,9 +6,7 @@ use crate::core::clock;
 use crate::core::error::Retry;
 use crate::core::limits::Limits;
 use crate::core::stream::Streaming;
-use crate::transport::native::tests::lab::{
-    byte, fixture, fixture_with, reply, source,
-};
+use crate::transport::native::tests::lab::{byte, fixture, fixture_with, reply, source};
 
 #[tokio::test(start_paused = true)]
 async fn a_call_is_answered_in_place_or_later() {

@@ -10,7 +10,7 @@ use crate::core::clock;
 use crate::core::content_type::ContentType;
 use crate::core::context::{Context, Parts};
 use crate::core::descriptor::CallKind;
-use crate::core::error::{Error, Result};
+use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::{
     Connection, Dispatch, Exchange, Head, Inbound, Outgoing, Route, Running, Target,
 };
@@ -29,7 +29,7 @@ pub(super) struct Lab {
     pub(super) alive_most: AtomicUsize,
 }
 
-pub(super) const NAMES: [(&str, CallKind); 11] = [
+pub(super) const NAMES: [(&str, CallKind); 14] = [
     ("Echo", CallKind::Unary),
     ("Later", CallKind::Unary),
     ("Never", CallKind::Unary),
@@ -41,6 +41,9 @@ pub(super) const NAMES: [(&str, CallKind); 11] = [
     ("Detached", CallKind::Unary),
     ("Describe", CallKind::Unary),
     ("Hold", CallKind::Bidi),
+    ("Conflict", CallKind::Unary),
+    ("Refuse", CallKind::Unary),
+    ("Ignore", CallKind::Bidi),
 ];
 
 /// A byte of a number, for messages that differ.
@@ -58,15 +61,23 @@ impl Dispatch for Lab {
 
     fn dispatch(&self, call: Inbound) -> Result<Running> {
         let context = Context::from_parts(Parts { deadline: call.deadline, ..Parts::default() });
+        if NAMES[usize::try_from(call.target.index).unwrap()].0 == "Refuse" {
+            let after = Duration::from_millis(1500);
+            let busy = Error::too_many_requests("lab", "busy").with_retry_after(after);
+            return Err(busy.with_retry(Retry::Safe));
+        }
         let name = NAMES[usize::try_from(call.target.index).unwrap()].0;
         self.called.fetch_add(1, Ordering::Relaxed);
         let alive = self.alive.fetch_add(1, Ordering::Relaxed) + 1;
         self.alive_most.fetch_max(alive, Ordering::Relaxed);
         let guard = Alive(Arc::clone(&self.alive));
-        Ok(Running::new(context, Box::pin(async move {
-            let _guard = guard;
-            handle(name, call).await
-        })))
+        Ok(Running::new(
+            context,
+            Box::pin(async move {
+                let _guard = guard;
+                handle(name, call).await
+            }),
+        ))
     }
 }
 
@@ -85,6 +96,11 @@ async fn handle(name: &str, call: Inbound) -> Result<Outgoing> {
             clock::sleep(Duration::from_millis(10)).await;
             Outgoing::Message(call.body)
         }
+        "Conflict" => return Err(Error::conflict("lab", "conflict")),
+        "Ignore" => {
+            drop(call.messages);
+            std::future::pending().await
+        }
         "Never" | "Detached" => std::future::pending().await,
         "Describe" => {
             let left = call.deadline.map(|deadline| deadline - call.now);
@@ -101,7 +117,9 @@ async fn handle(name: &str, call: Inbound) -> Result<Outgoing> {
             let count = usize::from(call.body[0]);
             Outgoing::Stream(source(Streaming::from_iter((0..count).map(|n| vec![byte(n)]))))
         }
-        "Flood" => Outgoing::Stream(source(Streaming::from_iter((0..).map(|n| vec![byte(n); 1000])))),
+        "Flood" => {
+            Outgoing::Stream(source(Streaming::from_iter((0..).map(|n| vec![byte(n); 1000]))))
+        }
         "Sum" => {
             let mut messages = call.messages.unwrap();
             let mut sum = 0_u8;
@@ -161,7 +179,12 @@ pub(super) async fn fixture_with(limits: Limits) -> Fixture {
 }
 
 impl Fixture {
-    pub(super) fn start(&self, name: &str, body: impl Into<Bytes>, source: Option<BoxSource>) -> Exchange {
+    pub(super) fn start(
+        &self,
+        name: &str,
+        body: impl Into<Bytes>,
+        source: Option<BoxSource>,
+    ) -> Exchange {
         self.try_start(name, body, source).unwrap()
     }
 
@@ -188,7 +211,12 @@ impl Fixture {
         reply(self.start(name, body, None)).await
     }
 
-    pub(super) async fn stream(&self, name: &str, body: &'static [u8], source: Option<BoxSource>) -> RawStream {
+    pub(super) async fn stream(
+        &self,
+        name: &str,
+        body: &'static [u8],
+        source: Option<BoxSource>,
+    ) -> RawStream {
         opened(self.start(name, body, source)).await
     }
 }
@@ -201,4 +229,3 @@ pub(super) async fn opened(mut exchange: Exchange) -> RawStream {
     std::future::poll_fn(|task| exchange.poll_opened(task)).await.unwrap();
     exchange.into_stream()
 }
-
