@@ -19,6 +19,10 @@ impl Greeter {
     /// Says hello.
     ///
     /// @example "Ada"
+    ///
+    /// # Errors
+    ///
+    /// None.
     #[handler(public, timeout = "2s", idempotent)]
     pub async fn hello(&self, ctx: &Context, mut name: String) -> Result<String> {
         name.push_str(&self.greeting);
@@ -27,6 +31,10 @@ impl Greeter {
     }
 
     /// Says hello again and again.
+    ///
+    /// # Errors
+    ///
+    /// None.
     #[handler]
     pub async fn repeat(self: Arc<Self>, name: String) -> Result<Streaming<String>> {
         let greeting = format!("{}{name}", self.greeting);
@@ -45,6 +53,10 @@ impl Greeter {
     }
 
     /// Was of use once.
+    ///
+    /// # Errors
+    ///
+    /// None.
     #[deprecated = "use hello"]
     #[handler]
     pub async fn old(&self) -> Result<()> {

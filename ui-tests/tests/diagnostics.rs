@@ -1,6 +1,13 @@
 //! What the messages of failing cases must be, beyond being what they are: as many as there are
 //! mistakes, on the marked lines, naming the item, and free of our private names.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "every function here is a test's"
+)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

@@ -84,7 +84,11 @@ pub(crate) fn implementation(
         let MemberBody::Function(function) = &member.body else { return None };
         let cfgs: Vec<&Attribute> =
             member.attributes.iter().filter(|one| one.path().is_ident("cfg")).collect();
-        let found = service.endpoints.iter().find(|one| one.ident == function.sig.ident);
+        // `cfg` may keep several methods of one name apart.
+        let same = |one: &&Endpoint| {
+            one.ident == function.sig.ident && one.attributes.cfgs.iter().eq(cfgs.iter().copied())
+        };
+        let found = service.endpoints.iter().find(same);
         match (found, &function.block) {
             (Some(endpoint), _) => Some(method(service, endpoint, &function.sig, &call(endpoint))),
             (None, None) => {

@@ -58,10 +58,11 @@ fn is_read(args: &TokenStream) -> bool {
     args.to_string() == "__micro"
 }
 
-/// Leaves a method as it is; that it is `async` is our demand, so it needs no other reason.
+/// Leaves a method as it is; that it is `async` and that it exists needs no other reason than
+/// being exported.
 fn read(method: &TokenStream) -> TokenStream {
     quote! {
-        #[allow(clippy::unused_async, reason = "handlers and subscribers are async")]
+        #[allow(clippy::unused_async, dead_code, reason = "it is called by the server, as async")]
         #method
     }
 }

@@ -4,9 +4,11 @@ use crate::args;
 use crate::parse::Member;
 use crate::path::is_helper;
 use proc_macro2::TokenStream;
+use quote::quote;
 use syn::Attribute;
 use syn::Meta;
 use syn::Path;
+use syn::parse::Parser;
 
 /// Which helper attribute stands on a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +44,7 @@ pub(crate) fn arguments(attribute: &Attribute) -> TokenStream {
         Meta::List(list) => list.tokens.clone(),
         Meta::NameValue(pair) => {
             let value = &pair.value;
-            quote::quote!(= #value)
+            quote!(= #value)
         }
         Meta::Path(_) => TokenStream::new(),
     }
@@ -85,7 +87,10 @@ fn hides_helper(attribute: &Attribute, krate: &Path) -> bool {
         return false;
     }
     let inner = args::pieces(arguments(attribute)).into_iter().skip(1);
-    inner
-        .map(|piece| syn::parse_quote!(#[#piece]))
-        .any(|one: Attribute| role(&one, krate).is_some())
+    inner.filter_map(as_attribute).any(|one| role(&one, krate).is_some())
+}
+
+/// Reads the inside of an attribute; what is no attribute is left for the compiler to explain.
+fn as_attribute(tokens: TokenStream) -> Option<Attribute> {
+    Attribute::parse_outer.parse2(quote!(#[#tokens])).ok()?.pop()
 }

@@ -165,12 +165,14 @@ impl fmt::Debug for Wiring {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl FromService for Client {
     fn from_service(scope: &Wiring) -> BoxFuture<'_, Result<Self>> {
         Box::pin(std::future::ready(Ok(scope.client().clone())))
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl FromService for Publisher {
     fn from_service(scope: &Wiring) -> BoxFuture<'_, Result<Self>> {
         let publisher = scope.client().publisher().cloned();
@@ -179,12 +181,14 @@ impl FromService for Publisher {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl FromService for Config {
     fn from_service(scope: &Wiring) -> BoxFuture<'_, Result<Self>> {
         Box::pin(std::future::ready(Ok(scope.config().clone())))
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: FromService> FromService for Arc<T> {
     fn from_service(scope: &Wiring) -> BoxFuture<'_, Result<Self>> {
         Box::pin(scope.shared::<T>())

@@ -45,6 +45,11 @@ trait Orders: Send + Sync + 'static {
     #[handler]
     async fn gone(&self, missing: Missing) -> Result<Missing>;
 
+    #[cfg(any())]
+    #[handler]
+    async fn kept(&self, missing: Missing) -> Result<Missing>;
+
+    #[cfg(all())]
     #[handler]
     async fn kept(&self) -> Result<u8>;
 }
