@@ -3,4 +3,6 @@
 mod exchange;
 mod golden;
 mod lab;
+mod limits;
 mod raw;
+mod versions;
