@@ -2,6 +2,7 @@
 
 mod exchange;
 mod golden;
+mod hostile;
 mod lab;
 mod limits;
 mod raw;
