@@ -3,6 +3,7 @@
 mod exchange;
 mod golden;
 mod hostile;
+mod hostile_server;
 mod lab;
 mod limits;
 mod raw;
