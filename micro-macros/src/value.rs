@@ -85,9 +85,30 @@ fn identifiers(name: &str, part: Option<&str>) -> Result<(), String> {
     if part.split('.').all(sound) { Ok(()) } else { Err(format!("bad {name} `{part}`")) }
 }
 
+/// The longest topic a broker takes.
+const TOPIC_BYTES_MAX: usize = 249;
+
+/// Tells whether this is a topic, or a pattern: `*` for one word, `>` for all further ones.
+pub(crate) fn is_topic(text: &str) -> bool {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+    let word = |word: &str| word == "*" || (!word.is_empty() && word.chars().all(plain));
+    let head = match text.rsplit_once('.') {
+        Some((head, ">")) => head,
+        None if text == ">" => "*",
+        _ => text,
+    };
+    text.len() <= TOPIC_BYTES_MAX && head.split('.').all(word)
+}
+
+/// Tells whether a valid topic is a pattern.
+pub(crate) fn is_pattern(topic: &str) -> bool {
+    topic.contains(['*', '>'])
+}
+
 #[cfg(test)]
 mod tests {
     use super::duration;
+    use super::is_topic;
     use super::semver;
     use std::time::Duration;
 
@@ -98,6 +119,17 @@ mod tests {
         assert_eq!(duration("2h"), Some(Duration::from_secs(7200)));
         for bad in ["", "5", "s", "0s", "5 parsecs", "-1s", "1.5s", "99999999999h"] {
             assert_eq!(duration(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn topics_are_words_and_patterns_stand_for_whole_words() {
+        for good in ["made", "orders.made", "a-b._c", "audit.*", "*.made", "audit.>", ">"] {
+            assert!(is_topic(good), "{good}");
+        }
+        let long = "a".repeat(250);
+        for bad in ["", ".", "a..b", "a b", "a.", "au*", ">.a", "a.>b", long.as_str()] {
+            assert!(!is_topic(bad), "{bad}");
         }
     }
 

@@ -30,18 +30,14 @@ pub const fn topic_name<T>(topic: &Topic<T>) -> &'static str {
 }
 
 #[cfg(feature = "client")]
-pub use crate::client::Stub;
+pub use crate::client::{ContractError, Stub};
 #[cfg(feature = "client")]
 pub use crate::service::schema;
 
 #[cfg(feature = "server")]
-pub use crate::server::glue::{
-    acked, decode, envelope, event, inbound, respond, respond_stream,
-};
+pub use crate::server::glue::{acked, decode, envelope, event, inbound, respond, respond_stream};
 #[cfg(feature = "server")]
-pub use crate::server::{
-    ContractError, Endpoint, Incoming, IntoError, Shared, Subscriber, Subscription,
-};
+pub use crate::server::{Endpoint, Incoming, IntoError, Shared, Subscriber, Subscription};
 #[cfg(feature = "server")]
 pub use crate::service::{
     Entry, Field, WireOwned, WireShared, Wiring, wire_client, wire_config, wire_field,
@@ -67,4 +63,3 @@ macro_rules! __if_server {
 macro_rules! __if_server {
     ($($item:tt)*) => {};
 }
-

@@ -1,4 +1,46 @@
 //! Distributed services from plain Rust structs.
+//!
+//! Annotate an `impl`, run it, and any other process finds it by its name and calls it through a
+//! typed client.
+//!
+//! ```
+//! # #[cfg(all(feature = "macros", feature = "server"))] mod example {
+//! use micro::prelude::*;
+//!
+//! #[derive(Default)]
+//! pub struct Greeter;
+//!
+//! #[service(name = "greeter")]
+//! impl Greeter {
+//!     /// Says hello.
+//!     #[handler]
+//!     pub async fn hello(&self, name: String) -> Result<String> {
+//!         Ok(format!("Hello {name}"))
+//!     }
+//! }
+//!
+//! pub async fn main() -> Result<()> {
+//!     let running = Service::new("hello").mount(Greeter).no_args().start().await?;
+//!     let greeter: GreeterClient = running.client();
+//!     assert_eq!(greeter.hello("Ada".to_owned()).await?, "Hello Ada");
+//!     running.stop().await;
+//!     Ok(())
+//! }
+//! # }
+//! ```
+//!
+//! What happens where stands in [`architecture`], the bytes on the wire in [`transport::native`],
+//! the limits in [`core::limits`].
+#![cfg_attr(
+    test,
+    allow(
+        clippy::as_conversions,
+        clippy::cast_possible_truncation,
+        clippy::redundant_clone,
+        clippy::use_self,
+        reason = "tests are read for their claims"
+    )
+)]
 
 pub mod broker;
 #[cfg(feature = "client")]
@@ -17,6 +59,16 @@ pub mod service;
 pub mod testkit;
 pub mod transport;
 
+#[doc = include_str!("../ARCHITECTURE.md")]
+pub mod architecture {}
+
+#[doc = include_str!("../SECURITY.md")]
+pub mod security {}
+
+#[cfg(all(doctest, feature = "macros", feature = "server"))]
+#[doc = include_str!("../../README.md")]
+mod readme {}
+
 #[doc(hidden)]
 pub mod __private;
 
@@ -32,7 +84,7 @@ pub use crate::client::{Call, Client, Publisher as Broker};
 #[cfg(feature = "server")]
 pub use crate::server::{Serve, Subscriber};
 #[cfg(feature = "server")]
-pub use crate::service::{FromService, Running, Service, catalog, run, run_wired};
+pub use crate::service::{FromService, Running, Service, Wiring, catalog, run, run_wired};
 
 #[cfg(feature = "macros")]
 pub use micro_macros::{handler, service, subscriber};

@@ -2,6 +2,7 @@
 
 pub use serde::{Deserialize, Serialize};
 
+pub use crate::broker::{Event, Topic};
 pub use crate::codec::Raw;
 pub use crate::config::Config;
 pub use crate::core::context::Context;
@@ -9,11 +10,9 @@ pub use crate::core::error::{Error, Result};
 pub use crate::core::stream::Streaming;
 
 #[cfg(feature = "client")]
-pub use crate::client::{Call, Client};
+pub use crate::client::{Call, Client, Publisher as Broker};
 #[cfg(feature = "server")]
-pub use crate::server::Serve;
-#[cfg(feature = "server")]
-pub use crate::service::{FromService, Running, Service};
+pub use crate::service::{Running, Service};
 
 #[cfg(feature = "macros")]
 pub use micro_macros::{handler, service, subscriber};

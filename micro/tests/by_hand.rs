@@ -1,7 +1,14 @@
 //! What `#[service]` writes, written by hand: the surface that macro output relies on works
 //! without the macros, over a real socket.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_borrow,
+    clippy::needless_pass_by_value,
+    reason = "a test fails by panicking; the rest is what the macros write"
+)]
 
 use micro::__private as __m;
+use micro::Serve;
 use micro::prelude::*;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -85,7 +92,7 @@ const DESCRIPTOR: &__m::ServiceDescriptor = &__m::ServiceDescriptor {
 use __m::{DecodeSerde as _, EncodeSerde as _};
 
 impl GreeterClient {
-    fn hello(&self, req: HelloRequest) -> micro::Call<HelloReply> {
+    fn hello(&self, req: HelloRequest) -> Call<HelloReply> {
         self.stub.unary(
             const { __m::index_of(DESCRIPTOR.endpoints, "Greeter.Hello") },
             &req,
@@ -94,7 +101,7 @@ impl GreeterClient {
         )
     }
 
-    fn count(&self, to: u32) -> micro::Call<Streaming<u32>> {
+    fn count(&self, to: u32) -> Call<Streaming<u32>> {
         self.stub.server_stream(
             const { __m::index_of(DESCRIPTOR.endpoints, "Greeter.Count") },
             &to,
@@ -112,11 +119,7 @@ impl Serve for Greeter {
                 Box::pin(async move {
                     let req = __m::decode(&incoming, (&&&&__m::Wire::<HelloRequest>::new()).dec())?;
                     let out = service.hello(req).await;
-                    __m::respond(
-                        incoming.format(),
-                        out,
-                        (&&&&__m::Wire::<HelloReply>::new()).enc(),
-                    )
+                    __m::respond(incoming.format(), out, (&&&&__m::Wire::<HelloReply>::new()).enc())
                 })
             },
         },
@@ -125,15 +128,12 @@ impl Serve for Greeter {
                 Box::pin(async move {
                     let req = __m::decode(&incoming, (&&&&__m::Wire::<u32>::new()).dec())?;
                     let out = service.count(req).await;
-                    __m::respond_stream(
-                        incoming.format(),
-                        out,
-                        (&&&&__m::Wire::<u32>::new()).enc(),
-                    )
+                    __m::respond_stream(incoming.format(), out, (&&&&__m::Wire::<u32>::new()).enc())
                 })
             },
         },
     ];
+    const SUBSCRIPTIONS: &'static [__m::Subscription<Self>] = &[];
 }
 
 async fn start() -> Running {

@@ -184,11 +184,9 @@ impl Arg {
         }
         let wanted = "`topic` takes a string such as \"orders.created\" or a `Topic<T>` const";
         let name = self.string(wanted, errors)?;
-        let value = name.value();
-        let sound = |letter: char| letter.is_ascii_graphic();
-        if value.is_empty() || !value.chars().all(sound) {
+        if !value::is_topic(&name.value()) {
             let text = format!(
-                "`{}` is not a valid topic: visible ASCII characters, at least one",
+                "`{}` is not a valid topic: words of letters, digits, `_`, `-` with dots between",
                 name.to_token_stream()
             );
             errors.push(Id::D54, &name, text);

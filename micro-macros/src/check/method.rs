@@ -21,6 +21,7 @@ use crate::model::Topic;
 use crate::text::show;
 use crate::types;
 use crate::types::Returned;
+use crate::value;
 use quote::ToTokens;
 use syn::Attribute;
 use syn::Pat;
@@ -142,7 +143,7 @@ pub(crate) fn subscription(
 /// D53: a pattern matches many topics, whose events have no common type.
 fn pattern(topic: Option<&TopicSource>, envelope: Option<&Type>, errors: &mut Errors) {
     let Some(TopicSource::Name(name)) = topic else { return };
-    if name.value().contains(['*', '>']) && !envelope.is_some_and(types::is_raw) {
+    if value::is_pattern(&name.value()) && !envelope.is_some_and(types::is_raw) {
         let text = format!(
             "the pattern `{}` matches events of many types\nhelp: take `ev: Event<Raw>`",
             name.to_token_stream()

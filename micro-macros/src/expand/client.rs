@@ -155,17 +155,16 @@ fn method(service: &Service, endpoint: &Endpoint, table: &TokenStream) -> TokenS
     let output = output(krate, endpoint, &reply);
     let error = error(service, endpoint).map(|error| quote!(, #error));
     let (encoder, decoder) = (request.encoder(), reply.decoder());
+    let held = quote!(self.#stub);
+    let call = quote_spanned! {reply.span=>
+        #held.#start(const { #table::at(#wire) }, #argument, #encoder, #decoder)
+    };
     quote! {
         #docs
         #(#cfgs)*
         #deprecated
         #vis fn #ident(&self #parameter) -> #krate::Call<#output #error> {
-            self.#stub.#start(
-                const { #table::at(#wire) },
-                #argument,
-                #encoder,
-                #decoder,
-            )
+            #call
         }
     }
 }

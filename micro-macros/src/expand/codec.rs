@@ -22,7 +22,7 @@ pub(crate) fn arms() -> TokenStream {
 /// A message type and where the compiler shows what is wrong with it.
 pub(crate) struct Message {
     pub(crate) ty: TokenStream,
-    span: Span,
+    pub(crate) span: Span,
 }
 
 impl Message {
@@ -39,6 +39,12 @@ impl Message {
     /// No message: the unit type.
     pub(crate) fn unit() -> Self {
         Self { ty: quote!(()), span: Span::mixed_site() }
+    }
+
+    /// The function that describes it.
+    pub(crate) fn schema(&self) -> TokenStream {
+        let ty = &self.ty;
+        quote_spanned!(self.span=> __m::schema::<#ty>)
     }
 
     /// The function that decodes it, chosen by what the type implements.

@@ -19,6 +19,7 @@ use quote::quote;
 use quote::quote_spanned;
 use std::time::Duration;
 use syn::Generics;
+use syn::Path;
 use syn::spanned::Spanned;
 
 /// The request message of an endpoint.
@@ -30,6 +31,11 @@ pub(crate) fn request(endpoint: &Endpoint) -> Message {
 pub(crate) fn reply(endpoint: &Endpoint) -> Message {
     let reply = &endpoint.reply;
     reply.ty.as_ref().map_or_else(|| Message::projected(&reply.output), Message::new)
+}
+
+/// Where an error type that cannot be converted is shown.
+pub(crate) fn error_span(endpoint: &Endpoint) -> Span {
+    types::anchor(endpoint.reply.error.as_ref().unwrap_or(&endpoint.reply.output))
 }
 
 /// Prints the type that holds the descriptor; it is generic only over what messages mention.
@@ -45,7 +51,8 @@ pub(crate) fn table(service: &Service, generics: &Generics) -> TokenStream {
     let doc = &service.docs.text;
     let metadata = pairs(&service.metadata);
     let endpoints = service.endpoints.iter().map(endpoint);
-    let subscriptions = service.subscriptions.iter().map(subscription);
+    let subscriptions = service.subscriptions.iter();
+    let subscriptions = subscriptions.map(|one| subscription(&service.krate, one));
     let endpoint_name = local("name");
     quote! {
         struct __MicroTable #declared (#marker);
@@ -91,7 +98,7 @@ pub(crate) fn reference(generics: &Generics) -> TokenStream {
 fn endpoint(endpoint: &Endpoint) -> TokenStream {
     let Passed { docs, cfgs, deprecated } = &endpoint.attributes;
     let (wire, kind) = (&endpoint.wire, kind(endpoint.kind));
-    let (request, reply) = (request(endpoint).ty, reply(endpoint).ty);
+    let (request, reply) = (request(endpoint).schema(), reply(endpoint).schema());
     let texts = [("doc", &docs.text), ("description", &docs.description)].into_iter();
     let texts =
         texts.filter(|(_, text)| !text.is_empty()).map(|(field, text)| (field, quote!(#text)));
@@ -123,8 +130,8 @@ fn endpoint(endpoint: &Endpoint) -> TokenStream {
         __m::EndpointSpec {
             name: #wire,
             kind: #kind,
-            request: __m::schema::<#request>,
-            response: __m::schema::<#reply>,
+            request: #request,
+            response: #reply,
             #(#fields: #values,)*
             ..Self::PLAIN
         }
@@ -132,11 +139,11 @@ fn endpoint(endpoint: &Endpoint) -> TokenStream {
 }
 
 /// Prints the record of one subscription.
-pub(crate) fn subscription(subscription: &Subscription) -> TokenStream {
+pub(crate) fn subscription(krate: &Path, subscription: &Subscription) -> TokenStream {
     let Passed { docs, cfgs, .. } = &subscription.attributes;
     let (doc, description) = (&docs.text, &docs.description);
     let wire = &subscription.wire;
-    let topic = topic(subscription);
+    let topic = topic(krate, subscription);
     let queue = option(subscription.queue.as_ref());
     let concurrency = proc_macro2::Literal::u32_unsuffixed(subscription.concurrency);
     let manual = subscription.manual_ack;
@@ -156,7 +163,7 @@ pub(crate) fn subscription(subscription: &Subscription) -> TokenStream {
 }
 
 /// A constant topic is typed by the event, so that a mismatch is shown at the topic.
-fn topic(subscription: &Subscription) -> TokenStream {
+fn topic(krate: &Path, subscription: &Subscription) -> TokenStream {
     match &subscription.topic {
         Topic::Name(name) => name.to_token_stream(),
         Topic::Constant(path) => {
@@ -164,7 +171,7 @@ fn topic(subscription: &Subscription) -> TokenStream {
             let ty = &subscription.event.ty;
             // Raw events may come from a topic of any type.
             let ty = if types::is_raw(ty) { quote!(_) } else { ty.to_token_stream() };
-            quote_spanned!(span=> __m::topic_name::<#ty>(&#path))
+            quote_spanned!(span=> <#krate::Topic<#ty>>::name(&#path))
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::parse::Member;
 use crate::parse::MemberBody;
 use crate::parse::TraitBlock;
 use proc_macro2::Group;
+use proc_macro2::Span;
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 use quote::quote;
@@ -40,7 +41,7 @@ fn member(member: &Member) -> TokenStream {
     if sig.asyncness.is_none() {
         return member.to_token_stream();
     }
-    let sig = desugared(sig);
+    let sig = desugared(sig, sig.ident.span());
     let body = match block {
         Some(block) => quote!({ async move #block }),
         None => quote!(;),
@@ -48,8 +49,9 @@ fn member(member: &Member) -> TokenStream {
     quote!(#(#attributes)* #vis #defaultness #sig #body)
 }
 
-/// `async fn m() -> R` as `fn m() -> impl Future<Output = R> + Send`.
-fn desugared(sig: &Signature) -> Signature {
+/// `async fn m() -> R` as `fn m() -> impl Future<Output = R> + Send`; what is wrong with the future
+/// is shown at `span`.
+fn desugared(sig: &Signature, span: Span) -> Signature {
     let mut sig = sig.clone();
     if sig.asyncness.take().is_none() {
         return sig;
@@ -58,8 +60,7 @@ fn desugared(sig: &Signature) -> Signature {
         ReturnType::Type(_, ty) => ty.to_token_stream(),
         ReturnType::Default => quote!(()),
     };
-    // The future is spelled at the name, where the compiler explains a missing `Send`.
-    let span = names::located(sig.ident.span());
+    let span = names::located(span);
     let future = quote_spanned! {span=>
         impl ::core::future::Future<Output = #output> + ::core::marker::Send
     };
@@ -87,7 +88,7 @@ pub(crate) fn implementation(
         match (found, &function.block) {
             (Some(endpoint), _) => Some(method(service, endpoint, &function.sig, &call(endpoint))),
             (None, None) => {
-                let sig = desugared(&function.sig);
+                let sig = desugared(&function.sig, function.sig.ident.span());
                 let body = match function.sig.asyncness {
                     Some(_) => quote!(::core::future::pending()),
                     None => quote!(loop {}),
@@ -116,7 +117,7 @@ fn method(
     let ident = &endpoint.ident;
     let request = descriptor::request(endpoint);
     let parameter = client::parameter(&service.krate, endpoint, &request);
-    let output = desugared(sig).output;
+    let output = desugared(sig, descriptor::error_span(endpoint)).output;
     quote! {
         #(#cfgs)*
         fn #ident(&self #parameter) #output {

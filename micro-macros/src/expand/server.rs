@@ -45,7 +45,7 @@ pub(crate) fn tables(service: &Service, target: &impl Target) -> TokenStream {
 fn endpoint(index: usize, endpoint: &Endpoint, target: &impl Target) -> TokenStream {
     let cfgs = &endpoint.attributes.cfgs;
     let (svc, incoming, kept) = (local("svc"), local("in"), local("format"));
-    let (req, reply_span) = (local("req"), names::located(error_anchor(endpoint)));
+    let (req, reply_span) = (local("req"), names::located(descriptor::error_span(endpoint)));
     let (out, out_shown) = (local("out"), Ident::new("__micro_out", reply_span));
     let decoder = target.decoder(index, &descriptor::request(endpoint));
     let encoder = target.encoder(index, &descriptor::reply(endpoint));
@@ -83,11 +83,6 @@ fn endpoint(index: usize, endpoint: &Endpoint, target: &impl Target) -> TokenStr
             call: |#svc, #bound, #incoming| #body,
         }
     }
-}
-
-/// Where an error type that cannot be converted is shown.
-fn error_anchor(endpoint: &Endpoint) -> proc_macro2::Span {
-    types::anchor(endpoint.reply.error.as_ref().unwrap_or(&endpoint.reply.output))
 }
 
 fn subscription(subscription: &Subscription, target: &impl Target) -> TokenStream {

@@ -35,7 +35,7 @@ pub(crate) fn print(function: &FreeSubscriber) -> TokenStream {
 }
 
 fn implementation(krate: &syn::Path, ident: &Ident, subscription: &Subscription) -> TokenStream {
-    let spec = descriptor::subscription(subscription);
+    let spec = descriptor::subscription(krate, subscription);
     let call = server::delivery(subscription, &quote!(#ident), None);
     let (bound, body, raw) = (&call.bound, &call.body, local("raw"));
     quote! {

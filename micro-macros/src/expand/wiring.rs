@@ -23,6 +23,7 @@ pub(crate) fn print(wired: &Wired) -> TokenStream {
         krate,
         &quote! {
             #krate::__if_server! {
+                use __m::{WireOwned as _, WireShared as _};
                 #[automatically_derived]
                 impl #of_impl #krate::FromService for #ident #of_type #clause {
                     fn from_service(
@@ -44,7 +45,9 @@ fn field(owner: &str, field: &WiredField) -> TokenStream {
     let span = names::located(types::anchor(ty));
     let value = match source {
         WireSource::Service => {
-            quote_spanned!(span=> __m::wire_field::<#ty>(#scope, #owner, #name).await?)
+            quote_spanned! {span=>
+                (&&__m::Field::<#ty>::new()).wire(#scope, #owner, #name).await?
+            }
         }
         WireSource::Config(path) => {
             quote_spanned!(span=> __m::wire_config::<#ty>(#scope, #owner, #name, #path).await?)

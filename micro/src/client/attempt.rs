@@ -50,7 +50,7 @@ impl Chosen {
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub(super) chosen: Chosen,
-    started: Instant,
+    pub(super) started: Instant,
     over: bool,
 }
 
@@ -60,6 +60,11 @@ impl Attempt {
             candidate.load.start();
         }
         Self { chosen, started: now, over: false }
+    }
+
+    /// Returns when the try began.
+    pub(super) fn started(&self) -> Instant {
+        self.started
     }
 
     /// Counts how the try ended.

@@ -127,11 +127,10 @@ impl Builder {
     /// Makes the client; no I/O happens before the first call.
     pub fn build(self) -> Client {
         let tasks = self.scope.tasks.clone();
-        let registry =
-            self.registry.unwrap_or_else(|| Cached::new(Arc::new(Memory::new()), tasks));
-        let budget = self.budget.unwrap_or_else(|| {
-            Budget::from_limits(clock::now(), &self.scope.limits.retry)
-        });
+        let registry = self.registry.unwrap_or_else(|| Cached::new(Arc::new(Memory::new()), tasks));
+        let budget = self
+            .budget
+            .unwrap_or_else(|| Budget::from_limits(clock::now(), &self.scope.limits.retry));
         Client {
             inner: Arc::new(Inner {
                 registry,

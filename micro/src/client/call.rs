@@ -127,10 +127,7 @@ impl<T, E> Call<T, E> {
     }
 
     /// Calls only nodes for which the filter holds; see [`crate::selector::filter`].
-    pub fn filter(
-        self,
-        filter: impl Fn(&Instance) -> bool + Send + Sync + 'static,
-    ) -> Self {
+    pub fn filter(self, filter: impl Fn(&Instance) -> bool + Send + Sync + 'static) -> Self {
         self.with(|options| {
             let before = options.filter.take();
             options.filter = Some(Arc::new(move |instance| {
@@ -159,7 +156,18 @@ impl<T, E> Call<T, E> {
     }
 }
 
-impl<T, E: From<Error>> Future for Call<T, E> {
+/// An error that a call can end with: one that failures of the transport become.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot carry transport failures",
+    label = "returned by a contract's method",
+    note = "add a variant `Rpc(micro::Error)` and write `impl From<micro::Error> for {Self}`"
+)]
+pub trait ContractError: From<Error> {}
+
+#[diagnostic::do_not_recommend]
+impl<E: From<Error>> ContractError for E {}
+
+impl<T, E: ContractError> Future for Call<T, E> {
     type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
@@ -177,7 +185,8 @@ impl<T, E: From<Error>> Future for Call<T, E> {
                 }
                 Err(error) => {
                     attempt.finish(at, outcome_of(&error));
-                    let progress = Progress::after(at, &attempt.chosen, error);
+                    // The deadline counts from the beginning of the call.
+                    let progress = Progress::after(attempt.started(), &attempt.chosen, error);
                     this.go_on(progress);
                 }
             }
@@ -194,7 +203,7 @@ impl<T, E: From<Error>> Future for Call<T, E> {
     }
 }
 
-impl<T, E: From<Error>> Call<T, E> {
+impl<T, E: ContractError> Call<T, E> {
     /// Starts the first try at once where that needs no waiting.
     fn begin(&mut self, waker: &Waker) {
         let now = clock::now();

@@ -50,7 +50,7 @@ impl Progress {
         Self { began, excluded: Vec::new(), safe_tries: 0, retries: 0, last: None }
     }
 
-    /// Begins after a first try that failed on an open connection.
+    /// Goes on after a first try that failed on an open connection; the call began earlier.
     pub(super) fn after(began: Instant, chosen: &Chosen, error: Error) -> Self {
         Self { last: Some((chosen.clone(), error)), ..Self::new(began) }
     }
@@ -67,7 +67,7 @@ pub(super) async fn drive(mut plan: Plan, mut progress: Progress) -> Result<(Raw
     let deadline = plan.deadline(progress.began);
     let mut backoff = Backoff::from_limits(&plan.client().scope.limits.retry);
     if let Some((chosen, error)) = progress.last.take() {
-        retry(&plan, &mut progress, &mut backoff, (chosen, error, false)).await?;
+        retry(&plan, &mut progress, (&mut backoff, deadline), (chosen, error, false)).await?;
     }
     // Progress: each turn is a try; tries are limited by retries, budget, nodes and deadline.
     loop {
@@ -82,7 +82,8 @@ pub(super) async fn drive(mut plan: Plan, mut progress: Progress) -> Result<(Raw
                 if clock::now() >= deadline {
                     return Err(named(&plan, &chosen, error));
                 }
-                retry(&plan, &mut progress, &mut backoff, (chosen, error, fresh)).await?;
+                let pace = (&mut backoff, deadline);
+                retry(&plan, &mut progress, pace, (chosen, error, fresh)).await?;
             }
         }
     }
@@ -98,7 +99,7 @@ pub(super) struct Failed {
 async fn retry(
     plan: &Plan,
     progress: &mut Progress,
-    backoff: &mut Backoff,
+    (backoff, deadline): (&mut Backoff, Instant),
     (chosen, error, fresh): (Chosen, Error, bool),
 ) -> Result<()> {
     let client = plan.client();
@@ -117,6 +118,17 @@ async fn retry(
         return Err(named(plan, &chosen, error));
     }
     let now = clock::now();
+    let first = safe && progress.safe_tries == 0;
+    let hint = error.retry_after();
+    let pause = if hint.is_some() || !first {
+        backoff.next_delay_after_hint(hint, client.scope.limits.retry.hint_max)
+    } else {
+        Duration::ZERO
+    };
+    // A pause that outlasts the call helps nobody.
+    if clock::after(now, pause) >= deadline {
+        return Err(named(plan, &chosen, error));
+    }
     if safe {
         progress.safe_tries += 1;
     } else if progress.retries >= plan.retries_max() || !client.budget.withdraw(now) {
@@ -124,12 +136,9 @@ async fn retry(
     } else {
         progress.retries += 1;
     }
-    let hint = error.retry_after();
-    let first = safe && progress.safe_tries == 1;
     progress.last = Some((chosen, error));
-    if hint.is_some() || !first {
-        let most = client.scope.limits.retry.hint_max;
-        clock::sleep(backoff.next_delay_after_hint(hint, most)).await;
+    if !pause.is_zero() {
+        clock::sleep(pause).await;
     }
     Ok(())
 }

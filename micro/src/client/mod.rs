@@ -35,7 +35,7 @@ use crate::selector::Selector;
 use crate::transport::{Scope, Transport};
 
 pub use self::builder::Builder;
-pub use self::call::Call;
+pub use self::call::{Call, ContractError};
 pub use self::endpoint::Endpoint;
 pub use self::options::Filter;
 pub use self::publish::Publisher;

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
+use crate::client::Client;
 use crate::client::call::Call;
 use crate::client::endpoint::Endpoint;
 use crate::client::plan::Plan;
-use crate::client::Client;
 use crate::codec::{DecFn, EncFn, encoded};
 use crate::core::context::Context;
 use crate::core::descriptor::{EndpointSpec, ServiceDescriptor};

@@ -3,11 +3,18 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::codec::{Codec, Visit, erased};
+#[cfg(feature = "json-fast")]
+use crate::codec::depth::Tally;
+use crate::codec::depth::guarded;
+#[cfg(not(feature = "json-fast"))]
+use crate::codec::erased;
+use crate::codec::{Codec, Visit};
 use crate::core::content_type::ContentType;
 use crate::core::error::{Error, Result};
 
 /// The JSON codec.
+///
+/// Floats that are not finite become `null`; byte strings become arrays of numbers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
 
@@ -22,8 +29,7 @@ impl Codec for Json {
 
     fn decode(&self, bytes: &[u8], visit: &mut Visit<'_>) -> Result<()> {
         let mut deserializer = serde_json::Deserializer::from_slice(or_null(bytes));
-        let erased = &mut <dyn erased_serde::Deserializer<'_>>::erase(&mut deserializer);
-        visit(erased).map_err(undecodable)?;
+        guarded(&mut deserializer, visit).map_err(undecodable)?;
         deserializer.end().map_err(undecodable)
     }
 }
@@ -38,22 +44,38 @@ fn encode_in_place<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Resul
         .map_err(|e| Error::internal("micro.codec", format!("cannot encode as JSON: {e}")))
 }
 
-/// Decodes one value.
+/// Decodes one value; compiled for each message type.
+#[cfg(feature = "json-fast")]
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    if cfg!(feature = "json-fast") {
-        return serde_json::from_slice(or_null(bytes)).map_err(undecodable);
+    let tally = Tally::new();
+    let mut deserializer = serde_json::Deserializer::from_slice(or_null(bytes));
+    let value = T::deserialize(tally.guard(&mut deserializer)).map_err(undecodable)?;
+    if tally.is_failed() {
+        return Err(undecodable("an error inside"));
     }
-    erased::decode(&Json, bytes)
+    deserializer.end().map_err(undecodable)?;
+    Ok(value)
+}
+
+/// Decodes one value.
+#[cfg(not(feature = "json-fast"))]
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    erased::decode_unguarded(&Json, bytes)
+}
+
+/// Appends one value; compiled for each message type.
+#[cfg(feature = "json-fast")]
+pub(super) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<()> {
+    encode_in_place(value, out)
 }
 
 /// Appends one value.
+#[cfg(not(feature = "json-fast"))]
 pub(super) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<()> {
-    if cfg!(feature = "json-fast") {
-        return encode_in_place(value, out);
-    }
     erased::encode(&Json, value, out)
 }
 
+#[cold]
 fn undecodable(error: impl std::fmt::Display) -> Error {
     Error::bad_request("micro.codec", format!("the body is not the JSON expected: {error}"))
 }

@@ -3,14 +3,22 @@
 //! Structs travel as MessagePack maps, never positionally, so that fields can be added. A codec of
 //! your own implements [`Codec`] and is registered with [`Codecs::register`]; every `serde` type
 //! can then travel in it.
+//!
+//! Whatever the format, a message that nests deeper than 64 levels, has more than a million
+//! elements, names a field twice or is followed by more bytes is a 400. In a map with free keys the
+//! last of a key wins. An empty body is a unit, so that endpoints without a request need none.
 
+mod bytes;
+mod depth;
 mod erased;
 mod json;
 mod msgpack;
 #[cfg(feature = "prost")]
 mod proto;
 mod raw;
+mod single;
 mod source;
+mod text;
 mod wire;
 
 use std::fmt;
@@ -19,9 +27,14 @@ use std::sync::Arc;
 use crate::core::content_type::ContentType;
 use crate::core::error::{Error, Result};
 
+/// The crate whose types the methods of [`Codec`] take, in the version they take them in.
+pub use erased_serde;
+
+pub use self::bytes::Bytes;
 pub use self::json::Json;
 pub use self::msgpack::MsgPack;
 pub use self::raw::Raw;
+pub use self::text::Text;
 pub use self::wire::{DecFn, Decode, EncFn, Encode};
 
 pub(crate) use self::source::{decoded, encoded};
@@ -41,22 +54,56 @@ pub type Visit<'a> =
 /// A format in which any `serde` type travels.
 ///
 /// Both methods are synchronous and run on the path of every call. What a peer sends is hostile:
-/// `decode` neither panics nor allocates by a declared length. The nesting depth is guarded by
-/// the caller.
+/// `decode` neither panics nor allocates by a declared length, and whoever reads the message has
+/// bounded its bytes. Between the type and the deserializer stands a guard that refuses messages
+/// nested deeper than 64 levels and more elements than a million (or one for each byte), so a
+/// codec needs limits of its own only for what it does before it calls `visit`.
+///
+/// What else a codec promises is what [`testkit::codec`](crate::testkit::codec) examines, with the
+/// feature `testkit`.
+///
+/// ```
+/// use micro::codec::{Codec, Json, Visit, erased_serde};
+/// use micro::core::content_type::ContentType;
+///
+/// /// JSON behind a byte order mark.
+/// #[derive(Debug)]
+/// struct Marked;
+///
+/// const MARK: &[u8] = b"\xef\xbb\xbf";
+///
+/// impl Codec for Marked {
+///     fn content_type(&self) -> ContentType {
+///         ContentType::parse("application/x-marked-json")
+///     }
+///
+///     fn encode(&self, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> micro::Result<()> {
+///         out.extend_from_slice(MARK);
+///         Json.encode(value, out)
+///     }
+///
+///     fn decode(&self, bytes: &[u8], visit: &mut Visit<'_>) -> micro::Result<()> {
+///         Json.decode(bytes.strip_prefix(MARK).unwrap_or(bytes), visit)
+///     }
+/// }
+/// ```
 pub trait Codec: fmt::Debug + Send + Sync + 'static {
-    /// Returns the content type by which messages name the codec.
+    /// Returns the content type by which messages name the codec, in lower case and without
+    /// parameters.
     fn content_type(&self) -> ContentType;
 
-    /// Appends the encoded value to `out`.
+    /// Appends the encoded value to `out`; structs by the names of their fields.
     ///
     /// # Errors
-    /// When the format has no form for the value.
+    ///
+    /// When the format has no form for the value. What was appended by then is cut off again.
     fn encode(&self, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<()>;
 
-    /// Hands a deserializer over `bytes` to `visit`, once.
+    /// Hands a deserializer over `bytes` to `visit`, once, and checks that nothing follows.
     ///
     /// # Errors
-    /// When the bytes are not well formed, or what `visit` returns.
+    ///
+    /// 400 when the bytes are not well formed or `visit` returns an error.
     fn decode(&self, bytes: &[u8], visit: &mut Visit<'_>) -> Result<()>;
 }
 
@@ -88,9 +135,17 @@ impl Format {
 }
 
 /// The codecs of a process, found by content type.
-#[derive(Clone, Debug, Default)]
+///
+/// [`Bytes`] and [`Text`] are there from the start beside the built-in formats.
+#[derive(Clone, Debug)]
 pub struct Codecs {
     others: Vec<Arc<dyn Codec>>,
+}
+
+impl Default for Codecs {
+    fn default() -> Self {
+        Self { others: vec![Arc::new(Bytes), Arc::new(Text)] }
+    }
 }
 
 impl Codecs {
@@ -132,3 +187,6 @@ impl Codecs {
         names.iter().map(ToString::to_string).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::codec::{Decode, Encode, Format};
 use crate::core::content_type::ContentType;
-use crate::core::error::Result;
+use crate::core::error::{Error, Result};
 
 /// The bytes of a message with their content type, neither decoded nor checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,9 +22,41 @@ impl Decode for Raw {
 }
 
 impl Encode for Raw {
-    /// Appends the bytes; they must be in the format of the call.
-    fn encode(&self, _: &Format, out: &mut Vec<u8>) -> Result<()> {
+    /// Appends the bytes as they are.
+    ///
+    /// # Errors
+    /// 415 when they are not in the format of the call, which the peer would take them for.
+    fn encode(&self, format: &Format, out: &mut Vec<u8>) -> Result<()> {
+        let wanted = format.content_type();
+        if self.content_type != wanted {
+            let given = self.content_type.as_str().escape_debug();
+            let detail = format!("the raw message is `{given}` and the call is in {wanted}");
+            return Err(Error::new("micro.codec", 415, detail));
+        }
         out.extend_from_slice(&self.bytes);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_passed_on_as_it_came() {
+        let bytes = Bytes::from_static(b"{not json");
+        let raw = Raw::decode(&Format::Json, &bytes).unwrap();
+        assert_eq!(raw, Raw { content_type: ContentType::Json, bytes: bytes.clone() });
+        let mut out = b"head".to_vec();
+        raw.encode(&Format::Json, &mut out).unwrap();
+        assert_eq!(out, b"head{not json");
+    }
+
+    #[test]
+    fn it_never_travels_under_the_name_of_another_format() {
+        let raw = Raw { content_type: ContentType::Json, bytes: Bytes::from_static(b"1") };
+        let mut out = vec![];
+        assert_eq!(raw.encode(&Format::MsgPack, &mut out).unwrap_err().code(), 415);
+        assert!(out.is_empty());
     }
 }

@@ -18,7 +18,7 @@ use crate::core::error::{Error, Result};
 /// Decodes a message of one type.
 pub type DecFn<T> = fn(&Format, &Bytes) -> Result<T>;
 
-/// Appends a message of one type to a buffer.
+/// Appends a message of one type to a buffer; an error leaves the buffer as it was.
 pub type EncFn<T> = fn(&Format, &T, &mut Vec<u8>) -> Result<()>;
 
 /// A message that knows its bytes in every format.
@@ -187,12 +187,18 @@ fn decode_serde<T: DeserializeOwned>(format: &Format, bytes: &Bytes) -> Result<T
 }
 
 fn encode_serde<T: Serialize>(format: &Format, value: &T, out: &mut Vec<u8>) -> Result<()> {
-    match format {
+    let start = out.len();
+    let done = match format {
         Format::MsgPack => msgpack::encode(value, out),
         Format::Json => json::encode(value, out),
         Format::Proto => Err(only(format, "serde formats")),
         Format::Other(codec) => erased::encode(codec.as_ref(), value, out),
+    };
+    if done.is_err() {
+        // What came before in the buffer is someone else's message.
+        out.truncate(start);
     }
+    done
 }
 
 fn only(format: &Format, what: &str) -> Error {

@@ -20,7 +20,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         let (number, tail) = rest.split_at(digits);
         let unit = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit);
-        let number: u64 = number.parse().map_err(|_| fail())?;
+        let number: u64 = number.parse().ok().ok_or_else(fail)?;
         let milliseconds = match unit {
             "ms" => 1,
             "s" => 1000,

@@ -64,7 +64,7 @@ impl<'a> Reader<'a> {
         V: Visitor<'de>,
     {
         let Kind::Loose(text) = &self.node.kind else { return self.deserialize_any(visitor) };
-        let parsed = text.trim().parse().map_err(|_| Fault::new(expected, Some(text)));
+        let parsed = text.trim().parse().ok().ok_or_else(|| Fault::new(expected, Some(text)));
         parsed.and_then(|value| visit(visitor, value)).map_err(|fault| self.place(fault))
     }
 

@@ -250,9 +250,9 @@ mod tests {
         let outer = Context::new();
         outer.enter(|| {
             let inner = with_deadline_free();
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 inner.enter(|| panic!("handler"));
-            }));
+            })));
             assert!(Context::try_current().unwrap().trace().is_none());
         });
         assert!(Context::try_current().is_none());

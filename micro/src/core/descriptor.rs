@@ -36,7 +36,7 @@ pub struct Schema {
     /// The name of its type.
     pub kind: String,
     /// The shapes of its fields.
-    pub values: Vec<Schema>,
+    pub values: Vec<Self>,
 }
 
 /// One endpoint, as its `#[handler]` declares it.

@@ -121,8 +121,12 @@ pub trait Connection: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// `Retry::Safe` when the connection is closed, draining or full: nothing was sent.
-    fn start(self: Arc<Self>, head: &Head<'_>, body: &Bytes, source: Option<BoxSource>)
-    -> Result<Exchange>;
+    fn start(
+        self: Arc<Self>,
+        head: &Head<'_>,
+        body: &Bytes,
+        source: Option<BoxSource>,
+    ) -> Result<Exchange>;
 
     /// Returns whether new calls are accepted.
     fn is_open(&self) -> bool;
@@ -379,6 +383,7 @@ pub struct Inbound {
 }
 
 /// What a handler produced.
+#[expect(clippy::exhaustive_enums, reason = "one message or many: every transport handles both")]
 pub enum Outgoing {
     /// The single response.
     Message(Bytes),

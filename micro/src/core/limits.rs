@@ -97,7 +97,8 @@ limits! {
         /// 413 and a stream reset; the connection stays.
         bytes_max: usize = 4 * MIB,
         /// Bytes of a native frame (L2): 128 KiB, so that a large message never holds up others for
-        /// long. Larger messages are fragmented; a longer frame is a connection error.
+        /// long; at least 64 KiB. Larger messages are fragmented; a longer frame is a connection
+        /// error.
         frame_bytes_max: usize = 128 * KIB,
         /// Bytes of an HTTP/2 frame (L2): 16 KiB, the protocol's least. More is a connection error.
         http2_frame_bytes_max: usize = 16 * KIB,
@@ -295,7 +296,10 @@ impl Limits {
     pub fn validate(&self) -> Result<()> {
         let rules = [
             (self.message.bytes_max > 0, "message.bytes_max must not be 0"),
-            (self.message.frame_bytes_max >= KIB, "message.frame_bytes_max must be 1 KiB or more"),
+            (
+                self.message.frame_bytes_max >= 64 * KIB,
+                "message.frame_bytes_max must be 64 KiB or more",
+            ),
             (
                 self.message.reassembly_bytes_max >= self.message.bytes_max,
                 "message.reassembly_bytes_max must hold message.bytes_max",

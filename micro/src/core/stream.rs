@@ -30,7 +30,10 @@ impl<T: Send + 'static> Streaming<T> {
         impl<I> Unpin for Iter<I> {}
         impl<I: Iterator> Stream for Iter<I> {
             type Item = Result<I::Item>;
-            fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            fn poll_next(
+                mut self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+            ) -> Poll<Option<Self::Item>> {
                 Poll::Ready(self.0.next().map(Ok))
             }
         }

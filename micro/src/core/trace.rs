@@ -48,7 +48,8 @@ impl Trace {
         let version = parts.next()?;
         let (trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?);
         let extra = parts.next().is_some();
-        let lengths = version.len() == 2 && trace.len() == 32 && span.len() == 16 && flags.len() == 2;
+        let lengths =
+            version.len() == 2 && trace.len() == 32 && span.len() == 16 && flags.len() == 2;
         let hex = |s: &str| s.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         if !lengths || version == "ff" || (version == "00" && extra) {
             return None;

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -70,11 +71,12 @@ impl Accept for Listener {
 /// No error ends the loop: a fault of the peer costs nothing, want of resources a pause.
 pub(super) async fn accept<A: Accept>(port: Arc<Port>, listener: A, bound: Address) {
     let bound: Arc<str> = host(&bound).into();
+    let mut draining = pin!(port.scope.shutdown.draining());
     let mut pause = PAUSE_MIN;
     loop {
         let accepted = tokio::select! {
             biased;
-            () = port.scope.shutdown.draining() => break,
+            () = &mut draining => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -86,7 +88,7 @@ pub(super) async fn accept<A: Accept>(port: Arc<Port>, listener: A, bound: Addre
             Err(error) => {
                 tracing::warn!(%error, ?pause, "cannot accept connections, will try again");
                 tokio::select! {
-                    () = port.scope.shutdown.draining() => break,
+                    () = &mut draining => break,
                     () = clock::sleep(pause) => {}
                 }
                 pause = (pause * 2).min(PAUSE_MAX);
@@ -103,7 +105,7 @@ pub(super) async fn accept<A: Accept>(port: Arc<Port>, listener: A, bound: Addre
 /// Takes the connections that the kernel has accepted already.
 async fn take_backlog<A: Accept>(port: &Arc<Port>, listener: &A, bound: &Arc<str>) {
     for _ in 0..BACKLOG_MAX {
-        let mut next = std::pin::pin!(listener.accept());
+        let mut next = pin!(listener.accept());
         let next = std::future::poll_fn(|task| Poll::Ready(next.as_mut().poll(task))).await;
         let Poll::Ready(Ok(stream)) = next else { return };
         admit(port, stream, bound);
@@ -121,7 +123,9 @@ async fn end(port: &Port) {
 
 /// Tells the errors of a connection that went away before it was accepted.
 fn is_fault_of_peer(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected};
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected,
+    };
     let kinds = [ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected];
     kinds.contains(&error.kind())
 }
@@ -204,7 +208,7 @@ async fn first_bytes(
 ) -> Option<Protocol> {
     let timeout = port.scope.limits.connection.handshake_timeout;
     let mut until = clock::after(clock::now(), timeout);
-    let mut sniffing = std::pin::pin!(sniff(stream, buffer));
+    let mut sniffing = pin!(sniff(stream, buffer));
     loop {
         tokio::select! {
             biased;

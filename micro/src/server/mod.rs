@@ -3,6 +3,56 @@
 //! [`Builder`] takes services and makes a [`Server`]; [`Server::listen`] binds a port. Whatever a
 //! connection speaks, its calls meet the same rules in the same order: policy, limits, layers,
 //! then the handler. Without layers and policy a call costs its context and one box.
+//!
+//! # Who may call
+//!
+//! With no configuration a caller on another host gets 401 for everything that is not `public`,
+//! while loopback, Unix sockets and memory are open: who runs code on the machine reaches the
+//! process anyway. A reverse proxy or tunnel on the machine makes its callers local ones.
+//! [`Builder::open_to_network`] and [`Builder::policy`] change that.
+//!
+//! Scopes bind callers who have an account. While no [`Policy`] is installed nobody has one: a
+//! handler with scopes then refuses callers from other hosts, even on an open server, and serves
+//! local ones.
+//!
+//! # HTTP
+//!
+//! A request is served by the first of these that applies:
+//!
+//! 1. `POST /{service}/{Type.Method}`, looked up exactly, body by `Content-Type`;
+//! 2. `GET /healthz` (the process lives) and `GET /readyz` (it takes work);
+//! 3. the user's own `axum::Router`;
+//! 4. a JSON 404 that lists what exists.
+//!
+//! **Bodies.** A missing `Content-Type`, and the one that `curl -d` sends by itself, mean JSON. The
+//! response comes in the format of the request unless `Accept` names another one that there is.
+//!
+//! **Streams.** Requests stream as one JSON value a line; responses as one JSON value a line
+//! (`application/x-ndjson`), as server-sent events when `Accept` asks for `text/event-stream`
+//! (`data`, then one `end` or `error` event), or as MessagePack values in a row. A stream that
+//! fails ends with the line `{"error": ..}`. Streams both ways at once need HTTP/2.
+//!
+//! **Errors** are go-micro's JSON with the status of their code, whatever the format of the call.
+//! `micro-retry: safe` says that no handler saw the request.
+//!
+//! **Headers.** `timeout` is the time the caller waits: nanoseconds as go-micro writes them, or a
+//! number with a unit (`500ms`, `2s`). `traceparent` and `baggage` are W3C's; baggage becomes
+//! persistent metadata, from other hosts only for authenticated callers. `authorization` is seen by
+//! the policy alone. Every other header becomes metadata of the call, except those that belong to
+//! HTTP, browsers and proxies: they never leak into metadata.
+//!
+//! **Browsers.** A page of another origin, a host name that is not this server's, or
+//! `Sec-Fetch-Site: cross-site` get 403 unless allowed, so that no web page calls a service on
+//! loopback.
+//!
+//! A client that disconnects drops its handler, unless the endpoint is `detached`.
+//!
+//! # Limits
+//!
+//! Those of [`Limits`](crate::core::limits::Limits) hold for every protocol. A call past the
+//! process's limit waits for a slot (then 503) in a queue as long as the limit (then 429); both are
+//! safe to retry. A stream of requests without a deadline of its own may last as long as the longest
+//! one that is accepted; once a stream of responses has begun no deadline bounds it.
 
 mod builder;
 mod gate;
@@ -31,11 +81,11 @@ pub use self::http::HttpNext;
 pub use self::layer::{Next, Request};
 pub use self::policy::{Access, Policy};
 pub use self::router::Router;
+pub use self::serve::{Endpoint, Incoming, IntoError, Serve, Shared};
 pub use self::subscription::{Subscribed, Subscriber, Subscription, Surroundings};
-pub use self::serve::{ContractError, Endpoint, Incoming, IntoError, IsContext, Serve, Shared};
 
 /// Glue that macro output names.
 pub mod glue {
-    pub use super::serve::{decode, inbound, is_context, respond, respond_stream};
+    pub use super::serve::{decode, inbound, respond, respond_stream};
     pub use super::subscription::{acked, envelope, event};
 }

@@ -1,14 +1,7 @@
 //! Who may call what, decided before anything is decoded.
-//!
-//! With no configuration a caller on another host gets 401 for everything that is not `public`,
-//! while loopback, Unix sockets and memory are open: who runs code on the machine reaches the
-//! process anyway. A reverse proxy or tunnel on the machine makes its callers local ones.
-//!
-//! Scopes bind callers who have an account. While no [`Policy`] is installed nobody has one: a
-//! handler with scopes then refuses callers from other hosts, even on an open server, and serves
-//! local ones.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::core::account::Account;
@@ -95,7 +88,7 @@ impl Rule {
             }
             Self::Closed | Self::Open => Ok(None),
             Self::Asked(policy) => {
-                let account = policy.admit(access)?;
+                let account = asked(policy.as_ref(), access)?;
                 match &account {
                     _ if public || scopes.is_empty() => {}
                     None => return Err(unauthorized(access, "the endpoint asks for a scope")),
@@ -111,6 +104,14 @@ impl Rule {
     pub(super) fn shows_all(&self) -> bool {
         matches!(self, Self::Open)
     }
+}
+
+/// Asks a policy; its panic refuses this request and nothing else.
+fn asked(policy: &dyn Policy, access: &Access<'_>) -> Result<Option<Arc<Account>>> {
+    catch_unwind(AssertUnwindSafe(|| policy.admit(access))).unwrap_or_else(|_| {
+        tracing::error!(endpoint = access.endpoint, "the policy panicked");
+        Err(Error::internal(id(access), "the policy panicked"))
+    })
 }
 
 fn unauthorized(access: &Access<'_>, detail: &str) -> Error {
@@ -137,6 +138,7 @@ mod tests {
 
     impl Policy for Known {
         fn admit(&self, _: &Access<'_>) -> Result<Option<Arc<Account>>> {
+            assert_ne!(self.0, Some("panic"), "on purpose");
             Ok(self.0.map(|scope| Arc::new(Account::service("a", [scope.to_owned()]))))
         }
     }
@@ -177,7 +179,9 @@ mod tests {
     fn accounts_are_held_against_scopes_wherever_they_come_from() {
         let scoped = EndpointSpec { scopes: Some(&["x", "y"]), ..spec("A.B") };
         for off_host in [true, false] {
-            for (known, expected) in [(None, 401), (Some("y"), 200), (Some("z"), 403)] {
+            for (known, expected) in
+                [(None, 401), (Some("y"), 200), (Some("z"), 403), (Some("panic"), 500)]
+            {
                 let rule = Rule::Asked(Arc::new(Known(known)));
                 assert_eq!(code(&rule, scoped, off_host), expected, "{known:?}");
             }

@@ -227,10 +227,7 @@ mod tests {
     use super::*;
 
     fn limits(total_max: usize, per_ip_max: usize) -> ConnectionLimits {
-        let mut limits = ConnectionLimits::default();
-        limits.total_max = total_max;
-        limits.per_ip_max = per_ip_max;
-        limits
+        ConnectionLimits { total_max, per_ip_max, ..ConnectionLimits::default() }
     }
 
     #[test]

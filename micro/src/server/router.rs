@@ -210,9 +210,7 @@ fn handler(
 ) -> BoxFuture<'static, Result<Outgoing>> {
     match layers {
         None => entry.call(context.clone(), incoming),
-        Some(layers) => {
-            layers.handle(Request::new(context.clone(), incoming, Arc::clone(entry)))
-        }
+        Some(layers) => layers.handle(Request::new(context.clone(), incoming, Arc::clone(entry))),
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::codec::{DecFn, EncFn, Format, decoded, encoded};
 use crate::core::context::Context;
 use crate::core::descriptor::ServiceDescriptor;
-use crate::core::error::{Error, Result};
+use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::Outgoing;
 use crate::core::future::BoxFuture;
 use crate::core::stream::{RawStream, Streaming};
@@ -88,9 +88,8 @@ pub fn decode<T>(incoming: &Incoming, decode: DecFn<T>) -> Result<T> {
 /// A transport that brings a single body gives a stream of that one message.
 pub fn inbound<T: Send + 'static>(incoming: Incoming, decode: DecFn<T>) -> Streaming<T> {
     let Incoming { request, body, messages, .. } = incoming;
-    let messages = messages.unwrap_or_else(|| {
-        Streaming::from_iter((!body.is_empty()).then_some(body))
-    });
+    let messages =
+        messages.unwrap_or_else(|| Streaming::from_iter((!body.is_empty()).then_some(body)));
     decoded(messages, request, decode)
 }
 
@@ -125,9 +124,16 @@ pub fn respond_stream<T: Send + 'static, E: IntoError>(
 }
 
 /// Converts a handler's error; one without an id gets that of the endpoint.
+///
+/// The handler ran, whatever the error says of a call it made itself: it must not tell the caller
+/// that a repetition is safe.
 #[cold]
 fn failed(error: impl IntoError) -> Error {
-    let error = error.into_error();
+    let mut error = error.into_error();
+    if error.retry() == Retry::Safe {
+        let code = error.code();
+        error = error.with_retry(Retry::of(code));
+    }
     if !error.id().is_empty() {
         return error;
     }
@@ -178,31 +184,6 @@ impl<E: Into<Error>> IntoError for E {
         self.into()
     }
 }
-
-/// An error that the methods of a contract may return: the client side has to make it of failures
-/// of the transport, the server side has to send it.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot carry transport failures",
-    label = "returned by a contract's method",
-    note = "write `impl From<micro::Error> for {Self}`"
-)]
-pub trait ContractError: IntoError {}
-
-#[diagnostic::do_not_recommend]
-impl<E: IntoError + From<Error>> ContractError for E {}
-
-/// The type of a `ctx` parameter.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not `micro::Context`",
-    label = "expected `&micro::Context`",
-    note = "a handler takes the context first, then one request"
-)]
-pub trait IsContext {}
-
-impl IsContext for Context {}
-
-/// States that a type is the context of calls.
-pub const fn is_context<T: IsContext>() {}
 
 /// A value that a contract's server shares with the rest of the program.
 #[derive(Debug)]
@@ -260,6 +241,14 @@ mod tests {
         }
         let result: Result<String> = Ok("inner".to_owned());
         assert_eq!(sent(respond(&Format::Json, result, nested)), b"outer inner".as_slice());
+    }
+
+    #[test]
+    fn a_handler_that_passes_on_a_refusal_does_not_claim_that_it_did_not_run() {
+        let refused = Error::unavailable("downstream", "refused").with_retry(Retry::Safe);
+        let result: Result<String> = Err(refused);
+        let error = respond(&Format::Json, result, plain).unwrap_err();
+        assert_eq!((error.code(), error.retry()), (503, Retry::Unknown));
     }
 
     #[test]

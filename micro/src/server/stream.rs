@@ -22,7 +22,13 @@ pub(super) async fn held(
             // Once the stream has begun the deadline bounds neither it nor the calls made in it.
             let parts = Parts { deadline: None, ..context.parts().clone() };
             let inner = Context::from_parts(parts);
-            Ok(Outgoing::Stream(Box::pin(Held { source, context, inner, over: false, _slot: slot })))
+            Ok(Outgoing::Stream(Box::pin(Held {
+                source,
+                context,
+                inner,
+                over: false,
+                _slot: slot,
+            })))
         }
     }
 }

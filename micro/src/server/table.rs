@@ -80,7 +80,7 @@ impl Entry {
         let own = Entered(self.own.as_ref());
         self.process.enter()?;
         own.stay();
-        Ok(Slot::new(Arc::clone(self) as Arc<dyn Release>))
+        Ok(self.slot())
     }
 
     /// Waits for a slot. Cancel safe: a slot that nobody gets is given back.
@@ -91,7 +91,14 @@ impl Entry {
         let own = Entered(self.own.as_ref());
         self.process.wait(until).await?;
         own.stay();
-        Ok(Slot::new(Arc::clone(self) as Arc<dyn Release>))
+        Ok(self.slot())
+    }
+}
+
+impl Entry {
+    fn slot(self: &Arc<Self>) -> Slot {
+        let owner: Arc<dyn Release> = Arc::<Self>::clone(self);
+        Slot::new(owner)
     }
 }
 
@@ -166,7 +173,11 @@ impl Table {
     /// # Errors
     /// 409 when two services have an endpoint of one name.
     pub(super) fn new(mounts: Mounts, process: &Arc<Gate>, limits: &Limits) -> Result<Self> {
-        let mut table = Self { entries: Vec::new(), paths: HashMap::new(), listing: [const { String::new() }; 2] };
+        let mut table = Self {
+            entries: Vec::new(),
+            paths: HashMap::new(),
+            listing: [const { String::new() }; 2],
+        };
         let per_endpoint = limits.call.in_flight_per_endpoint_max;
         for (descriptor, mounted) in mounts.services {
             let service: Arc<str> = descriptor.name.into();

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::codec::glue::{DecodeSerde, EncodeSerde, Wire};
@@ -12,9 +11,10 @@ use crate::core::clock;
 use crate::core::context::Context;
 use crate::core::descriptor::{CallKind, EndpointSpec, Schema, ServiceDescriptor};
 use crate::core::error::{Error, Result};
-use crate::core::exchange::{Outgoing, Target};
+use crate::core::exchange::Outgoing;
 use crate::core::future::BoxFuture;
 use crate::core::stream::Streaming;
+use crate::server::Subscription;
 use crate::server::serve::{Endpoint, Incoming, Serve, decode, inbound, respond, respond_stream};
 
 /// What the handlers of a [`Sample`] did.
@@ -39,7 +39,6 @@ impl Drop for Running {
         self.0.dropped.fetch_add(1, Ordering::SeqCst);
     }
 }
-
 
 pub(super) const fn spec(name: &'static str) -> EndpointSpec {
     EndpointSpec {
@@ -93,6 +92,7 @@ impl Serve for Sample {
         subscriptions: &[],
         metadata: &[],
     };
+    const SUBSCRIPTIONS: &'static [Subscription<Self>] = &[];
     const ENDPOINTS: &'static [Endpoint<Self>] = &[
         Endpoint { call: echo },
         Endpoint { call: |_, _, incoming| Box::pin(async move { fail(&incoming) }) },
@@ -134,20 +134,23 @@ fn hang(
         seen.started.fetch_add(1, Ordering::SeqCst);
         seen.release.notified().await;
         seen.finished.fetch_add(1, Ordering::SeqCst);
-        respond::<_, Error>(incoming.format(), Ok("done".to_owned()), (&&Wire::<String>::new()).enc())
+        respond::<_, Error>(
+            incoming.format(),
+            Ok("done".to_owned()),
+            (&&Wire::<String>::new()).enc(),
+        )
     })
 }
 
-/// Streams the numbers below the request; a panic stands for 13, an error for 7.
+/// Streams the numbers below the request; 8 fails after the first, 20 panics on the way.
 fn count(incoming: &Incoming) -> Result<Outgoing> {
     let below: u32 = decode(incoming, (&&Wire::<u32>::new()).dec())?;
-    let numbers = Streaming::from_iter(0..below).map(|n| {
-        assert_ne!(n, 13, "on purpose");
+    let numbers = Streaming::from_iter(0..below).map(move |n| {
+        assert!(below != 20 || n < 13, "on purpose");
         n
     });
     let (tx, rx) = Streaming::channel(1);
-    let fails = below > 7 && below != 20;
-    let stream = if fails {
+    let stream = if below == 8 {
         Context::current().spawn(async move {
             let _sent = tx.send(0_u32).await;
             let _sent = tx.fail(Error::aborted("", "on purpose")).await;
@@ -192,16 +195,4 @@ fn about(context: &Context, incoming: &Incoming) -> Result<Outgoing> {
         Context::try_current().is_some(),
     );
     respond::<_, Error>(incoming.format(), Ok(text), (&&Wire::<String>::new()).enc())
-}
-
-/// Encodes a JSON string.
-pub(super) fn json(text: &str) -> Bytes {
-    format!("{text:?}").into()
-}
-
-/// Finds the target of an endpoint of [`Sample`].
-pub(super) fn target(name: &str) -> Target {
-    let index = ENDPOINTS.iter().position(|spec| spec.name == name).unwrap();
-    let spec = &ENDPOINTS[index];
-    Target { index: u32::try_from(index).unwrap(), kind: spec.kind, detached: spec.detached }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::broker::Broker;
 use crate::client::{Builder, Client};
 use crate::codec::Codecs;
 use crate::core::error::Result;
@@ -20,6 +21,7 @@ use crate::transport::Transport;
 #[derive(Debug, Default)]
 pub(crate) struct Given {
     pub(crate) registry: Option<Arc<dyn Registry>>,
+    pub(crate) broker: Option<Arc<dyn Broker>>,
     pub(crate) transport: Option<Arc<dyn Transport>>,
     pub(crate) selector: Option<Arc<dyn Selector>>,
     pub(crate) codecs: Codecs,
@@ -30,6 +32,10 @@ pub(crate) struct Given {
 #[derive(Clone, Debug)]
 pub(crate) struct Backends {
     pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) broker: Arc<dyn Broker>,
+    /// Whether the broker ends with this process's part in it.
+    #[cfg(feature = "server")]
+    pub(crate) owns_broker: bool,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) selector: Arc<dyn Selector>,
     pub(crate) codecs: Codecs,
@@ -49,6 +55,19 @@ impl Backends {
                 open::open_registry(&Url::join("registry", name, address.as_deref())?)?
             }
         };
+        let limits = settings.apply(given.limits.unwrap_or_default())?;
+        let tasks = TaskTracker::new();
+        #[cfg(feature = "server")]
+        let owns_broker = given.broker.is_none();
+        let broker = match given.broker {
+            Some(broker) => handed("broker", settings.broker.as_ref(), broker),
+            None => {
+                let (name, address) = (&settings.broker, &settings.broker_address);
+                let name = name.as_deref().unwrap_or("memory");
+                let url = Url::join("broker", name, address.as_deref())?;
+                open::open_broker(&url, &limits, &tasks)?
+            }
+        };
         let transport = match given.transport {
             Some(transport) => handed("transport", settings.transport.as_ref(), transport),
             None => open::transport(settings.transport.as_deref().unwrap_or("native"))?,
@@ -59,11 +78,14 @@ impl Backends {
         };
         Ok(Self {
             registry,
+            broker,
+            #[cfg(feature = "server")]
+            owns_broker,
             transport,
             selector,
             codecs: given.codecs,
-            limits: settings.apply(given.limits.unwrap_or_default())?,
-            tasks: TaskTracker::new(),
+            limits,
+            tasks,
             shutdown: Shutdown::new(),
         })
     }
@@ -86,6 +108,7 @@ impl Backends {
             .tasks(self.tasks.clone())
             .shutdown(self.shutdown.clone())
             .cached_registry(cached)
+            .broker(Arc::clone(&self.broker))
             .transport(Arc::clone(&self.transport))
             .selector(Arc::clone(&self.selector))
             .codecs(self.codecs.clone())

@@ -16,15 +16,19 @@ pub(crate) fn say(text: &str) {
 pub(crate) fn start_line(running: &Running) -> String {
     let backends = &running.inner.backends;
     let mut out = format!(
-        "{} serves on {} (registry {}, transport {})\n",
+        "{} serves on {} (registry {}, broker {}, transport {})\n",
         running.name(),
         running.address(),
         backends.registry.name(),
+        backends.broker.name(),
         backends.transport.name(),
     );
     for service in running.services() {
         // Writing into a string cannot fail.
         let _written = writeln!(out, "  {} {}: {}", service.name, service.version, list(service));
+    }
+    for subscriber in running.subscribers() {
+        let _written = writeln!(out, "  {}: on {}", subscriber.name, subscriber.topic);
     }
     for service in running.services() {
         if let Some(example) = example(service) {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use crate::broker::Broker;
 use crate::client;
 use crate::codec::Codec;
 use crate::config::{Flat, Source};
@@ -13,8 +14,9 @@ use crate::core::error::Result;
 use crate::core::limits::Limits;
 use crate::registry::Registry;
 use crate::selector::Selector;
-use crate::server::{self, Serve};
+use crate::server::{self, Serve, Subscriber};
 use crate::service::backends::Given;
+use crate::service::catalog::{self, Linked};
 use crate::service::env::{self, Variables};
 use crate::service::flags::Own;
 use crate::service::hooks::{self, Hooks};
@@ -45,6 +47,7 @@ pub struct Service {
     pub(crate) server: Vec<Configure<server::Builder>>,
     pub(crate) client: Vec<Configure<client::Builder>>,
     pub(crate) mounts: Vec<Box<dyn Mount>>,
+    pub(crate) subscribers: Vec<Linked>,
     pub(crate) hooks: Hooks,
     pub(crate) inputs: Inputs,
 }
@@ -83,6 +86,7 @@ impl Service {
             server: Vec::new(),
             client: Vec::new(),
             mounts: Vec::new(),
+            subscribers: Vec::new(),
             hooks: Hooks::default(),
             inputs: Inputs::default(),
         }
@@ -107,6 +111,28 @@ impl Service {
     #[must_use]
     pub fn wire<S: Serve + FromService>(mut self) -> Self {
         self.mounts.push(Box::new(Wired::<S>::new()));
+        self
+    }
+
+    /// Subscribes a free function that is marked `#[subscriber]`.
+    #[must_use]
+    pub fn subscribe<F: Subscriber>(self) -> Self {
+        self.subscribe_once(Linked::new::<F>())
+    }
+
+    /// Subscribes every free function marked `#[subscriber]` that is linked into the binary.
+    ///
+    /// Functions of a crate that the binary never mentions are not linked: `use my_crate as _;`
+    /// mentions it.
+    #[must_use]
+    pub fn mount_linked(self) -> Self {
+        catalog::linked().fold(self, Self::subscribe_once)
+    }
+
+    fn subscribe_once(mut self, subscriber: Linked) -> Self {
+        if !self.subscribers.iter().any(|other| other.is(&subscriber)) {
+            self.subscribers.push(subscriber);
+        }
         self
     }
 
@@ -136,7 +162,6 @@ impl Service {
         self
     }
 
-    /// Names the process; see [`Service::new`].
     fn setting(mut self, name: &str, value: impl fmt::Display) -> Self {
         self.code.set(format!("{SECTION}.{name}"), value.to_string(), "code");
         self
@@ -152,6 +177,19 @@ impl Service {
     #[must_use]
     pub fn shared_registry(mut self, registry: Arc<dyn Registry>) -> Self {
         self.given.registry = Some(registry);
+        self
+    }
+
+    /// Uses a broker, whatever is configured.
+    #[must_use]
+    pub fn broker(self, broker: impl Broker) -> Self {
+        self.shared_broker(Arc::new(broker))
+    }
+
+    /// Uses a broker that others use too; it stays open when this process stops.
+    #[must_use]
+    pub fn shared_broker(mut self, broker: Arc<dyn Broker>) -> Self {
+        self.given.broker = Some(broker);
         self
     }
 
@@ -222,7 +260,7 @@ impl Service {
     /// Ignores the command line.
     #[must_use]
     pub fn no_args(self) -> Self {
-        self.args([] as [OsString; 0])
+        self.args(std::iter::empty::<OsString>())
     }
 
     /// Takes these variables instead of the environment.
@@ -240,7 +278,7 @@ impl Service {
     /// Ignores the environment.
     #[must_use]
     pub fn no_env(self) -> Self {
-        self.env([] as [(OsString, OsString); 0])
+        self.env(std::iter::empty::<(OsString, OsString)>())
     }
 
     /// Accepts a flag of the program's own; its value is the setting of the same name.

@@ -90,13 +90,15 @@ const fn equal(left: &[u8], right: &[u8]) -> bool {
 pub const SURFACE: u32 = 1;
 
 /// Fails to compile when `micro` and `micro-macros` do not match.
+///
+/// # Panics
+/// Only while compiling: macro output calls it in a constant.
 pub const fn macro_version<const VERSION: u32>() {
-    const {
-        assert!(
-            VERSION == SURFACE,
-            "`micro-macros` does not match `micro`; help: `cargo update -p micro-macros`"
-        );
-    }
+    // Evaluated where it is called, so that the compiler shows the attribute.
+    assert!(
+        VERSION == SURFACE,
+        "`micro-macros` does not match `micro`; help: `cargo update -p micro-macros`"
+    );
 }
 
 #[cfg(test)]

@@ -15,9 +15,9 @@ mod connect;
 mod env;
 #[cfg(feature = "server")]
 mod flags;
+pub mod glue;
 #[cfg(feature = "server")]
 mod hooks;
-pub mod glue;
 mod layers;
 #[cfg(feature = "server")]
 mod mount;
@@ -38,6 +38,8 @@ mod signal;
 mod start;
 #[cfg(feature = "server")]
 mod stop;
+#[cfg(feature = "server")]
+mod subscribe;
 mod url;
 #[cfg(feature = "server")]
 mod wiring;

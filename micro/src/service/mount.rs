@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::core::descriptor::ServiceDescriptor;
 use crate::core::error::Result;
 use crate::core::future::BoxFuture;
-use crate::server::{self, Serve};
+use crate::server::{self, Serve, Subscribed, Surroundings};
 use crate::service::builder::Configure;
 use crate::service::wiring::{FromService, Wiring};
 
@@ -19,8 +19,31 @@ pub(crate) trait Mount: fmt::Debug + Send {
     /// Offers the value, if there is one, to the structs that are wired.
     fn provide(&self, scope: &Wiring);
 
-    /// Makes the value if need be, and the step that mounts it.
-    fn make(self: Box<Self>, scope: &Wiring) -> BoxFuture<'_, Result<Configure<server::Builder>>>;
+    /// Makes the value if need be, and what mounts it.
+    fn make(self: Box<Self>, scope: &Wiring, around: Surroundings) -> BoxFuture<'_, Result<Made>>;
+}
+
+/// A service that has its value.
+pub(crate) struct Made {
+    /// Mounts its endpoints.
+    pub(crate) mount: Configure<server::Builder>,
+    /// Handles its events.
+    pub(crate) subscriptions: Vec<Subscribed>,
+}
+
+impl Made {
+    fn new<S: Serve>(service: Arc<S>, around: &Surroundings) -> Self {
+        let declared = S::DESCRIPTOR.subscriptions.iter().zip(S::SUBSCRIPTIONS);
+        let subscriptions = declared.map(|(spec, subscription)| {
+            let value = Arc::clone(&service);
+            let rest = (*spec, around.clone());
+            Subscribed::method(subscription, S::DESCRIPTOR.name, value, rest)
+        });
+        Self {
+            subscriptions: subscriptions.collect(),
+            mount: Box::new(move |server| server.mount_shared(service)),
+        }
+    }
 }
 
 /// A value that the program made.
@@ -35,8 +58,8 @@ impl<S: Serve> Mount for Value<S> {
         scope.provide(Arc::clone(&self.0));
     }
 
-    fn make(self: Box<Self>, _: &Wiring) -> BoxFuture<'_, Result<Configure<server::Builder>>> {
-        Box::pin(std::future::ready(Ok(mounted(self.0))))
+    fn make(self: Box<Self>, _: &Wiring, around: Surroundings) -> BoxFuture<'_, Result<Made>> {
+        Box::pin(std::future::ready(Ok(Made::new(self.0, &around))))
     }
 }
 
@@ -62,8 +85,8 @@ impl<S: Serve + FromService> Mount for Wired<S> {
 
     fn provide(&self, _: &Wiring) {}
 
-    fn make(self: Box<Self>, scope: &Wiring) -> BoxFuture<'_, Result<Configure<server::Builder>>> {
-        Box::pin(async move { scope.shared::<S>().await.map(mounted) })
+    fn make(self: Box<Self>, scope: &Wiring, around: Surroundings) -> BoxFuture<'_, Result<Made>> {
+        Box::pin(async move { Ok(Made::new(scope.shared::<S>().await?, &around)) })
     }
 }
 
@@ -71,8 +94,4 @@ impl<S: Serve> fmt::Debug for Wired<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Wired").field(&S::DESCRIPTOR.name).finish()
     }
-}
-
-fn mounted<S: Serve>(service: Arc<S>) -> Configure<server::Builder> {
-    Box::new(move |server| server.mount_shared(service))
 }

@@ -3,7 +3,7 @@
 //! | component | backends |
 //! |---|---|
 //! | registry | `local` (also `local:///directory`), `memory`, `file:///nodes.json`, `mdns` |
-//! | broker | `memory` |
+//! | broker | `memory` (within the process) |
 //! | transport | `native`, `memory` |
 //! | selector | `p2c`, `random`, `round-robin`, `least-connections`, `consistent-hash` |
 //!
@@ -12,7 +12,10 @@
 
 use std::sync::Arc;
 
+use crate::broker::{self, Broker};
 use crate::core::error::{Error, Result};
+use crate::core::limits::Limits;
+use crate::core::shutdown::TaskTracker;
 use crate::registry::{self, Registry};
 use crate::selector::{self, Selector};
 use crate::service::url::{Backend, Url};
@@ -25,6 +28,8 @@ const REGISTRIES: &[Backend] = &[
     Backend::behind("mdns", "mdns", cfg!(feature = "mdns")),
 ];
 
+const BROKERS: &[Backend] = &[Backend::built_in("memory")];
+
 const TRANSPORTS: &[Backend] = &[Backend::built_in("native"), Backend::built_in("memory")];
 
 /// Opens a registry.
@@ -33,6 +38,14 @@ const TRANSPORTS: &[Backend] = &[Backend::built_in("native"), Backend::built_in(
 /// 412 when the name is unknown, not compiled in, or the backend cannot be used.
 pub fn registry(url: &str) -> Result<Arc<dyn Registry>> {
     open_registry(&Url::parse(url)?)
+}
+
+/// Opens a broker with limits of its own; its tasks belong to `tasks`.
+///
+/// # Errors
+/// 412 when the name is unknown or not compiled in.
+pub fn broker(url: &str, limits: &Limits, tasks: &TaskTracker) -> Result<Arc<dyn Broker>> {
+    open_broker(&Url::parse(url)?, limits, tasks)
 }
 
 /// Opens a transport.
@@ -79,6 +92,16 @@ pub(crate) fn open_registry(url: &Url) -> Result<Arc<dyn Registry>> {
     }
 }
 
+pub(crate) fn open_broker(
+    url: &Url,
+    limits: &Limits,
+    tasks: &TaskTracker,
+) -> Result<Arc<dyn Broker>> {
+    url.check("broker", BROKERS)?;
+    plain(url, "broker")?;
+    Ok(Arc::new(broker::Memory::with_limits(limits, tasks.clone())))
+}
+
 /// Refuses an address where the backend has none.
 fn plain(url: &Url, component: &str) -> Result<()> {
     if url.rest.is_empty() {
@@ -92,6 +115,10 @@ fn plain(url: &Url, component: &str) -> Result<()> {
 mod tests {
     use super::*;
 
+    fn broker(url: &str) -> Result<Arc<dyn Broker>> {
+        super::broker(url, &Limits::default(), &TaskTracker::new())
+    }
+
     #[tokio::test]
     async fn names_and_urls_open_their_backends() {
         let dir = tempfile::tempdir().unwrap();
@@ -101,6 +128,7 @@ mod tests {
         let file = dir.path().join("nodes.json");
         std::fs::write(&file, "[]").unwrap();
         assert!(registry(&format!("file://{}", file.display())).is_ok());
+        assert_eq!(broker("memory").unwrap().name(), "memory");
         assert_eq!(transport("native").unwrap().name(), "native");
         assert_eq!(selector("round_robin").unwrap().name(), "round-robin");
     }
@@ -112,6 +140,7 @@ mod tests {
             (registry("file").unwrap_err(), "needs a path"),
             (registry("memory://x").unwrap_err(), "takes no address"),
             (transport("quic").unwrap_err(), "there are native, memory"),
+            (broker("nats").unwrap_err(), "there are memory"),
             (selector("p2d").unwrap_err(), "p2c"),
         ] {
             assert!(error.detail().contains(part), "{error}");

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::registry::Lease;
+use crate::service::subscribe::Subscriptions;
 
 /// What readiness depends on; clones share it.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +16,7 @@ pub(crate) struct Readiness {
 struct Inner {
     /// Set when the start is complete.
     leases: OnceLock<Vec<Lease>>,
+    subscriptions: Subscriptions,
     stopping: AtomicBool,
 }
 
@@ -35,10 +37,17 @@ impl Readiness {
         self.inner.leases.get().map_or(&[], Vec::as_slice)
     }
 
-    /// Returns whether the start is complete, every service registered and no stop asked for.
+    /// Returns the subscriptions of the process.
+    pub(crate) fn subscriptions(&self) -> &Subscriptions {
+        &self.inner.subscriptions
+    }
+
+    /// Returns whether the start is complete, every service registered, every subscription made
+    /// and no stop asked for.
     pub(crate) fn is_ready(&self) -> bool {
         let registered = |leases: &Vec<Lease>| leases.iter().all(Lease::is_registered);
         !self.inner.stopping.load(Ordering::Acquire)
             && self.inner.leases.get().is_some_and(registered)
+            && self.inner.subscriptions.is_ready()
     }
 }

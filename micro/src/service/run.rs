@@ -13,7 +13,7 @@ use crate::service::wiring::FromService;
 /// # Errors
 /// As [`Service::run`].
 pub async fn run<S: Serve>(service: S) -> Result<()> {
-    Service::new(S::DESCRIPTOR.name).mount(service).run().await
+    Service::new(S::DESCRIPTOR.name).mount(service).mount_linked().run().await
 }
 
 /// Serves one value that is wired from the process, as [`run`] does.
@@ -21,5 +21,5 @@ pub async fn run<S: Serve>(service: S) -> Result<()> {
 /// # Errors
 /// As [`Service::run`]; a setting that is missing names the field and the key.
 pub async fn run_wired<S: Serve + FromService>() -> Result<()> {
-    Service::new(S::DESCRIPTOR.name).wire::<S>().run().await
+    Service::new(S::DESCRIPTOR.name).wire::<S>().mount_linked().run().await
 }

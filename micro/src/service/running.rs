@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OnceCell, watch};
 
-use crate::client::Client;
+use crate::client::{Client, Publisher};
 use crate::config::Config;
-use crate::core::descriptor::ServiceDescriptor;
+use crate::core::descriptor::{ServiceDescriptor, SubscriptionSpec};
 use crate::core::error::{Error, Result};
 use crate::core::net::Address;
 use crate::server::Server;
@@ -35,6 +35,7 @@ pub(crate) struct Inner {
     pub(crate) server: Server,
     pub(crate) readiness: Readiness,
     pub(crate) services: Vec<&'static ServiceDescriptor>,
+    pub(crate) subscribers: Vec<SubscriptionSpec>,
     pub(crate) hooks: Mutex<Hooks>,
     /// Whether somebody asked the process to stop.
     pub(crate) asked: watch::Sender<bool>,
@@ -45,6 +46,11 @@ impl Running {
     /// Returns a client of the process: [`Client`] itself or a generated one.
     pub fn client<C: From<Client>>(&self) -> C {
         self.inner.client.clone().into()
+    }
+
+    /// Returns the handle that publishes events.
+    pub fn broker(&self) -> Publisher {
+        Publisher::new(Arc::clone(&self.inner.backends.broker))
     }
 
     /// Returns the name of the process.
@@ -70,6 +76,11 @@ impl Running {
     /// Lists what is served, in the order of mounting.
     pub fn services(&self) -> &[&'static ServiceDescriptor] {
         &self.inner.services
+    }
+
+    /// Lists the free functions that are subscribed.
+    pub fn subscribers(&self) -> &[SubscriptionSpec] {
+        &self.inner.subscribers
     }
 
     /// Returns whether the process is registered and takes calls.

@@ -14,8 +14,10 @@ pub(crate) struct Spec {
     /// `server_address` is `--server_address`, `MICRO_SERVER_ADDRESS` and `micro.server_address`.
     pub(crate) name: &'static str,
     /// What stands for the value in the help.
+    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients have no flags"))]
     pub(crate) value: &'static str,
     /// What it does, with its default.
+    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients have no flags"))]
     pub(crate) help: &'static str,
 }
 
@@ -78,6 +80,7 @@ impl Settings {
     }
 
     /// Returns the facts about the node.
+    #[cfg(feature = "server")]
     pub(crate) fn metadata(&self) -> Result<Vec<(String, String)>> {
         let pair = |text: &String| {
             let pair = text.split_once('=').map(|(key, value)| (key.trim(), value.trim()));

@@ -13,7 +13,7 @@ use crate::core::error::Result;
 use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::registry::{Lease, Record};
-use crate::server::{self, Server};
+use crate::server::{self, Server, Subscribed, Surroundings};
 use crate::service::backends::Backends;
 use crate::service::banner;
 use crate::service::builder::{Args, Configure, Service};
@@ -27,9 +27,9 @@ use crate::service::settings::Settings;
 use crate::service::signal::Signals;
 use crate::service::wiring::Wiring;
 
-/// How long a start waits for the registry; a registry that is down later than that does not keep
-/// the process from serving, only from being ready.
-const REGISTER_WAIT: Duration = Duration::from_secs(2);
+/// How long a start waits for the broker and for the registry; one that is down later than that
+/// does not keep the process from serving, only from being ready.
+const START_WAIT: Duration = Duration::from_secs(2);
 
 /// Where a process listens unless it is told.
 const ADDRESS: &str = "127.0.0.1:0";
@@ -60,14 +60,15 @@ impl Service {
             }
         };
         banner::say(&banner::start_line(&running));
+        let mut waiting = std::pin::pin!(running.wait_for(&mut signals));
         tokio::select! {
             hooks = after_start(&running) => if let Err(error) = hooks {
                 running.stop().await;
                 return Err(error);
             },
-            stopped = running.wait_for(&mut signals) => return stopped,
+            stopped = &mut waiting => return stopped,
         }
-        running.wait_for(&mut signals).await
+        waiting.await
     }
 
     /// Reads the configuration and serves; returns when everything is served and registered.
@@ -123,14 +124,22 @@ impl Service {
             backends.tasks.clone(),
         );
         let services = self.describe();
-        let mounts = make(std::mem::take(&mut self.mounts), &scope).await?;
+        let around = Surroundings {
+            codecs: Arc::new(backends.codecs.clone()),
+            shutdown: backends.shutdown.clone(),
+            tasks: backends.tasks.clone(),
+        };
+        let (steps, mut subscribed) = make(self.mounts, &scope, &around).await?;
+        subscribed.extend(self.subscribers.iter().map(|free| (free.make)(around.clone())));
         for hook in std::mem::take(&mut self.hooks.before_start) {
             hook(scope.clone()).await?;
         }
         let readiness = Readiness::default();
-        let steps = self.server.into_iter().chain(mounts);
+        let steps = self.server.into_iter().chain(steps);
         let server = server(&backends, readiness.clone(), steps)?;
         let address = listen(&server, &backends, settings).await?;
+        let subscriptions = readiness.subscriptions();
+        subscriptions.make(&backends.broker, subscribed, START_WAIT, &backends.tasks).await?;
         let place = place(&backends, settings, self.metadata, &address)?;
         readiness.started(register(&backends, &services, &place).await?);
         let name = settings.server_name.clone().unwrap_or(self.name);
@@ -144,6 +153,7 @@ impl Service {
                 server,
                 readiness,
                 services,
+                subscribers: self.subscribers.iter().map(|free| free.spec).collect(),
                 hooks: Mutex::new(self.hooks),
                 asked: watch::Sender::new(false),
                 report: OnceCell::new(),
@@ -189,15 +199,18 @@ async fn after_start(running: &Running) -> Result<()> {
 async fn make(
     mounts: Vec<Box<dyn Mount>>,
     scope: &Wiring,
-) -> Result<Vec<Configure<server::Builder>>> {
+    around: &Surroundings,
+) -> Result<(Vec<Configure<server::Builder>>, Vec<Subscribed>)> {
     for mount in &mounts {
         mount.provide(scope);
     }
-    let mut steps = Vec::with_capacity(mounts.len());
+    let (mut steps, mut subscriptions) = (Vec::with_capacity(mounts.len()), Vec::new());
     for mount in mounts {
-        steps.push(mount.make(scope).await?);
+        let made = mount.make(scope, around.clone()).await?;
+        steps.push(made.mount);
+        subscriptions.extend(made.subscriptions);
     }
-    Ok(steps)
+    Ok((steps, subscriptions))
 }
 
 fn server(
@@ -239,6 +252,7 @@ fn place(
         ("server", "micro"),
         ("transport", backends.transport.name()),
         ("registry", backends.registry.name()),
+        ("broker", backends.broker.name()),
     ];
     let facts = facts.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let metadata = metadata.into_iter().chain(settings.metadata()?);
@@ -305,7 +319,7 @@ async fn register(
         }
         Ok(())
     };
-    match clock::timeout(REGISTER_WAIT, registered).await {
+    match clock::timeout(START_WAIT, registered).await {
         Ok(registered) => registered.map(|()| leases),
         Err(_) => {
             let failure = leases.iter().find_map(Lease::failure);
@@ -320,7 +334,8 @@ fn records(services: &[&'static ServiceDescriptor], place: &Place) -> Vec<Record
     let mut records: Vec<Record> = Vec::new();
     for service in services {
         let next = record(service, place);
-        let same = |record: &&mut Record| record.name == next.name && record.version == next.version;
+        let same =
+            |record: &&mut Record| record.name == next.name && record.version == next.version;
         match records.iter_mut().find(same) {
             Some(record) => {
                 record.endpoints.extend(next.endpoints);

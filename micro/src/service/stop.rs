@@ -23,6 +23,9 @@ pub struct Report {
     pub served: usize,
     /// Calls that were cut because they did not end in time.
     pub cut: usize,
+    /// Subscriptions whose handlers were cut; their events are delivered again where the broker
+    /// keeps them.
+    pub cut_subscriptions: usize,
     /// Tasks that did not end when they were told to.
     pub left: usize,
 }
@@ -30,13 +33,17 @@ pub struct Report {
 impl Report {
     /// Returns whether nothing was cut.
     pub fn is_clean(&self) -> bool {
-        self.cut == 0
+        self.cut == 0 && self.cut_subscriptions == 0
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "stopped: {} calls in flight served, {} cut", self.served, self.cut)
+        write!(f, "stopped: {} calls in flight served, {} cut", self.served, self.cut)?;
+        match self.cut_subscriptions {
+            0 => Ok(()),
+            cut => write!(f, ", {cut} subscriptions cut"),
+        }
     }
 }
 
@@ -45,10 +52,13 @@ pub(crate) async fn run(running: &Running) -> Report {
     let inner = &running.inner;
     let limits = inner.backends.limits.shutdown.clone();
     let shutdown = inner.backends.shutdown.clone();
-    let mut hooks = take_hooks(inner);
-    for hook in std::mem::take(&mut hooks.before_stop) {
-        bounded(&shutdown, limits.drain_timeout, logged("before_stop", hook(running.clone()))).await;
+    while let Some(hook) = take(inner, |hooks| &mut hooks.before_stop) {
+        bounded(&shutdown, limits.drain_timeout, logged("before_stop", hook(running.clone())))
+            .await;
     }
+    let began = clock::now();
+    let until = clock::after(began, limits.lame_duck.saturating_add(limits.drain_timeout));
+    let events = inner.readiness.subscriptions().drain(until, &inner.backends.tasks);
     bounded(&shutdown, limits.lame_duck, say_draining(inner)).await;
     let spread = inner.backends.registry.capabilities().propagation.min(limits.lame_duck);
     bounded(&shutdown, spread, std::future::pending()).await;
@@ -60,21 +70,31 @@ pub(crate) async fn run(running: &Running) -> Report {
         () = shutdown.closed() => inner.server.in_flight(),
     };
 
+    let cut_subscriptions = tokio::select! {
+        cut = events.cut() => cut,
+        () = shutdown.closed() => 0,
+    };
     bounded(&shutdown, limits.close_timeout, deregister(inner)).await;
+    if inner.backends.owns_broker {
+        bounded(&shutdown, limits.close_timeout, close_broker(inner)).await;
+    }
     inner.client.drain();
     shutdown.close();
     inner.backends.tasks.abort_all();
     let left = inner.backends.tasks.wait(clock::after(clock::now(), limits.cancel_timeout)).await;
-    for hook in std::mem::take(&mut hooks.after_stop) {
+    while let Some(hook) = take(inner, |hooks| &mut hooks.after_stop) {
         logged("after_stop", hook()).await;
     }
-    let report = Report { served: before.saturating_sub(cut), cut, left };
+    let report = Report { served: before.saturating_sub(cut), cut, cut_subscriptions, left };
     tracing::info!(served = report.served, cut = report.cut, left, "stopped");
     report
 }
 
-fn take_hooks(inner: &Inner) -> Hooks {
-    std::mem::take(&mut *inner.hooks.lock().unwrap_or_else(PoisonError::into_inner))
+/// Takes the next hook of a list; the others stay for a stop that is taken up again.
+fn take<H>(inner: &Inner, list: impl FnOnce(&mut Hooks) -> &mut Vec<H>) -> Option<H> {
+    let mut hooks = inner.hooks.lock().unwrap_or_else(PoisonError::into_inner);
+    let list = list(&mut hooks);
+    (!list.is_empty()).then(|| list.remove(0))
 }
 
 /// Runs a phase until its time is over or the lifecycle closes.
@@ -96,6 +116,13 @@ async fn say_draining(inner: &Inner) {
     for lease in inner.readiness.leases() {
         // A lease that ended has nothing to mark.
         let _marked = lease.set_draining().await;
+    }
+}
+
+async fn close_broker(inner: &Inner) {
+    let limit = inner.backends.limits.shutdown.close_timeout;
+    if let Err(error) = inner.backends.broker.close(clock::after(clock::now(), limit)).await {
+        tracing::warn!(%error, "the broker lost events when it closed");
     }
 }
 

@@ -92,12 +92,6 @@ impl Url {
         Ok(())
     }
 
-    /// Takes an option out of the URL.
-    pub(crate) fn take(&mut self, option: &str) -> Option<String> {
-        let index = self.options.iter().position(|(key, _)| key == option)?;
-        Some(self.options.remove(index).1)
-    }
-
     fn unknown(&self, component: &str, backends: &[Backend]) -> Error {
         let names: Vec<_> = backends.iter().map(|backend| backend.scheme).collect();
         let hint = nearest(&self.scheme, names.iter().copied())
@@ -129,9 +123,6 @@ mod tests {
             let url = Url::parse(text).unwrap();
             assert_eq!((url.scheme.as_str(), url.rest.as_str()), (scheme, rest));
         }
-        let mut url = Url::parse("etcd://h:1?ttl=5s&x").unwrap();
-        assert_eq!(url.take("ttl").as_deref(), Some("5s"));
-        assert_eq!(url.take("ttl"), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
-use crate::client::Client;
+use crate::client::{Client, Publisher};
 use crate::config::Config;
 use crate::core::error::{Error, Result};
 use crate::core::future::BoxFuture;
@@ -17,8 +17,8 @@ use crate::service::schema::short_name;
 
 /// A value that is made from the running service.
 ///
-/// Implemented by generated clients, by the handles [`Client`] and [`Config`], by structs marked
-/// `#[service]`, and by `Arc<T>` of each of them: the one shared value of the process.
+/// Implemented by generated clients, by the handles [`Client`], `Broker` and [`Config`], by structs
+/// marked `#[service]`, and by `Arc<T>` of each of them: the one shared value of the process.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be wired from the running service",
     label = "not wired",
@@ -87,7 +87,8 @@ impl Wiring {
 
     /// Offers a value that was made elsewhere as the shared one of its type.
     pub fn provide<T: Send + Sync + 'static>(&self, value: Arc<T>) {
-        let cell = OnceCell::new_with(Some(value as Value));
+        let value: Value = value;
+        let cell = OnceCell::new_with(Some(value));
         self.lock().insert(TypeId::of::<T>(), Slot::Shared(Arc::new(cell)));
     }
 
@@ -102,10 +103,14 @@ impl Wiring {
             Slot::Shared(cell) => cell,
             Slot::Taken(field) => return Err(kept::<T>(field)),
         };
-        let make = async || T::from_service(&inner).await.map(|value| Arc::new(value) as Value);
+        let make = async || {
+            let value: Value = Arc::new(T::from_service(&inner).await?);
+            Ok::<Value, Error>(value)
+        };
         let value = Arc::clone(cell.get_or_try_init(make).await?);
         // Invariant: a slot holds a value of the type that it is found by.
-        value.downcast().map_err(|_| Error::internal("micro.service", "a wired value lost its type"))
+        let lost = || Error::internal("micro.service", "a wired value lost its type");
+        value.downcast::<T>().ok().ok_or_else(lost)
     }
 
     /// Makes a value that its asker keeps for itself; there is only one of each type.
@@ -163,6 +168,14 @@ impl fmt::Debug for Wiring {
 impl FromService for Client {
     fn from_service(scope: &Wiring) -> BoxFuture<'_, Result<Self>> {
         Box::pin(std::future::ready(Ok(scope.client().clone())))
+    }
+}
+
+impl FromService for Publisher {
+    fn from_service(scope: &Wiring) -> BoxFuture<'_, Result<Self>> {
+        let publisher = scope.client().publisher().cloned();
+        let missing = || Error::precondition_failed("micro.wiring", "the process has no broker");
+        Box::pin(std::future::ready(publisher.ok_or_else(missing)))
     }
 }
 

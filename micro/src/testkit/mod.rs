@@ -3,5 +3,7 @@
 //!
 //! Every backend of this crate passes its suite, and backends broken on purpose fail it.
 
+pub mod broker;
+pub mod codec;
 pub mod registry;
 pub mod selector;

@@ -14,6 +14,10 @@ use crate::workload::{self, Sample, Workload};
 pub(crate) enum Contender {
     /// Plain tokio TCP without a framework: the limit.
     Raw,
+    /// micro over its native transport.
+    Native,
+    /// micro over HTTP.
+    Http,
     /// tarpc.
     Tarpc,
     /// tonic.
@@ -24,12 +28,15 @@ pub(crate) enum Contender {
 
 impl Contender {
     /// In the order of the report.
-    pub(crate) const ALL: &'static [Self] = &[Self::Raw, Self::Tarpc, Self::Tonic, Self::Axum];
+    pub(crate) const ALL: &'static [Self] =
+        &[Self::Raw, Self::Native, Self::Http, Self::Tarpc, Self::Tonic, Self::Axum];
 
     /// As written in rows and options.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
+            Self::Native => "native",
+            Self::Http => "http",
             Self::Tarpc => "tarpc",
             Self::Tonic => "tonic",
             Self::Axum => "axum",
@@ -44,6 +51,14 @@ impl Contender {
                  polled inline, flush at 8 KiB or when input runs dry; client: task per call, \
                  slab of reply slots, yield once before flush; stream decoded \
                  from the read buffer. No framework: the limit"
+            }
+            Self::Native => {
+                "micro with default limits and features, a service of `#[service]`, its typed \
+                 client over a registry in memory, MessagePack"
+            }
+            Self::Http => {
+                "the same service over HTTP/1.1 and JSON (payload as base64, body limit 4 MiB); \
+                 hyper HTTP/1.1 client, one keep-alive connection per call in flight"
             }
             Self::Tarpc => {
                 "tarpc over LengthDelimitedCodec and postcard (encoder of our own, into a reused \
@@ -66,6 +81,8 @@ impl Contender {
     pub(crate) fn crates(self) -> &'static [&'static str] {
         match self {
             Self::Raw => &["tokio", "rmp-serde"],
+            Self::Native => &["micro", "rmp-serde"],
+            Self::Http => &["micro", "hyper", "serde_json"],
             Self::Tarpc => &["tarpc", "postcard"],
             Self::Tonic => &["tonic", "prost", "h2"],
             Self::Axum => &["axum", "hyper", "serde_json"],
@@ -75,10 +92,12 @@ impl Contender {
     /// Whether the cell means anything for this contender.
     pub(crate) fn runs(self, cell: &Cell) -> bool {
         match self {
-            Self::Raw | Self::Tonic => true,
+            Self::Raw | Self::Native | Self::Tonic => true,
             Self::Tarpc => cell.load != Load::Stream,
             // A connection carries one call at a time, so the number of connections is given.
-            Self::Axum => cell.load != Load::Stream && cell.shape.connections == 1,
+            Self::Http | Self::Axum => {
+                cell.load != Load::Stream && cell.shape.connections == 1
+            }
         }
     }
 
@@ -86,6 +105,8 @@ impl Contender {
     pub(crate) async fn serve(self, announce: Announce) -> Outcome<()> {
         match self {
             Self::Raw => peers::Raw::serve(announce).await,
+            Self::Native => peers::Native::serve(announce).await,
+            Self::Http => peers::Http::serve(announce).await,
             Self::Tarpc => peers::Tarpc::serve(announce).await,
             Self::Tonic => peers::Tonic::serve(announce).await,
             Self::Axum => peers::Axum::serve(announce).await,
@@ -96,6 +117,8 @@ impl Contender {
     pub(crate) async fn drive(self, workload: &Workload) -> Outcome<Sample> {
         match self {
             Self::Raw => workload::drive::<peers::Raw>(workload).await,
+            Self::Native => workload::drive::<peers::Native>(workload).await,
+            Self::Http => workload::drive::<peers::Http>(workload).await,
             Self::Tarpc => workload::drive::<peers::Tarpc>(workload).await,
             Self::Tonic => workload::drive::<peers::Tonic>(workload).await,
             Self::Axum => workload::drive::<peers::Axum>(workload).await,

@@ -43,7 +43,10 @@ impl Scene {
         }
         let probe: ProbeClient = place.client();
         let load = Load::start(RATE, move |number| call(probe.clone(), number));
-        load.until("every server served", |tally| ["a", "b", "c"].iter().all(|name| tally.by(name) > 0)).await;
+        load.until("every server served", |tally| {
+            ["a", "b", "c"].iter().all(|name| tally.by(name) > 0)
+        })
+        .await;
         Self { place, servers, load }
     }
 }

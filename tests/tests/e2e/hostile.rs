@@ -134,10 +134,8 @@ async fn noise_neither_breaks_the_server_nor_keeps_it_from_serving() {
     println!("{sent} bytes sent, memory grew by {growth} KiB, {} answers", tally.answers());
     assert_eq!(tally.failed, 0, "{tally:?}");
     assert!(growth < GROWTH_KIB_MAX, "{growth} KiB");
-    until("no connection is left", async || {
-        probe.gauges().await.unwrap().files <= before.files
-    })
-    .await;
+    until("no connection is left", async || probe.gauges().await.unwrap().files <= before.files)
+        .await;
     until("no task is left", async || probe.gauges().await.unwrap().tasks <= before.tasks).await;
     server.stop().await;
     let said = server.lines().join("\n");

@@ -91,10 +91,8 @@ async fn an_outage_stops_no_call_between_nodes_that_know_each_other() {
     process::pass(OUTAGE).await;
     load.answers(50).await;
     fs::remove_file(&registry).unwrap();
-    until("both are registered again", async || {
-        registry.exists() && count(&place).await == 2
-    })
-    .await;
+    until("both are registered again", async || registry.exists() && count(&place).await == 2)
+        .await;
     until("it is ready again", async || get(&address, "/readyz").await.status == 200).await;
     load.answers(50).await;
     let tally = load.end().await;

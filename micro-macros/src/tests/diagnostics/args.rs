@@ -163,7 +163,7 @@ fn values() -> Vec<Case> {
             "topic = \"a b\"",
             &[(
                 Id::D54,
-                "`\"a b\"` is not a valid topic: visible ASCII characters, at least one",
+                "`\"a b\"` is not a valid topic: words of letters, digits, `_`, `-` with dots between",
                 "\"a b\"",
             )],
         ),

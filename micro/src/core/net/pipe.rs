@@ -158,10 +158,7 @@ mod tests {
         let (a, b) = Pipe::pair();
         let sent = vec![7; CAPACITY_BYTES + 1];
         assert_eq!(Socket::try_write(&a, &sent).unwrap(), CAPACITY_BYTES);
-        assert_eq!(
-            Socket::try_write(&a, &sent).unwrap_err().kind(),
-            io::ErrorKind::WouldBlock
-        );
+        assert_eq!(Socket::try_write(&a, &sent).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         let mut buffer = BytesMut::with_capacity(10);
         let read = Socket::try_read(&b, &mut buffer).unwrap();
         assert_eq!(Socket::try_write(&a, &sent).unwrap(), read);

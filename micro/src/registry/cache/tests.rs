@@ -1,7 +1,10 @@
+//! The cache against a registry that fails, forgets and returns.
+
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
+use proptest::prelude::*;
 use tokio::sync::mpsc;
 
 use super::*;
@@ -278,4 +281,67 @@ async fn a_list_survives_an_outage() {
     assert_eq!(cached.list().await.unwrap(), ["greeter"]);
     fragile.down.store(true, Ordering::SeqCst);
     assert_eq!(cached.list().await.unwrap(), ["greeter"]);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Register(u8),
+    Deregister(u8),
+    Down,
+    Up,
+    Forget,
+    Remember,
+    EndWatches,
+    Wait(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0_u8..8).prop_map(Step::Register),
+        2 => (0_u8..8).prop_map(Step::Deregister),
+        1 => Just(Step::Down),
+        1 => Just(Step::Up),
+        1 => Just(Step::Forget),
+        1 => Just(Step::Remember),
+        2 => Just(Step::EndWatches),
+        4 => (1_u64..8_000).prop_map(Step::Wait),
+    ];
+    prop::collection::vec(step, 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Whatever fails in between, once the registry answers again the view is what it holds.
+    #[test]
+    fn a_view_converges_to_the_registry(steps in steps(), unwatchable in any::<bool>()) {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.unwrap().block_on(async {
+            let (fragile, cached) = setup(Fragile { unwatchable, ..Fragile::default() });
+            let view = cached.view("greeter");
+            for step in steps {
+                match step {
+                    Step::Register(id) => {
+                        fragile.register(&record(&id.to_string()), TTL).await.unwrap();
+                    }
+                    Step::Deregister(id) => {
+                        fragile.deregister(&record(&id.to_string())).await.unwrap();
+                    }
+                    Step::Down => fragile.down.store(true, Ordering::SeqCst),
+                    Step::Up => fragile.down.store(false, Ordering::SeqCst),
+                    Step::Forget => fragile.forgetful.store(true, Ordering::SeqCst),
+                    Step::Remember => fragile.forgetful.store(false, Ordering::SeqCst),
+                    Step::EndWatches => fragile.end_watches(),
+                    Step::Wait(millis) => clock::sleep(Duration::from_millis(millis)).await,
+                }
+            }
+            fragile.down.store(false, Ordering::SeqCst);
+            fragile.forgetful.store(false, Ordering::SeqCst);
+            fragile.end_watches();
+            clock::sleep(Duration::from_secs(30)).await;
+            assert_eq!(view.records(), fragile.memory.lookup("greeter").await.unwrap());
+            assert_eq!(view.stale_for(), None);
+        });
+    }
 }

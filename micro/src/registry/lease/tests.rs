@@ -1,3 +1,5 @@
+//! The state machine of a lease, in virtual time and under random orders.
+
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;

@@ -271,8 +271,9 @@ impl Mirror {
                     seen.live = Some(Live { lease: entry.lease, ..live });
                 }
                 _ => {
-                    self.table.remove_if(&live.service, &live.node, |_| true);
+                    // The file first: who is told that a node is gone finds no trace of it.
                     sweep(&self.directory, name, machine);
+                    self.table.remove_if(&live.service, &live.node, |_| true);
                 }
             }
         }

@@ -1,3 +1,5 @@
+//! The shared directory between handles, processes and their deaths.
+
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;

@@ -1,3 +1,5 @@
+//! Multicast between two registries, on loopback and a port of its own.
+
 use std::net::UdpSocket;
 
 use super::*;

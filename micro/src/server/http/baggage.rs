@@ -53,7 +53,8 @@ mod tests {
 
     #[test]
     fn members_become_pairs() {
-        let expected = [("a".to_owned(), "1".to_owned()), ("b".to_owned(), "x y,\u{e9}".to_owned())];
+        let expected =
+            [("a".to_owned(), "1".to_owned()), ("b".to_owned(), "x y,\u{e9}".to_owned())];
         assert_eq!(pairs("a=1;prop=2, b = x%20y%2C%C3%A9 "), expected);
     }
 

@@ -65,7 +65,7 @@ async fn data<B: Payload>(body: &mut B, pace: &mut Pace) -> Result<Option<Bytes>
     // Progress: each turn takes a frame, and only trailers go on.
     loop {
         let frame = std::future::poll_fn(|task| Pin::new(&mut *body).poll_frame(task));
-        let frame = clock::timeout_at(pace.end(), frame).await.map_err(|_| pace.missed())?;
+        let frame = clock::timeout_at(pace.end(), frame).await.map_err(|_elapsed| pace.missed())?;
         let Some(frame) = frame else { return Ok(None) };
         if let Ok(data) = frame.map_err(broken)?.into_data() {
             pace.took(data.len());

@@ -39,7 +39,7 @@ impl Browser {
         uri: &Uri,
         bound: &str,
     ) -> Result<Option<HeaderValue>> {
-        let host = headers.get(HOST).map(|host| text(host)).unwrap_or_default();
+        let host = headers.get(HOST).map(text).unwrap_or_default();
         let authority = uri.authority().map_or("", Authority::as_str);
         for name in [host, authority] {
             if !name.is_empty() && !self.is_own_host(name, bound) {

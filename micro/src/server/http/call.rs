@@ -88,9 +88,8 @@ impl Site {
     /// Runs a call to its end or its deadline.
     async fn outcome(&self, mut running: Running, target: Target) -> Result<Outgoing> {
         // Most handlers are done at once and need no timer.
-        let first = std::future::poll_fn(|task| {
-            Poll::Ready(std::pin::Pin::new(&mut running).poll(task))
-        });
+        let first =
+            std::future::poll_fn(|task| Poll::Ready(std::pin::Pin::new(&mut running).poll(task)));
         if let Poll::Ready(done) = first.await {
             return done;
         }

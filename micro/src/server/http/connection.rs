@@ -32,9 +32,6 @@ use crate::server::roster::{Order, Seat};
 /// Bytes of one connection's read buffer, and so of one head: hostile peers get no more.
 const HEAD_BYTES_MAX: usize = METADATA_BYTES_MAX * METADATA_CLOSE_FACTOR;
 
-/// Headers of one request.
-const HEADERS_MAX: usize = 100;
-
 /// How long the rest of a request is read and dropped after its response, since closing a
 /// connection with unread bytes destroys what was sent on it.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(1);
@@ -55,8 +52,9 @@ impl Face {
         });
         let io = TokioIo::new(Paced::new(stream, Arc::clone(&seat), limits.write_timeout));
         let mut builder = http1::Builder::new();
-        // The head's time is watched here without a timer for each request.
-        builder.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
+        // The head's time is watched here without a timer for each request; the number of headers
+        // stays at hyper's 100, for which it needs no memory of its own.
+        builder.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX);
         let mut connection = builder.serve_connection(io, service).with_upgrades();
         let watch = Watch::new(limits, true);
         drive(&mut connection, |c| c.graceful_shutdown(), &seat, watch).await;
@@ -257,7 +255,7 @@ impl Watch {
 /// Reads and drops what the peer still sends, for a while.
 async fn discard(mut stream: Paced) {
     let all = async {
-        let mut buffer = [0; DISCARD_BYTES];
+        let mut buffer = vec![0; DISCARD_BYTES];
         while matches!(stream.read(&mut buffer).await, Ok(1..)) {}
     };
     let _done = clock::timeout(UNREAD_TIMEOUT, all).await;

@@ -69,9 +69,9 @@ async fn mark(mut response: axum::response::Response) -> axum::response::Respons
 impl Face {
     pub(crate) fn new(site: Site, layers: Vec<super::layer::Wrap>) -> Self {
         let site = Arc::new(site);
-        let layers = layers.into_iter().fold(None, |inner, wrap| {
-            Some(wrap(inner.unwrap_or_else(|| HttpNext::site(&site))))
-        });
+        let layers = layers
+            .into_iter()
+            .fold(None, |inner, wrap| Some(wrap(inner.unwrap_or_else(|| HttpNext::site(&site)))));
         Self { site, layers }
     }
 
@@ -116,11 +116,7 @@ impl Site {
         response
     }
 
-    async fn answer_other<B: Payload>(
-        &self,
-        peer: &Peer,
-        request: Request<B>,
-    ) -> Response<Reply> {
+    async fn answer_other<B: Payload>(&self, peer: &Peer, request: Request<B>) -> Response<Reply> {
         if let Some(response) = self.health(&request) {
             return response;
         }

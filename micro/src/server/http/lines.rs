@@ -116,7 +116,10 @@ mod tests {
     #[tokio::test]
     async fn lines_are_values_and_blank_ones_are_none() {
         let (all, error) = split("1\n{\"a\": 2}\r\n\n  \n3", 100).await;
-        assert_eq!((all.as_slice(), error), (&["1".into(), "{\"a\": 2}".into(), "3".into()][..], None));
+        assert_eq!(
+            (all.as_slice(), error),
+            (&["1".into(), "{\"a\": 2}".into(), "3".into()][..], None)
+        );
         assert_eq!(split("", 100).await, (vec![], None));
         assert_eq!(split("\n\n", 100).await, (vec![], None));
     }

@@ -30,7 +30,11 @@ async fn foreign_pages_reach_nothing_but_health() {
 async fn an_allowed_page_may_call_and_read() {
     let rig = Rig::new(|builder| builder.allow_origin("https://shop.example"));
     let origin = |request| with(request, "origin", "https://shop.example");
-    let asked = with(request("OPTIONS", "/sample/Sample.Echo", ""), "access-control-request-method", "POST");
+    let asked = with(
+        request("OPTIONS", "/sample/Sample.Echo", ""),
+        "access-control-request-method",
+        "POST",
+    );
     let asked = with(asked, "access-control-request-headers", "content-type");
     let preflight = rig.send(origin(asked)).await;
     assert_eq!(preflight.status, 204);

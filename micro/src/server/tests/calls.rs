@@ -30,7 +30,10 @@ async fn the_response_has_the_format_that_was_asked_for() {
     assert_eq!(got.headers["content-type"], "application/msgpack");
     assert_eq!(got.body, "\u{fffd}x");
     let got = rig.send(with(binary, "accept", "application/json")).await;
-    assert_eq!((got.body.as_str(), got.headers["content-type"].as_bytes()), ("\"x\"", &b"application/json"[..]));
+    assert_eq!(
+        (got.body.as_str(), got.headers["content-type"].as_bytes()),
+        ("\"x\"", &b"application/json"[..])
+    );
     let got = rig.send(with(post("Echo", "\"x\""), "accept", "text/html, */*")).await;
     assert_eq!(got.headers["content-type"], "application/json");
 }
@@ -44,7 +47,6 @@ async fn errors_are_go_micros_json_whatever_the_format() {
         (post("Echo", "{"), 400, "micro.codec"),
         (post("Echo", "1"), 400, "micro.codec"),
         (with(post("Echo", "x"), "content-type", "application/xml"), 415, "micro.codec"),
-        (with(post("Echo", "x"), "content-type", "text/plain"), 415, "micro.codec"),
         (with(post("Echo", "\"x\""), "timeout", "soon"), 400, "micro.server"),
         (with(post("Fail", ""), "accept", "application/msgpack"), 409, "sample.Sample.Fail"),
     ] {

@@ -32,7 +32,6 @@ async fn a_client_that_leaves_a_stream_ends_it() {
         "POST /sample/Sample.Count HTTP/1.1\r\nhost: localhost\r\ntimeout: 1s\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    // More than eight makes the sample fail after one; the endless one is below.
     pipe.write_all(head.as_bytes()).await.unwrap();
     let mut some = [0; 15];
     pipe.read_exact(&mut some).await.unwrap();
@@ -92,7 +91,10 @@ async fn draining_finishes_what_runs_and_refuses_the_rest() {
         let meanwhile = async {
             idle.ready().await.unwrap();
             let refused = got(idle.send_request(post("Echo", "\"x\"")).await.unwrap()).await;
-            assert_eq!((refused.status, &refused.headers["micro-retry"]), (503, &"safe".parse().unwrap()));
+            assert_eq!(
+                (refused.status, &refused.headers["micro-retry"]),
+                (503, &"safe".parse().unwrap())
+            );
             assert_eq!(refused.headers["connection"], "close");
             let mut late = http1(late).await;
             let refused = got(late.send_request(post("Echo", "\"x\"")).await.unwrap()).await;

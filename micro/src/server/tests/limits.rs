@@ -41,7 +41,9 @@ async fn calls_past_the_limit_wait_and_those_past_the_queue_are_refused() {
     let mut pending = Vec::new();
     for _ in 0..2 {
         let mut http = rig.http1().await;
-        pending.push(Box::pin(async move { got(http.send_request(post("Hang", "")).await.unwrap()).await }));
+        pending.push(Box::pin(async move {
+            got(http.send_request(post("Hang", "")).await.unwrap()).await
+        }));
     }
     let fill = futures_util::future::join_all(&mut pending);
     tokio::select! {

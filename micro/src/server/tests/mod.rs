@@ -19,8 +19,8 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::sync::mpsc;
 use tokio::sync::Mutex;
+use tokio::sync::mpsc;
 
 use crate::core::clock;
 use crate::core::clock::Instant;
@@ -151,7 +151,10 @@ async fn http1(pipe: Pipe) -> Http {
     http
 }
 
-async fn http2(pipe: Pipe) -> hyper::client::conn::http2::SendRequest<http_body_util::combinators::BoxBody<Bytes, io::Error>> {
+async fn http2(
+    pipe: Pipe,
+) -> hyper::client::conn::http2::SendRequest<http_body_util::combinators::BoxBody<Bytes, io::Error>>
+{
     let io = TokioIo::new(pipe);
     let executor = TokioExecutor::new();
     let (http, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();

@@ -73,12 +73,9 @@ async fn a_refused_caller_is_refused_before_its_body_is_read() {
     let head = b"POST /sample/Sample.Echo HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n";
     here.write_all(head).await.unwrap();
     let mut first = [0; 12];
-    tokio::join!(
-        async { port.face.serve_http1(stream, peer).await },
-        async {
-            here.read_exact(&mut first).await.unwrap();
-            drop(here);
-        },
-    );
+    tokio::join!(async { port.face.serve_http1(stream, peer).await }, async {
+        here.read_exact(&mut first).await.unwrap();
+        drop(here);
+    },);
     assert_eq!(&first, b"HTTP/1.1 401");
 }

@@ -24,7 +24,8 @@ async fn responses_stream_as_lines_as_events_or_as_values() {
 async fn a_failure_within_a_stream_is_its_last_line() {
     let rig = Rig::plain();
     let failed = rig.call("Count", "8").await;
-    let error = "{\"error\":{\"id\":\"\",\"code\":423,\"detail\":\"on purpose\",\"status\":\"Locked\"}}";
+    let error =
+        "{\"error\":{\"id\":\"\",\"code\":423,\"detail\":\"on purpose\",\"status\":\"Locked\"}}";
     assert_eq!((failed.status, failed.body), (200, format!("0\n{error}\n")));
     let panicked = rig.call("Count", "20").await;
     assert!(panicked.body.starts_with("0\n1\n"), "{panicked:?}");

@@ -1,3 +1,5 @@
+//! The embedded registries pass; broken ones are caught by name.
+
 use super::broken::Broken;
 use super::broken::Flaw;
 use super::*;

@@ -49,74 +49,120 @@ fn one(
     if !matches!(header.kind, Kind::Data | Kind::Accept | Kind::End | Kind::Reset) {
         return inbound::common(link, state, header, &payload, wakers);
     }
+    let read = state.reads;
     // A frame of a stream that this side has given up finds nothing and is passed over.
-    let Some(stream) = state.streams.get(id) else { return Ok(()) };
-    match header.kind {
-        Kind::Data => match inbound::join(stream, header, payload, link.limits.message.bytes_max) {
-            Ok(None) => {}
-            Ok(Some(message)) => message_for(link, stream, (header, message), (now, wakers))?,
-            Err(error) => {
-                fail(stream, &error, now, wakers);
-                let reason = [frame::reason_byte(Reset::TooLarge)];
-                frame::put(&mut state.out, Kind::Reset, 0, id, &reason);
-            }
-        },
-        Kind::Accept => {
-            stream.deadline = None;
-            if let Some(flow) = &mut stream.flow {
-                flow.opened = true;
-                wakers.extend(stream.waker.take());
+    let Some((stream, partials)) = state.streams.get_counted(id).filter(|found| !found.0.over)
+    else {
+        return Ok(());
+    };
+    let fault = match header.kind {
+        Kind::Data => {
+            match inbound::join((&mut *stream, partials), header, payload, &link.limits)? {
+                Ok(None) => None,
+                Ok(Some(message)) => {
+                    message_for(stream, header, now, (message, read, link))?;
+                    wakers.extend(stream.waker.take());
+                    None
+                }
+                Err(error) => Some((error, Reset::TooLarge)),
             }
         }
-        Kind::End if header.has(FLAG_ERROR) => {
-            let error = inbound::error_of(header, &payload)?;
-            fail(stream, &error, now, wakers);
-            stream.task = None;
-        }
-        Kind::End => {
-            end(stream);
-            wakers.extend(stream.waker.take());
-            stream.task = None;
-        }
-        // The server reads no more requests; its answer is still to come.
-        _ if header.has(FLAG_END) => stream.task = None,
+        Kind::Accept => accepted(stream, wakers),
         _ => {
-            fail(stream, &inbound::reset_error(frame::reason_from(&payload)), now, wakers);
-            stream.task = None;
+            last_word(stream, header, &payload, (now, wakers))?;
+            None
         }
+    };
+    if let Some((error, reason)) = fault {
+        give_up(stream, &error, now, wakers);
+        frame::put(&mut state.out, Kind::Reset, 0, id, &[frame::reason_byte(reason)]);
     }
     Ok(())
+}
+
+/// Ends a stream for its caller; whatever the server still sends is passed over.
+fn give_up(stream: &mut Stream, error: &Error, now: Instant, wakers: &mut Vec<Waker>) {
+    fail(stream, error, now, wakers);
+    stream.over = true;
+    stream.task = None;
 }
 
 fn message_for(
-    link: &Link,
     stream: &mut Stream,
-    (header, message): (Header, Bytes),
-    (now, wakers): (Instant, &mut Vec<Waker>),
+    header: Header,
+    now: Instant,
+    (message, read, link): (Bytes, u64, &Link),
 ) -> Result<()> {
     match &mut stream.flow {
         Some(flow) if flow.opened => {
-            inbound::deliver(flow, message, link)?;
+            inbound::deliver(flow, message, read, link)?;
             if header.has(FLAG_END) {
-                flow.end = Some(Ok(()));
+                flow.end = flow.end.take().or(Some(Ok(())));
             }
         }
-        _ => stream.answer = Some(Answer { at: now, result: Ok(message) }),
+        _ if stream.answer.is_none() => {
+            stream.answer = Some(Answer { at: now, result: Ok(message) });
+            stream.over = true;
+        }
+        _ => {}
     }
-    wakers.extend(stream.waker.take());
     Ok(())
 }
 
-/// The server's last word without an error.
-fn end(stream: &mut Stream) {
-    if let Some(flow) = &mut stream.flow
-        && flow.end.is_none()
-    {
-        flow.end = Some(Ok(()));
-    }
+/// A stream of responses begins; returns the fault of a server that makes one of a plain call.
+fn accepted(stream: &mut Stream, wakers: &mut Vec<Waker>) -> Option<(Error, Reset)> {
+    let Some(flow) = &mut stream.flow else {
+        let detail = "the node answered one message by a stream";
+        return Some((Error::internal("micro.transport", detail), Reset::Protocol));
+    };
+    stream.deadline = None;
+    flow.opened = true;
+    wakers.extend(stream.waker.take());
+    None
+}
+
+/// Handles the frames with which the server ends a stream, or stops to read it.
+fn last_word(
+    stream: &mut Stream,
+    header: Header,
+    payload: &[u8],
+    (now, wakers): (Instant, &mut Vec<Waker>),
+) -> Result<()> {
+    let error = match header.kind {
+        Kind::End if header.has(FLAG_ERROR) => inbound::error_of(header, payload)?,
+        Kind::End => {
+            return match &mut stream.flow {
+                Some(flow) if flow.opened => {
+                    flow.end = flow.end.take().or(Some(Ok(())));
+                    stream.over = true;
+                    stream.task = None;
+                    wakers.extend(stream.waker.take());
+                    Ok(())
+                }
+                _ => {
+                    let detail = "the node ended the call without an answer";
+                    give_up(stream, &Error::internal("micro.transport", detail), now, wakers);
+                    Ok(())
+                }
+            };
+        }
+        // The server reads no more requests; its answer is still to come.
+        _ if header.has(FLAG_END) => {
+            stream.task = None;
+            return Ok(());
+        }
+        _ => inbound::reset_error(frame::reason_from(payload)),
+    };
+    give_up(stream, &error, now, wakers);
+    Ok(())
 }
 
 /// The error of a connection that the server ended.
 pub(super) fn ended() -> Error {
     Error::unavailable("micro.transport", "the node closed the connection")
+}
+
+/// The error of a connection that ends with its process, or its task.
+pub(super) fn stopped() -> Error {
+    Error::unavailable("micro.transport", "the node stopped")
 }

@@ -15,9 +15,15 @@ use crate::core::stream::BoxSource;
 use crate::transport::native::frame::{
     self, FLAG_BODY, FLAG_END, FLAG_EXTRA, FLAG_MORE, HEADER_BYTES, Kind,
 };
+use crate::transport::native::hello::WINDOW_BYTES_LEAST;
+use crate::transport::native::inbound::MESSAGE_COST;
 use crate::transport::native::link::{Link, State};
 use crate::transport::native::streams::{Flow, Stream};
 use crate::transport::native::{head, pump};
+
+/// Credit is given once this much has been read: half of the least window, so that a sender whose
+/// window is that small is never left without.
+const GRANT_STEP: usize = WINDOW_BYTES_LEAST / 2;
 
 impl Connection for Link {
     fn start(
@@ -38,10 +44,15 @@ impl Connection for Link {
             let id = self.open(&mut state, head, body, streams)?;
             let alone = state.streams.live() == 1;
             self.look_sooner(&mut state, head.deadline);
-            (id, self.plan(&mut state, alone))
+            let flush = self.plan(&mut state, alone);
+            if flush == Flush::Yield && !std::mem::replace(&mut state.watched, true) {
+                self.rescuer.notify_one();
+            }
+            (id, flush)
         };
         if let Some(source) = source {
-            let task = self.tasks.spawn("native requests", pump::requests(Arc::clone(&self), id, source));
+            let pump = pump::requests(Arc::clone(&self), id, source);
+            let task = self.tasks.spawn("native requests", pump);
             if let Some(stream) = self.lock().streams.get(id) {
                 stream.task = Some(task.abort_on_drop());
             }
@@ -85,17 +96,14 @@ fn full() -> Error {
 impl Link {
     /// Queues the open frame of a call, and the frames of a body that does not fit it.
     fn open(&self, state: &mut State, head: &Head<'_>, body: &[u8], streams: bool) -> Result<u32> {
-        let limit = state.peer.message_bytes_max.min(self.limits.message.bytes_max);
+        let limit = state.peer.message_bytes_max;
         if body.len() > limit {
-            let detail =
-                format!("the request has {} bytes, the limit is {limit}", body.len());
+            let detail = format!("the request has {} bytes, the limit is {limit}", body.len());
             return Err(Error::too_large("micro.transport", detail));
         }
-        let mut stream = Stream {
-            deadline: head.deadline,
-            waker: head.waker.cloned(),
-            ..Stream::default()
-        };
+        head::check(head)?;
+        let mut stream =
+            Stream { deadline: head.deadline, waker: head.waker.cloned(), ..Stream::default() };
         if streams || head.route.kind().streams_responses() {
             stream.flow = Some(Box::new(Flow::new(state.peer.window_bytes)));
         }
@@ -105,7 +113,7 @@ impl Link {
         let last = if streams { 0 } else { FLAG_BODY | FLAG_END };
         let State { out, names, peer, .. } = &mut *state;
         let start = frame::begin(out, Kind::Open, extra | last, id);
-        head::put(out, head, names, self.limits.stream.interned_names_max.min(peer.names_max));
+        head::put(out, head, names, self.own.names_max.min(peer.names_max));
         let room = (start + HEADER_BYTES + peer.frame_bytes_max).saturating_sub(out.len());
         match body.split_at_checked(room).filter(|(_, rest)| !rest.is_empty()) {
             None => {
@@ -127,7 +135,7 @@ impl Link {
     }
 
     /// Wakes the keeper when a deadline comes before its next look.
-    fn look_sooner(&self, state: &mut State, deadline: Option<Instant>) {
+    pub(super) fn look_sooner(&self, state: &mut State, deadline: Option<Instant>) {
         if let Some(deadline) = deadline.filter(|deadline| *deadline < state.next_look) {
             state.next_look = deadline;
             self.keeper.notify_one();
@@ -204,7 +212,9 @@ impl Driver for Link {
                 let stream = self.release(state, id);
                 drop(guard);
                 drop(stream);
-                Poll::Ready(answer.result.map(|_| ()))
+                let answered = "the node answered a stream by one message";
+                let unasked = |_| Err(Error::internal("micro.transport", answered));
+                Poll::Ready(answer.result.and_then(unasked))
             }
         }
     }
@@ -230,10 +240,15 @@ impl Driver for Link {
                     wait(&mut stream.waker, task);
                     Poll::Pending
                 }
-                Some(end) => Poll::Ready(end.map_or_else(|e| Some(Err(e)), |()| None)),
+                Some(end) => {
+                    flow.stopped = true;
+                    Poll::Ready(end.map_or_else(|e| Some(Err(e)), |()| None))
+                }
             }
         } else {
             std::mem::swap(&mut flow.inbox, batch);
+            flow.handed = batch.len();
+            flow.reads = (0, 0);
             Poll::Ready(Some(Ok(())))
         };
         // The caller's stream is over with its last response; the handler's call goes on.
@@ -283,18 +298,18 @@ impl Driver for Link {
 }
 
 impl Link {
-    /// Gives the sender credit for what was read, in steps of half a window.
+    /// Gives the sender credit for what was read, in steps.
     fn grant(&self, state: &mut State, id: u32, consumed: usize) -> bool {
-        let step = self.limits.stream.window_bytes / 2;
         let Some(flow) = state.streams.get(id).and_then(|stream| stream.flow.as_mut()) else {
             return false;
         };
-        flow.unread_bytes = flow.unread_bytes.saturating_sub(consumed);
-        flow.owed_bytes += consumed;
-        if flow.owed_bytes < step || flow.end.is_some() {
+        let cost = consumed + std::mem::take(&mut flow.handed) * MESSAGE_COST;
+        flow.unread = flow.unread.saturating_sub(cost);
+        flow.owed += cost;
+        if flow.owed < GRANT_STEP || flow.end.is_some() || flow.stopped {
             return false;
         }
-        let owed = u32::try_from(std::mem::take(&mut flow.owed_bytes)).unwrap_or(u32::MAX);
+        let owed = u32::try_from(std::mem::take(&mut flow.owed)).unwrap_or(u32::MAX);
         frame::put(&mut state.out, Kind::Credit, 0, id, &owed.to_be_bytes());
         true
     }

@@ -154,7 +154,8 @@ pub(super) fn put(out: &mut Vec<u8>, kind: Kind, flags: u8, stream: u32, payload
 pub(super) fn put_message(out: &mut Vec<u8>, flags: u8, stream: u32, body: &[u8], max: usize) {
     let mut rest = body;
     // Progress: each turn sends `max` bytes.
-    while let Some((first, more)) = rest.split_at_checked(max).filter(|(_, more)| !more.is_empty()) {
+    while let Some((first, more)) = rest.split_at_checked(max).filter(|(_, more)| !more.is_empty())
+    {
         put(out, Kind::Data, FLAG_MORE, stream, first);
         rest = more;
     }

@@ -7,14 +7,33 @@ use tokio::time::Instant;
 use crate::core::content_type::ContentType;
 use crate::core::error::{Error, Result};
 use crate::core::exchange::{Dispatch, Extra, Head, Target};
-use crate::core::limits::StreamLimits;
+use crate::core::limits::{
+    METADATA_BYTES_MAX, METADATA_CLOSE_FACTOR, METADATA_ENTRIES_MAX, METADATA_VALUE_BYTES_MAX,
+    StreamLimits,
+};
 use crate::core::metadata::Metadata;
 use crate::core::trace::Trace;
-use crate::transport::native::names::{NamesIn, NamesOut, malformed};
+use crate::transport::native::names::{NAME_BYTES_MAX, NamesIn, NamesOut, malformed, take_name};
 use crate::transport::native::varint;
 
 /// The names of an extra section that this version knows.
 const EXTRA_TRACE: u8 = 0x01;
+
+/// Checks that the peer takes the names of a head; its maps are bounded by their type, so that a
+/// head always fits a frame.
+///
+/// # Errors
+/// 400 when a name is too long.
+pub(super) fn check(head: &Head<'_>) -> Result<()> {
+    let fits = |name: &str| name.len() <= NAME_BYTES_MAX;
+    let route = &head.route;
+    if fits(route.service()) && fits(route.endpoint()) && fits(head.content_type.as_str()) {
+        return Ok(());
+    }
+    let detail =
+        format!("a service, endpoint or content type is longer than {NAME_BYTES_MAX} bytes");
+    Err(Error::bad_request("micro.transport", detail))
+}
 
 /// Appends the head of a call.
 pub(super) fn put(out: &mut Vec<u8>, head: &Head<'_>, names: &mut NamesOut, names_max: usize) {
@@ -95,7 +114,7 @@ pub(super) fn take(
     let target = names.take_route(input, reading.dispatch, reading.limits.interned_names_max)?;
     let deadline = match varint::take(input).ok_or_else(malformed)? {
         0 => None,
-        micros => now.checked_add(Duration::from_micros(micros - 1)),
+        micros => now.checked_add(Duration::from_micros(micros - 1).min(reading.timeout_max)),
     };
     let content_type = take_content_type(input)?;
     let extra = match extra {
@@ -110,6 +129,8 @@ pub(super) fn take(
 pub(super) struct Reading<'a> {
     pub(super) dispatch: &'a dyn Dispatch,
     pub(super) limits: &'a StreamLimits,
+    /// Longer deadlines are shortened to this.
+    pub(super) timeout_max: Duration,
 }
 
 fn take_content_type(input: &mut &[u8]) -> Result<ContentType> {
@@ -121,7 +142,7 @@ fn take_content_type(input: &mut &[u8]) -> Result<ContentType> {
         3 => ContentType::Proto,
         4 => ContentType::Bytes,
         5 => ContentType::Text,
-        0 => ContentType::parse(varint::take_str(input).ok_or_else(malformed)?),
+        0 => ContentType::parse(take_name(input)?),
         // A later version's code: a name that no codec has, so that the answer is 415.
         code => ContentType::Other(format!("micro/{code}").into()),
     })
@@ -143,7 +164,7 @@ fn take_extra(
     let mut refused = None;
     let mut maps = [const { Metadata::new() }; 3];
     for map in &mut maps {
-        take_map(section, map, names, names_max, &mut refused)?;
+        take_map(section, map, (&mut *names, names_max), &mut refused)?;
     }
     let [metadata, persistent, headers] = maps;
     let extra = Extra { metadata, persistent, headers, trace };
@@ -151,17 +172,27 @@ fn take_extra(
 }
 
 /// Takes a map to its end even when an entry is refused, so that the tables stay in step.
+///
+/// A map far beyond the limits is no mistake: it ends the connection.
 fn take_map(
     section: &mut &[u8],
     map: &mut Metadata,
-    names: &mut NamesIn,
-    names_max: usize,
+    (names, names_max): (&mut NamesIn, usize),
     refused: &mut Option<Error>,
 ) -> Result<()> {
+    let far = |value: usize, limit: usize| value > limit.saturating_mul(METADATA_CLOSE_FACTOR);
+    let (mut entries, mut bytes) = (0, 0);
     // Progress: each entry takes at least two bytes of the section.
     for _ in 0..varint::take(section).ok_or_else(malformed)? {
         let key = names.take_key(section, names_max)?;
         let value = varint::take_str(section).ok_or_else(malformed)?;
+        (entries, bytes) = (entries + 1, bytes + key.len() + value.len());
+        if far(entries, METADATA_ENTRIES_MAX)
+            || far(bytes, METADATA_BYTES_MAX)
+            || far(value.len(), METADATA_VALUE_BYTES_MAX)
+        {
+            return Err(malformed());
+        }
         if refused.is_none() {
             *refused = map.insert(&*key, value).err();
         }

@@ -4,63 +4,98 @@ use std::task::Waker;
 
 use bytes::Bytes;
 
-use crate::core::error::{Error, Result};
+use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::Reset;
-use crate::transport::native::frame::{self, FLAG_ERROR, FLAG_MORE, FLAG_SAFE, Header, Kind};
+use crate::core::limits::Limits;
+use crate::transport::native::frame::{
+    self, FLAG_ERROR, FLAG_MORE, FLAG_SAFE, HEADER_BYTES, Header, Kind,
+};
 use crate::transport::native::hello::Hello;
 use crate::transport::native::link::{Link, State};
 use crate::transport::native::names::malformed;
-use crate::transport::native::streams::{Flow, Stream};
+use crate::transport::native::streams::{Flow, Partials, Stream};
 use crate::transport::native::varint;
 
-use crate::core::error::Retry;
-
-/// Joins the parts of a message; `None` while more is to come.
+/// Joins the parts of a message; the inner result is `None` while more is to come.
 ///
 /// # Errors
-/// 413 when the message is longer than the limit; the stream has to be reset.
+/// The inner error is 413 when the message is longer than the limit: the stream has to be reset.
+/// The outer one ends the connection: the peer floods it with unfinished messages.
 pub(super) fn join(
-    stream: &mut Stream,
+    (stream, partials): (&mut Stream, &mut Partials),
     header: Header,
     payload: Bytes,
-    limit: usize,
-) -> Result<Option<Bytes>> {
-    let length = stream.partial.len() + payload.len();
-    if length > limit {
+    limits: &Limits,
+) -> Result<Result<Option<Bytes>>> {
+    let limit = limits.message.bytes_max;
+    if stream.partial.len() + payload.len() > limit {
+        let partial = std::mem::take(&mut stream.partial);
+        partials.bytes = partials.bytes.saturating_sub(partial.len());
         let detail = format!("a message has more than {limit} bytes, the limit");
-        return Err(Error::too_large("micro.transport", detail));
+        return Ok(Err(Error::too_large("micro.transport", detail)));
     }
     if header.has(FLAG_MORE) {
+        partials.grow(payload.len(), limits)?;
         stream.partial.extend_from_slice(&payload);
-        return Ok(None);
+        return Ok(Ok(None));
     }
     if stream.partial.is_empty() {
-        return Ok(Some(payload));
+        return Ok(Ok(Some(payload)));
     }
+    partials.bytes = partials.bytes.saturating_sub(stream.partial.len());
     stream.partial.extend_from_slice(&payload);
-    Ok(Some(stream.partial.split().freeze()))
+    Ok(Ok(Some(std::mem::take(&mut stream.partial).freeze())))
 }
+
+impl Partials {
+    /// Counts a part of a message of which more is to come.
+    ///
+    /// # Errors
+    /// When the peer leaves too much unfinished, or sends parts without a byte; the connection
+    /// ends.
+    pub(super) fn grow(&mut self, length: usize, limits: &Limits) -> Result<()> {
+        self.empty = if length == 0 { self.empty + 1 } else { 0 };
+        if self.empty > limits.stream.empty_frames_max {
+            return Err(flood("parts of messages without a byte"));
+        }
+        self.bytes += length;
+        if self.bytes > limits.message.reassembly_bytes_max {
+            return Err(flood("unfinished messages"));
+        }
+        Ok(())
+    }
+}
+
+/// What a message costs of its stream's credit beside its length, however many frames carry it.
+pub(super) const MESSAGE_COST: usize = HEADER_BYTES;
+
+/// How many reads may lie in an inbox by reference: a message keeps all that was read with it.
+const READS_HELD_MAX: usize = 8;
 
 /// Puts a message into the inbox of a stream.
 ///
 /// # Errors
 /// When the peer sends more than its credit; the connection ends.
-pub(super) fn deliver(flow: &mut Flow, message: Bytes, link: &Link) -> Result<()> {
+pub(super) fn deliver(flow: &mut Flow, message: Bytes, read: u64, link: &Link) -> Result<()> {
     if flow.stopped || flow.end.is_some() {
         return Ok(());
     }
-    // Limit: credit may be overdrawn by one message, so that a message may exceed the window.
-    let most = link.limits.stream.window_bytes + link.limits.message.bytes_max;
-    flow.unread_bytes += message.len();
-    if flow.unread_bytes > most {
-        return Err(Error::too_many_requests("micro.transport", "the peer ignores its credit"));
+    // The peer may begin a message while its credit is above zero, so that one may exceed it.
+    if flow.unread + flow.owed >= link.own.window_bytes {
+        return Err(flood("messages beyond the credit of their stream"));
     }
-    // Messages without bytes use no credit; what they cost is bounded by their number.
-    if flow.inbox.len() > link.limits.stream.window_bytes / frame::HEADER_BYTES {
-        return Err(Error::too_many_requests("micro.transport", "the peer floods a stream"));
+    flow.unread += message.len() + MESSAGE_COST;
+    if flow.reads.0 != read {
+        flow.reads = (read, flow.reads.1 + 1);
     }
-    flow.inbox.push_back(message);
+    // Limit: a slow reader holds few whole reads; what arrives after them is copied out.
+    let held = flow.reads.1 <= READS_HELD_MAX;
+    flow.inbox.push_back(if held { message } else { Bytes::copy_from_slice(&message) });
     Ok(())
+}
+
+fn flood(what: &str) -> Error {
+    Error::too_many_requests("micro.transport", format!("the peer floods the connection: {what}"))
 }
 
 /// Reads the error of an end frame.
@@ -109,12 +144,12 @@ pub(super) fn common(
     wakers: &mut Vec<Waker>,
 ) -> Result<()> {
     match header.kind {
-        Kind::Hello => state.peer = Hello::take(payload, &link.limits)?,
-        Kind::Ping => {
-            // Limit: pings are answered only while the queue has room, so that a flood of them
-            // that nobody reads the answers of costs nothing.
-            if payload.len() == PING_BYTES && !state.is_full(&link.limits, false) {
-                frame::put(&mut state.out, Kind::Pong, 0, 0, payload);
+        Kind::Hello => greet(link, state, payload, wakers)?,
+        // Limit: pings are answered only while the queue has room, so that a flood of them that
+        // nobody reads the answers of costs nothing.
+        Kind::Ping if !state.is_full(&link.limits, false) => {
+            if let Some(ping) = payload.first_chunk::<PING_BYTES>() {
+                frame::put(&mut state.out, Kind::Pong, 0, 0, ping);
             }
         }
         Kind::GoAway => {
@@ -123,7 +158,7 @@ pub(super) fn common(
             link.wake_waiting(state);
         }
         Kind::Credit => {
-            let bytes: [u8; 4] = payload.try_into().map_err(|_| malformed())?;
+            let bytes = *payload.first_chunk::<4>().ok_or_else(malformed)?;
             if let Some(flow) = state.streams.get(header.stream).and_then(|s| s.flow.as_mut()) {
                 let ceiling = i64::from(u32::MAX);
                 let credit = flow.credit.saturating_add(i64::from(u32::from_be_bytes(bytes)));
@@ -133,6 +168,24 @@ pub(super) fn common(
         }
         _ => {}
     }
+    Ok(())
+}
+
+/// Takes the settings of the peer, which hold for the streams that are open already too.
+fn greet(link: &Link, state: &mut State, payload: &[u8], wakers: &mut Vec<Waker>) -> Result<()> {
+    if std::mem::replace(&mut state.greeted, true) {
+        return Err(malformed());
+    }
+    let before = std::mem::replace(&mut state.peer, Hello::take(payload, &link.limits)?);
+    let signed = |window: usize| i64::try_from(window).unwrap_or(i64::MAX);
+    let more = signed(state.peer.window_bytes) - signed(before.window_bytes);
+    for (_, stream) in state.streams.iter_mut() {
+        if let Some(flow) = &mut stream.flow {
+            flow.credit = flow.credit.saturating_add(more);
+            wakers.extend(flow.pump.take());
+        }
+    }
+    link.wake_waiting(state);
     Ok(())
 }
 

@@ -18,8 +18,8 @@ use crate::transport::native::link::{Link, State, fail};
 /// # Errors
 /// Why the connection ends.
 pub(super) async fn watch(link: &Arc<Link>) -> Result<()> {
-    let age_max = jittered_age(link);
-    let born = clock::now();
+    let old = clock::after(clock::now(), jittered_age(link));
+    let mut age = Age { goaway: Some(old), end: None };
     // Progress: each turn sleeps until the next thing is due, or something changes.
     loop {
         let now = clock::now();
@@ -27,23 +27,43 @@ pub(super) async fn watch(link: &Arc<Link>) -> Result<()> {
         let next = {
             let mut guard = link.lock();
             let state = &mut *guard;
-            expire(state, now, &mut wakers);
-            let next = [
-                deadline(state),
-                Some(alive(link, state, now)?),
-                Some(idle(link, state, now)?),
-                (!link.dialed && !state.draining).then_some(born + age_max),
-            ];
-            let next = next.into_iter().flatten().min().unwrap_or(now + age_max);
+            expire(link, state, now, &mut wakers);
+            let alive = alive(link, state, now)?;
+            let idle = idle(link, state, now)?;
+            let next = [deadline(state), age.look(link, now)?].into_iter().flatten();
+            let next = next.fold(alive.min(idle), Instant::min);
             state.next_look = next;
             next
         };
         wakers.into_iter().for_each(Waker::wake);
         link.flush();
-        if !link.dialed && now >= born + age_max {
+        if age.goaway.is_none() {
             link.say_goaway();
         }
         let _due = clock::timeout_at(next, link.keeper.notified()).await;
+    }
+}
+
+/// What the age of an accepted connection brings: first a goaway, then its end.
+struct Age {
+    goaway: Option<Instant>,
+    end: Option<Instant>,
+}
+
+impl Age {
+    /// Returns when to look again; the dialing side never ends a connection for its age.
+    fn look(&mut self, link: &Link, now: Instant) -> Result<Option<Instant>> {
+        if link.dialed {
+            return Ok(None);
+        }
+        if self.goaway.is_some_and(|goaway| goaway <= now) {
+            self.goaway = None;
+            self.end = Some(clock::after(now, link.limits.connection.age_grace));
+        }
+        if self.end.is_some_and(|end| end <= now) {
+            return Err(Error::unavailable("micro.transport", "the connection reached its age"));
+        }
+        Ok(self.goaway.or(self.end))
     }
 }
 
@@ -51,19 +71,27 @@ pub(super) async fn watch(link: &Arc<Link>) -> Result<()> {
 fn jittered_age(link: &Link) -> Duration {
     let limits = &link.limits.connection;
     let percent = 100 + fastrand::u32(0..=2 * limits.age_jitter_percent);
-    limits.age_max * percent.saturating_sub(limits.age_jitter_percent) / 100
+    limits.age_max.saturating_mul(percent.saturating_sub(limits.age_jitter_percent)) / 100
 }
 
-/// Ends the calls whose deadline has passed; the server learns of it by a reset.
-fn expire(state: &mut State, now: Instant, wakers: &mut Vec<Waker>) {
+/// Ends the calls whose deadline has passed, and on the accepting side the requests that have not
+/// all arrived in time; the peer learns of it by a reset.
+fn expire(link: &Link, state: &mut State, now: Instant, wakers: &mut Vec<Waker>) {
     let State { streams, out, .. } = state;
+    let mut late = Vec::new();
     for (id, stream) in streams.iter_mut() {
         if stream.deadline.is_some_and(|deadline| deadline <= now) && stream.answer.is_none() {
             stream.deadline = None;
+            stream.over = true;
             let error = Error::timeout("micro.client", "the deadline of the call passed");
             fail(stream, &error, now, wakers);
             frame::put(out, Kind::Reset, 0, id, &[frame::reason_byte(Reset::Deadline)]);
+            late.push(id);
         }
+    }
+    if !link.dialed {
+        // Nobody on this side holds such a call yet.
+        late.into_iter().for_each(|id| drop(streams.remove(id)));
     }
 }
 
@@ -75,7 +103,7 @@ fn deadline(state: &mut State) -> Option<Instant> {
 fn alive(link: &Link, state: &mut State, now: Instant) -> Result<Instant> {
     let limits = &link.limits.connection;
     if let Some(pinged) = state.pinged {
-        let due = pinged + limits.keepalive_timeout;
+        let due = clock::after(pinged, limits.keepalive_timeout);
         if now < due {
             return Ok(due);
         }
@@ -84,29 +112,27 @@ fn alive(link: &Link, state: &mut State, now: Instant) -> Result<Instant> {
         return Err(Error::unavailable("micro.transport", detail));
     }
     let busy = state.streams.live() > 0;
-    let interval =
-        if busy { limits.keepalive_interval } else { limits.keepalive_idle_interval };
-    let due = state.last_read + interval;
+    let interval = if busy { limits.keepalive_interval } else { limits.keepalive_idle_interval };
+    let due = clock::after(state.last_read, interval);
     if now < due {
         return Ok(due);
     }
     frame::put(&mut state.out, Kind::Ping, 0, 0, &[0; PING_BYTES]);
     state.pinged = Some(now);
-    Ok(now + limits.keepalive_timeout)
+    Ok(clock::after(now, limits.keepalive_timeout))
 }
 
 /// Ends a connection that nobody uses; returns when to look again.
 fn idle(link: &Link, state: &State, now: Instant) -> Result<Instant> {
     let limits = &link.limits.connection;
-    let timeout =
-        if link.dialed { limits.client_idle_timeout } else { limits.server_idle_timeout };
+    let timeout = if link.dialed { limits.client_idle_timeout } else { limits.server_idle_timeout };
     if state.streams.live() > 0 {
-        return Ok(now + timeout);
+        return Ok(clock::after(now, timeout));
     }
     if state.draining && link.dialed {
         return Err(Error::unavailable("micro.transport", "the connection is drained"));
     }
-    let due = state.idle_since + timeout;
+    let due = clock::after(state.idle_since, timeout);
     if now < due {
         return Ok(due);
     }

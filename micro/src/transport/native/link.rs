@@ -5,6 +5,7 @@
 //! when the socket is full the connection's own task takes over.
 
 use std::io;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
@@ -33,10 +34,14 @@ const SPARE_BYTES_MAX: usize = 256 * 1024;
 pub(super) struct Link {
     pub(super) socket: Arc<dyn Socket>,
     pub(super) limits: Arc<Limits>,
+    /// What this side accepts.
+    pub(super) own: Hello,
     pub(super) tasks: TaskTracker,
     pub(super) remote: Arc<str>,
     /// Whether this side dialed.
     pub(super) dialed: bool,
+    /// Tasks of calls, those included whose stream is over.
+    pub(super) running: AtomicUsize,
     state: Mutex<State>,
     /// Wakes the writer when the socket was full.
     blocked: Notify,
@@ -44,6 +49,8 @@ pub(super) struct Link {
     room: Notify,
     /// Wakes the keeper when a deadline comes sooner than it would look, or the link closes.
     pub(super) keeper: Notify,
+    /// Wakes the rescuer when callers begin to write for each other.
+    pub(super) rescuer: Notify,
 }
 
 /// What the lock guards. No code of users runs under it.
@@ -58,16 +65,24 @@ pub(super) struct State {
     /// Bytes handed to writers, and bytes the socket took, since the beginning.
     taken: u64,
     written: u64,
+    /// Bytes the socket may have taken: more than `written` while somebody writes.
+    written_at_most: u64,
     /// Whether somebody writes; others only queue.
     writing: bool,
     /// Whether somebody will write after others had their turn.
-    scheduled: bool,
+    pub(super) scheduled: bool,
+    /// How often somebody was to write after others, and whether the rescuer watches over it.
+    pub(super) schedules: u64,
+    pub(super) watched: bool,
     /// How many wait for room.
     waiting: usize,
     pub(super) streams: Streams,
     pub(super) names: NamesOut,
-    /// What the peer accepts.
+    /// What the peer accepts, and whether it has said so.
     pub(super) peer: Hello,
+    pub(super) greeted: bool,
+    /// How many reads there were.
+    pub(super) reads: u64,
     /// When the keeper will look next.
     pub(super) next_look: Instant,
     pub(super) last_read: Instant,
@@ -90,12 +105,17 @@ impl Link {
             backlog_written: 0,
             taken: 0,
             written: 0,
+            written_at_most: 0,
             writing: false,
             scheduled: false,
+            schedules: 0,
+            watched: false,
             waiting: 0,
             streams: Streams::default(),
             names: NamesOut::default(),
-            peer: Hello::of(&parts.limits),
+            peer: Hello::unheard(&parts.limits),
+            greeted: false,
+            reads: 0,
             next_look: now,
             last_read: now,
             idle_since: now,
@@ -105,14 +125,17 @@ impl Link {
         };
         Arc::new(Self {
             socket,
+            own: Hello::of(&parts.limits),
             limits: parts.limits,
             tasks: parts.tasks,
             remote: parts.remote,
             dialed: parts.dialed,
+            running: AtomicUsize::new(0),
             state: Mutex::new(state),
             blocked: Notify::new(),
             room: Notify::new(),
             keeper: Notify::new(),
+            rescuer: Notify::new(),
         })
     }
 
@@ -131,10 +154,11 @@ impl Link {
             let spare = std::mem::take(&mut state.spare);
             let mut batch = std::mem::replace(&mut state.out, spare);
             state.taken += u64_of(batch.len());
+            state.written_at_most = state.taken;
             drop(state);
             let (written, ended) = write_some(self.socket.as_ref(), &batch);
             state = self.lock();
-            state.written += u64_of(written);
+            state.count_written(written);
             match ended {
                 Ok(()) => {
                     batch.clear();
@@ -176,9 +200,13 @@ impl Link {
                     Err(_) => return Err(too_slow(timeout)),
                 }
                 let rest = batch.get(written..).unwrap_or_default();
+                {
+                    let mut state = self.lock();
+                    state.written_at_most = state.taken;
+                }
                 let (count, ended) = write_some(self.socket.as_ref(), rest);
                 written += count;
-                self.lock().written += u64_of(count);
+                self.lock().count_written(count);
                 match ended {
                     Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(broken(&e)),
                     _ => {}
@@ -207,6 +235,7 @@ impl Link {
             return Flush::None;
         }
         state.scheduled = true;
+        state.schedules = state.schedules.wrapping_add(1);
         Flush::Yield
     }
 
@@ -265,7 +294,8 @@ impl Link {
                 return;
             }
             state.closed = Some(error.clone().with_retry(Retry::Safe));
-            let written = state.written;
+            // What somebody is about to write may reach the peer yet.
+            let written = state.written_at_most;
             let now = clock::now();
             let mut wakers: Vec<Waker> = Vec::new();
             for (_, stream) in state.streams.iter_mut() {
@@ -312,6 +342,23 @@ impl Link {
         self.flush();
         self.keeper.notify_one();
     }
+
+    /// Ends the connection; a peer that broke the protocol is told so.
+    pub(super) fn part(&self, error: &Error) {
+        if is_breach(error) {
+            let mut state = self.lock();
+            state.draining = true;
+            let reason = [frame::reason_byte(Reset::Protocol)];
+            frame::put(&mut state.out, Kind::GoAway, 0, 0, &reason);
+        }
+        self.flush();
+        self.close(error);
+    }
+}
+
+/// Tells whether the peer is to blame for the end of a connection.
+fn is_breach(error: &Error) -> bool {
+    error.code() < 500
 }
 
 struct Leave<'a>(&'a Link);
@@ -347,6 +394,11 @@ impl State {
     pub(super) fn queued_bytes(&self) -> usize {
         let unwritten = self.taken.saturating_sub(self.written);
         self.out.len().saturating_add(usize::try_from(unwritten).unwrap_or(usize::MAX))
+    }
+
+    fn count_written(&mut self, count: usize) {
+        self.written += u64_of(count);
+        self.written_at_most = self.written;
     }
 
     fn keep_spare(&mut self, buffer: Vec<u8>) {

@@ -84,8 +84,7 @@ impl Transport for Memory {
             };
             let mut listeners = self.lock();
             listeners.named += 1;
-            let name =
-                if name.is_empty() { format!("{}", listeners.named) } else { name.clone() };
+            let name = if name.is_empty() { format!("{}", listeners.named) } else { name.clone() };
             let taken = listeners.by_name.get(&name).is_some_and(|l| !l.1.shutdown.is_closed());
             if taken {
                 let detail = format!("memory:{name} has a listener already");

@@ -1,4 +1,6 @@
 //! The native transport: many calls over one byte stream, framed as `WIRE.md` specifies.
+//!
+#![doc = include_str!("../../../WIRE.md")]
 
 mod client;
 mod driver;
@@ -12,11 +14,12 @@ mod memory;
 mod names;
 mod pump;
 mod reader;
+mod rescue;
 mod server;
 mod streams;
+mod tcp;
 #[cfg(test)]
 mod tests;
-mod tcp;
 mod varint;
 
 use std::sync::Arc;
@@ -27,9 +30,9 @@ use crate::core::clock;
 use crate::core::error::{Error, Result};
 use crate::core::exchange::{Connection, Dispatch};
 use crate::core::net::{Socket, Stream};
+use crate::core::shutdown::Shutdown;
 use crate::transport::Scope;
 use crate::transport::native::frame::{Kind, PREFACE, PREFACE_MAJOR};
-use crate::transport::native::hello::Hello;
 use crate::transport::native::link::{Link, Parts};
 
 pub use self::frame::PREFACE_FIRST;
@@ -41,20 +44,32 @@ pub use self::tcp::Native;
 /// The connection has a task of its own, which ends with it.
 pub fn connect(socket: Arc<dyn Socket>, remote: Arc<str>, scope: &Scope) -> Arc<dyn Connection> {
     let link = link(socket, remote, scope, true);
+    greet(&link);
+    scope.tasks.spawn("native client", follow(Arc::clone(&link), scope.shutdown.clone()));
+    link
+}
+
+/// Says what a dialed connection speaks and accepts.
+fn greet(link: &Link) {
     {
         let mut state = link.lock();
         state.out.extend_from_slice(&PREFACE);
-        put_hello(&link, &mut state.out);
+        put_hello(link, &mut state.out);
     }
     link.flush();
-    let run = Arc::clone(&link);
-    scope.tasks.spawn("native client", async move {
-        let mut replies = client::Replies::default();
-        let reading = reader::read(&run, BytesMut::new(), &mut replies);
-        let error = ends(&run, reading).await.err().unwrap_or_else(client::ended);
-        run.close(&error);
-    });
-    link
+}
+
+/// Follows a dialed connection to its end.
+async fn follow(link: Arc<Link>, shutdown: Shutdown) {
+    let _end = End(&link);
+    let mut replies = client::Replies::default();
+    let reading = reader::read(&link, BytesMut::new(), &mut replies);
+    let error = tokio::select! {
+        ended = ends(&link, reading) => ended.err(),
+        () = rescue::watch(&link) => None,
+        () = shutdown.closed() => Some(client::stopped()),
+    };
+    link.part(&error.unwrap_or_else(client::ended));
 }
 
 /// Serves one accepted connection to its end; `prefix` is what was read of it already.
@@ -75,6 +90,15 @@ pub async fn serve_socket(
     scope: &Scope,
 ) {
     let link = link(socket, remote, scope, false);
+    serve_link(&link, prefix, dispatch, scope).await;
+}
+
+async fn serve_link(
+    link: &Arc<Link>,
+    prefix: BytesMut,
+    dispatch: Arc<dyn Dispatch>,
+    scope: &Scope,
+) {
     let greeting = clock::timeout(
         scope.limits.connection.handshake_timeout,
         preface(link.socket.as_ref(), prefix),
@@ -83,22 +107,31 @@ pub async fn serve_socket(
         // A peer that says nothing, or something else, is not worth a log line.
         return link.close(&Error::bad_request("micro.transport", "not the native protocol"));
     };
-    put_hello(&link, &mut link.lock().out);
+    let _end = End(link);
+    put_hello(link, &mut link.lock().out);
     link.flush();
-    let mut calls = server::Calls::new(dispatch);
-    let reading = reader::read(&link, buffer, &mut calls);
+    let mut calls = server::Calls::new(dispatch, &link.limits);
+    let reading = reader::read(link, buffer, &mut calls);
     let drain = async {
         scope.shutdown.draining().await;
         link.say_goaway();
         scope.shutdown.closed().await;
-        Err::<(), _>(Error::unavailable("micro.transport", "the node stopped"))
+        Err::<(), _>(client::stopped())
     };
     let error = tokio::select! {
-        ended = ends(&link, reading) => ended.err(),
+        ended = ends(link, reading) => ended.err(),
         stopped = drain => stopped.err(),
     };
-    link.flush();
-    link.close(&error.unwrap_or_else(client::ended));
+    link.part(&error.unwrap_or_else(client::ended));
+}
+
+/// Ends a connection with its task, even when that is aborted.
+struct End<'a>(&'a Arc<Link>);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.close(&client::stopped());
+    }
 }
 
 fn link(socket: Arc<dyn Socket>, remote: Arc<str>, scope: &Scope, dialed: bool) -> Arc<Link> {
@@ -108,7 +141,7 @@ fn link(socket: Arc<dyn Socket>, remote: Arc<str>, scope: &Scope, dialed: bool) 
 
 fn put_hello(link: &Link, out: &mut Vec<u8>) {
     let mut payload = Vec::new();
-    Hello::of(&link.limits).put(&mut payload);
+    link.own.put(&mut payload);
     frame::put(out, Kind::Hello, 0, 0, &payload);
 }
 

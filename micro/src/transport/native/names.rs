@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::core::error::{Error, Result};
 use crate::core::exchange::{Dispatch, Route, Target};
+use crate::core::limits::{METADATA_CLOSE_FACTOR, METADATA_KEY_BYTES_MAX};
 use crate::transport::native::varint;
 
 /// The names that this side has given numbers.
@@ -62,11 +63,32 @@ impl NamesOut {
     }
 }
 
-/// The names to which the peer has given numbers; endpoints are resolved when they are named.
+/// The names to which the peer has given numbers.
 #[derive(Debug, Default)]
 pub(super) struct NamesIn {
-    routes: Vec<Result<Target>>,
+    routes: Vec<Named>,
     keys: Vec<Arc<str>>,
+}
+
+/// A numbered endpoint.
+#[derive(Debug)]
+enum Named {
+    /// Resolved when it was named.
+    Found(Target),
+    /// Not found then: each call asks again, which costs more but holds no long error.
+    Missing(Box<str>, Box<str>),
+}
+
+/// The bytes of a service, endpoint or content type. A peer that sends a longer one is hostile.
+pub(super) const NAME_BYTES_MAX: usize = 1024;
+
+/// The bytes of a metadata key from which on a peer is hostile rather than mistaken.
+const KEY_BYTES_MAX: usize = METADATA_KEY_BYTES_MAX * METADATA_CLOSE_FACTOR;
+
+/// Takes a service, endpoint or content type.
+pub(super) fn take_name<'a>(input: &mut &'a [u8]) -> Result<&'a str> {
+    let name = varint::take_str(input).filter(|name| name.len() <= NAME_BYTES_MAX);
+    name.ok_or_else(malformed)
 }
 
 /// How a name stands on the wire.
@@ -97,17 +119,22 @@ impl NamesIn {
     ) -> Result<Result<Target>> {
         let form = form(input).ok_or_else(malformed)?;
         if let Form::Known(index) = form {
-            return self.routes.get(index).cloned().ok_or_else(malformed);
+            return match self.routes.get(index).ok_or_else(malformed)? {
+                Named::Found(target) => Ok(Ok(*target)),
+                Named::Missing(service, endpoint) => Ok(dispatch.resolve(service, endpoint)),
+            };
         }
-        let service = varint::take_str(input).ok_or_else(malformed)?;
-        let endpoint = varint::take_str(input).ok_or_else(malformed)?;
+        let (service, endpoint) = (take_name(input)?, take_name(input)?);
         let target = dispatch.resolve(service, endpoint);
         if let Form::Given(index) = form {
             // Numbers are given in order, so the table has no holes a peer could make it fill.
             if index != self.routes.len() || index >= max {
                 return Err(malformed());
             }
-            self.routes.push(target.clone());
+            self.routes.push(match &target {
+                Ok(target) => Named::Found(*target),
+                Err(_) => Named::Missing(service.into(), endpoint.into()),
+            });
         }
         Ok(target)
     }
@@ -118,7 +145,8 @@ impl NamesIn {
         if let Form::Known(index) = form {
             return self.keys.get(index).cloned().ok_or_else(malformed);
         }
-        let key: Arc<str> = varint::take_str(input).ok_or_else(malformed)?.into();
+        let key = varint::take_str(input).filter(|key| key.len() <= KEY_BYTES_MAX);
+        let key: Arc<str> = key.ok_or_else(malformed)?.into();
         if let Form::Given(index) = form {
             if index != self.keys.len() || index >= max {
                 return Err(malformed());

@@ -1,12 +1,16 @@
 //! Drains a stream of messages into the connection, as fast as the peer gives credit.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::core::error::{Error, Result};
 use crate::core::stream::BoxSource;
 use crate::transport::native::frame::{self, FLAG_ERROR, HEADER_BYTES, Kind};
+use crate::transport::native::hello::FRAME_BYTES_LEAST;
+use crate::transport::native::inbound::MESSAGE_COST;
 use crate::transport::native::link::Link;
+use crate::transport::native::varint;
 
 /// Encoded bytes after which a batch is handed to the connection.
 const BATCH_BYTES: usize = 32 * 1024;
@@ -38,12 +42,19 @@ pub(super) async fn requests(link: Arc<Link>, id: u32, mut source: BoxSource) {
     }
 }
 
-/// Returns the payload of an end frame that carries an error.
+/// Returns the payload of an end frame that carries an error; it fits the frames of every peer.
 pub(super) fn error_payload(error: &Error) -> Vec<u8> {
     let mut out = Vec::new();
     let after = error.retry_after().map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(0));
-    crate::transport::native::varint::put(&mut out, after);
+    varint::put(&mut out, after);
+    let head = out.len();
     out.extend_from_slice(error.to_json().as_bytes());
+    if out.len() > FRAME_BYTES_LEAST {
+        // The payload of the error is what makes it so long; it is left out.
+        out.truncate(head);
+        let plain = Error::new(error.id().to_owned(), error.code(), error.detail());
+        out.extend_from_slice(plain.to_json().as_bytes());
+    }
     out
 }
 
@@ -64,7 +75,7 @@ async fn send(link: &Link, id: u32, put: impl FnOnce(&mut Vec<u8>)) {
 /// # Errors
 /// The source's error, or why the peer gets no more.
 pub(super) async fn messages(link: &Arc<Link>, id: u32, source: &mut BoxSource) -> Result<()> {
-    let mut pump = Pump { link, id, source, batch: Vec::new() };
+    let mut pump = Pump { link, id, source, batch: Vec::new(), cost: 0 };
     // Progress: each turn sends a batch, waits for the source or for credit, or ends.
     loop {
         let credit = std::future::poll_fn(|task| poll_credit(link, id, task)).await?;
@@ -102,6 +113,8 @@ struct Pump<'a> {
     id: u32,
     source: &'a mut BoxSource,
     batch: Vec<u8>,
+    /// What the messages of the batch cost of the credit.
+    cost: usize,
 }
 
 impl Pump<'_> {
@@ -110,17 +123,24 @@ impl Pump<'_> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        self.link.room(false).await?;
-        let flush = {
-            let mut state = self.link.lock();
+        // Progress: each turn waits for room in the queue, or sends.
+        let flush = loop {
+            self.link.room(false).await?;
+            let mut guard = self.link.lock();
+            let state = &mut *guard;
+            // Others may have filled the queue since.
+            if state.is_full(&self.link.limits, false) {
+                continue;
+            }
             let Some(stream) = state.streams.get(self.id) else { return Err(over()) };
             if let Some(flow) = &mut stream.flow {
-                flow.credit -= i64::try_from(self.batch.len()).unwrap_or(i64::MAX);
+                flow.credit -= i64::try_from(self.cost).unwrap_or(i64::MAX);
             }
             state.out.extend_from_slice(&self.batch);
-            self.link.plan(&mut state, false)
+            break self.link.plan(state, false);
         };
         self.batch.clear();
+        self.cost = 0;
         self.link.settle(flush).await;
         Ok(())
     }
@@ -131,7 +151,7 @@ impl Pump<'_> {
     fn fill(&mut self, credit: usize, task: &mut Context<'_>) -> Poll<Ended> {
         for _ in 0..BATCH_MESSAGES {
             let start = frame::begin(&mut self.batch, Kind::Data, 0, self.id);
-            let polled = self.source.as_mut().poll_encode(task, &mut self.batch);
+            let polled = self.poll_source(task);
             if let Poll::Ready(Some(Ok(()))) = polled {
                 if let Err(error) = self.finish(start) {
                     return Poll::Ready(Ended::Failed(error));
@@ -145,25 +165,38 @@ impl Pump<'_> {
                     Poll::Pending => Poll::Ready(Ended::No),
                 };
             }
-            if self.batch.len() >= BATCH_BYTES.min(credit) {
+            if self.batch.len() >= BATCH_BYTES || self.cost >= credit {
                 break;
             }
         }
         Poll::Ready(Ended::No)
     }
 
+    /// Polls the source, which is code of users; a panic ends the stream and nothing else.
+    fn poll_source(&mut self, task: &mut Context<'_>) -> Poll<Option<Result<()>>> {
+        let poll = || self.source.as_mut().poll_encode(task, &mut self.batch);
+        // The source is never polled again after it unwound, so no broken state is seen.
+        catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(|_panic| {
+            tracing::error!(remote = %self.link.remote, "the source of a stream panicked");
+            let detail = "the source of a stream panicked";
+            Poll::Ready(Some(Err(Error::internal("micro.transport", detail))))
+        })
+    }
+
     /// Ends the frame of the message that begins at `start`, or cuts it into several.
     fn finish(&mut self, start: usize) -> Result<()> {
         let length = self.batch.len().saturating_sub(start + HEADER_BYTES);
+        self.cost += length + MESSAGE_COST;
         if length <= FRAME_SURE_BYTES {
             frame::finish(&mut self.batch, start);
             return Ok(());
         }
         let peer = self.link.lock().peer;
-        let limit = self.link.limits.message.bytes_max.min(peer.message_bytes_max);
+        let limit = peer.message_bytes_max;
         if length > limit {
             self.batch.truncate(start);
-            let detail = format!("a message of the stream has {length} bytes, the limit is {limit}");
+            let detail =
+                format!("a message of the stream has {length} bytes, the limit is {limit}");
             return Err(Error::too_large("micro.transport", detail));
         }
         let whole = self.batch.split_off(start);

@@ -27,7 +27,7 @@ pub(super) async fn read<F: Frames>(
     frames: &mut F,
 ) -> Result<()> {
     // Limit: a head takes part of its frame, so no frame is longer than the limit.
-    let max = link.limits.message.frame_bytes_max;
+    let max = link.own.frame_bytes_max;
     // Progress: each turn handles what has arrived, then waits for more.
     loop {
         let whole = frame::whole_frames(&buffer, max).map_err(|length| overlong(length, max))?;
@@ -60,6 +60,7 @@ async fn fill(link: &Link, buffer: &mut BytesMut) -> Result<usize> {
                 let now = clock::now();
                 let mut state = link.lock();
                 state.last_read = now;
+                state.reads = state.reads.wrapping_add(1);
                 state.pinged = None;
                 return Ok(count);
             }

@@ -1,6 +1,7 @@
 //! The accepting side: runs calls in place while they do not wait, as tasks when they do.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -8,12 +9,14 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::core::clock;
-use crate::core::error::{Error, Result};
+use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::{Dispatch, Inbound, Outgoing, Reset, Running, Target, requests};
+use crate::core::limits::Limits;
 use crate::transport::native::frame::{
     self, FLAG_BODY, FLAG_END, FLAG_ERROR, FLAG_EXTRA, FLAG_MORE, Header, Kind,
 };
 use crate::transport::native::head::{self, Opened, Reading};
+use crate::transport::native::hello::Hello;
 use crate::transport::native::link::{Link, State};
 use crate::transport::native::names::{NamesIn, malformed};
 use crate::transport::native::reader::{Frames, Split};
@@ -32,9 +35,15 @@ const ANSWER_BYTES: usize = 8 * 1024;
 pub(super) struct Calls {
     dispatch: Arc<dyn Dispatch>,
     names: NamesIn,
+    /// What the caller accepts.
+    peer: Hello,
     /// Answers of this batch, handed over under one lock.
     answers: Vec<u8>,
     wakers: Vec<Waker>,
+    /// Whether a call began in this batch.
+    opened: bool,
+    /// Calls that broke a limit which the peer knows.
+    faults: usize,
     /// Endpoints that took longer than the whole budget in place, by index.
     slow: Vec<u32>,
 }
@@ -43,9 +52,17 @@ pub(super) struct Calls {
 const SLOW_MAX: usize = 64;
 
 impl Calls {
-    pub(super) fn new(dispatch: Arc<dyn Dispatch>) -> Self {
-        let (answers, wakers, slow) = (Vec::new(), Vec::new(), Vec::new());
-        Self { dispatch, names: NamesIn::default(), answers, wakers, slow }
+    pub(super) fn new(dispatch: Arc<dyn Dispatch>, limits: &Limits) -> Self {
+        Self {
+            dispatch,
+            names: NamesIn::default(),
+            peer: Hello::unheard(limits),
+            answers: Vec::new(),
+            wakers: Vec::new(),
+            opened: false,
+            faults: 0,
+            slow: Vec::new(),
+        }
     }
 }
 
@@ -54,14 +71,13 @@ impl Frames for Calls {
         let mut clock = Budget::new();
         for (header, payload) in Split::new(batch) {
             match header.kind {
-                Kind::Open => self.open(link, header, payload, &mut clock)?,
+                Kind::Open => self.open(link, header, &payload, &mut clock)?,
                 _ => self.other(link, header, payload)?,
             }
             if self.answers.len() >= ANSWER_BYTES {
                 self.hand_over(link).await?;
             }
         }
-        self.wakers.drain(..).for_each(Waker::wake);
         self.hand_over(link).await
     }
 }
@@ -94,8 +110,12 @@ impl Budget {
 impl Calls {
     /// Queues the answers of this batch; waits while the peer does not read.
     async fn hand_over(&mut self, link: &Link) -> Result<()> {
+        self.wakers.drain(..).for_each(Waker::wake);
         let waits = {
             let mut state = link.lock();
+            if std::mem::take(&mut self.opened) {
+                state.idle_since = state.last_read;
+            }
             state.out.append(&mut self.answers);
             state.queued_bytes() > link.limits.connection.outbound_bytes_max
         };
@@ -107,42 +127,66 @@ impl Calls {
         &mut self,
         link: &Arc<Link>,
         header: Header,
-        payload: Bytes,
+        payload: &Bytes,
         clock: &mut Budget,
     ) -> Result<()> {
-        let mut input = &*payload;
-        let reading = Reading { dispatch: self.dispatch.as_ref(), limits: &link.limits.stream };
+        self.opened = true;
+        let mut input = &**payload;
+        let reading = Reading {
+            dispatch: self.dispatch.as_ref(),
+            limits: &link.limits.stream,
+            timeout_max: link.limits.call.timeout_max,
+        };
         let extra = header.has(FLAG_EXTRA);
         let opened = head::take(&mut input, extra, clock.last, &mut self.names, &reading)?;
         let body = payload.slice(payload.len() - input.len()..);
-        if slot_of(header.stream) >= link.limits.stream.native_max {
+        if slot_of(header.stream) >= link.own.streams_max {
             self.refuse(header.stream, &inbound::reset_error(Reset::Refused));
             return Ok(());
         }
-        let call = match self.call(link, header, opened, body, clock.last) {
-            Ok(Some(call)) => call,
-            Ok(None) => return Ok(()),
+        if opened.extra.is_err() {
+            self.fault(link)?;
+        }
+        let call = match Self::call(link, opened, clock.last) {
+            Ok(call) => call,
             Err(error) => {
                 self.refuse(header.stream, &error);
                 return Ok(());
             }
         };
-        let entered = call.messages.is_some();
-        self.start(link, header.stream, call, (entered, clock))
+        let whole = header.has(FLAG_BODY) && !header.has(FLAG_MORE);
+        if whole && !call.target.kind.streams_requests() {
+            // No message may be longer than the limit, even if a frame could hold it.
+            if body.len() > link.limits.message.bytes_max {
+                self.refuse(header.stream, &inbound::reset_error(Reset::TooLarge));
+                return self.fault(link);
+            }
+            let call = Inbound { body, ..call };
+            return self.start(link, header.stream, call, (false, clock));
+        }
+        match self.accept(link, header, call, body)? {
+            Some(call) => self.start(link, header.stream, call, (true, clock)),
+            None => Ok(()),
+        }
     }
 
-    /// Makes the call of an open frame; `None` while its message has not all arrived.
-    fn call(
-        &self,
-        link: &Arc<Link>,
-        header: Header,
-        opened: Opened,
-        body: Bytes,
-        now: Instant,
-    ) -> Result<Option<Inbound>> {
-        let target = opened.target?;
-        let mut call = Inbound {
-            target,
+    /// Counts a call that broke a limit which the peer knows.
+    ///
+    /// # Errors
+    /// When there were too many of them; the connection ends.
+    fn fault(&mut self, link: &Link) -> Result<()> {
+        self.faults += 1;
+        if self.faults > link.limits.stream.local_error_resets_max {
+            let detail = "the peer breaks the limits of calls again and again";
+            return Err(Error::too_many_requests("micro.transport", detail));
+        }
+        Ok(())
+    }
+
+    /// Makes the call of an open frame, without its message.
+    fn call(link: &Link, opened: Opened, now: Instant) -> Result<Inbound> {
+        Ok(Inbound {
+            target: opened.target?,
             now,
             deadline: opened.deadline,
             content_type: opened.content_type,
@@ -150,22 +194,13 @@ impl Calls {
             body: Bytes::new(),
             messages: None,
             remote: Arc::clone(&link.remote),
-        };
-        let plain = header.has(FLAG_BODY) && !header.has(FLAG_MORE);
-        if plain && !target.kind.streams_requests() {
-            // No message may be longer than the limit, even if a frame could hold it.
-            if body.len() > link.limits.message.bytes_max {
-                return Err(inbound::reset_error(Reset::TooLarge));
-            }
-            call.body = body;
-            return Ok(Some(call));
-        }
-        self.accept(link, header, call, body)
+        })
     }
 
-    /// Opens the stream of a call whose messages arrive one by one, or in parts.
+    /// Opens the stream of a call whose messages arrive one by one, or in parts; `None` while the
+    /// one message has not all arrived.
     fn accept(
-        &self,
+        &mut self,
         link: &Arc<Link>,
         header: Header,
         mut call: Inbound,
@@ -173,25 +208,30 @@ impl Calls {
     ) -> Result<Option<Inbound>> {
         let id = header.stream;
         let mut stream = Stream { detached: call.target.detached, ..Stream::default() };
-        let streams = call.target.kind.streams_requests();
-        let mut state = link.lock();
-        if streams {
-            let mut flow = Flow::new(state.peer.window_bytes);
-            if header.has(FLAG_BODY) {
-                inbound::deliver(&mut flow, body, link)?;
-            }
-            if header.has(FLAG_END) {
-                flow.end = Some(Ok(()));
-            }
-            stream.flow = Some(Box::new(flow));
-        } else {
+        let mut guard = link.lock();
+        let state = &mut *guard;
+        if header.has(FLAG_MORE) {
+            state.streams.count(body.len(), &link.limits)?;
             stream.partial.extend_from_slice(&body);
+        }
+        if !call.target.kind.streams_requests() {
+            let waits = clock::after(call.now, link.limits.call.default_timeout);
+            stream.deadline = Some(call.deadline.unwrap_or(waits));
+            link.look_sooner(state, stream.deadline);
             stream.pending = Some(Box::new(call));
-            insert(&mut state, id, stream, link)?;
+            insert(state, id, stream, link)?;
             return Ok(None);
         }
-        insert(&mut state, id, stream, link)?;
-        drop(state);
+        let mut flow = Flow::new(state.peer.window_bytes);
+        if header.has(FLAG_BODY) && !header.has(FLAG_MORE) {
+            inbound::deliver(&mut flow, body, state.reads, link)?;
+        }
+        if header.has(FLAG_END) {
+            flow.end = Some(Ok(()));
+        }
+        stream.flow = Some(Box::new(flow));
+        insert(state, id, stream, link)?;
+        drop(guard);
         let driver: Arc<Link> = Arc::clone(link);
         call.messages = Some(requests(driver, id));
         Ok(Some(call))
@@ -207,11 +247,14 @@ impl Calls {
         call: Inbound,
         (entered, clock): (bool, &mut Budget),
     ) -> Result<()> {
-        let Inbound { target, deadline, .. } = call;
-        let mut running = match self.dispatch.dispatch(call) {
+        let target = call.target;
+        let begun = if link.is_busy() { Err(busy()) } else { self.dispatch.dispatch(call) };
+        let mut running = match begun {
             Ok(running) => running,
             Err(error) => {
-                drop(link.lock().streams.remove(id));
+                if entered {
+                    drop(link.lock().streams.remove(id));
+                }
                 self.refuse(id, &error);
                 return Ok(());
             }
@@ -223,18 +266,22 @@ impl Calls {
             }
             match polled {
                 Poll::Ready(Ok(Outgoing::Message(body))) => {
-                    put_answer(&mut self.answers, link, id, &Ok(Some(body)));
+                    put_answer(&mut self.answers, &self.peer, id, &Ok(Some(body)));
                     return Ok(());
                 }
                 Poll::Ready(Err(error)) => {
                     self.refuse(id, &error);
                     return Ok(());
                 }
-                Poll::Ready(Ok(stream)) => return spawn(link, id, target, Work::Answer(stream)),
+                Poll::Ready(Ok(stream)) => {
+                    return spawn(link, id, (target, entered), Work::Answer(stream));
+                }
                 Poll::Pending => {}
             }
         }
-        spawn(link, id, target, Work::Run(running, deadline))
+        // The router may have shortened the caller's deadline, or set one.
+        let deadline = running.context().deadline();
+        spawn(link, id, (target, entered), Work::Run(running, deadline))
     }
 
     fn refuse(&mut self, id: u32, error: &Error) {
@@ -250,9 +297,14 @@ impl Calls {
             let state = &mut *guard;
             match header.kind {
                 Kind::Data => complete = self.data(link, state, header, payload)?,
-                Kind::End => end(state, header, &payload, &mut self.wakers)?,
+                Kind::End => dropped = self.end(state, header, &payload)?,
                 Kind::Reset => dropped = reset(state, id),
-                _ => inbound::common(link, state, header, &payload, &mut self.wakers)?,
+                kind => {
+                    inbound::common(link, state, header, &payload, &mut self.wakers)?;
+                    if kind == Kind::Hello {
+                        self.peer = state.peer;
+                    }
+                }
             }
         }
         // The handler is user code: it is dropped outside of the lock.
@@ -272,53 +324,69 @@ impl Calls {
         payload: Bytes,
     ) -> Result<Option<Box<Inbound>>> {
         let id = header.stream;
+        let read = state.reads;
         // A frame of a stream that is over finds nothing and is passed over.
-        let Some(stream) = state.streams.get(id) else { return Ok(None) };
-        let message = match inbound::join(stream, header, payload, link.limits.message.bytes_max) {
+        let Some((stream, partials)) = state.streams.get_counted(id) else { return Ok(None) };
+        let joined = inbound::join((&mut *stream, partials), header, payload, &link.limits)?;
+        let message = match joined {
             Ok(None) => return Ok(None),
             Ok(Some(message)) => message,
             Err(error) => {
                 drop(state.streams.remove(id));
                 self.refuse(id, &error);
+                self.fault(link)?;
                 return Ok(None);
             }
         };
         if let Some(mut call) = stream.pending.take() {
+            stream.deadline = None;
+            if call.target.kind.streams_responses() {
+                stream.flow = Some(Box::new(Flow::new(self.peer.window_bytes)));
+            }
             call.body = message;
             call.now = state.last_read;
             return Ok(Some(call));
         }
         let Some(flow) = &mut stream.flow else { return Ok(None) };
-        inbound::deliver(flow, message, link)?;
+        inbound::deliver(flow, message, read, link)?;
         if header.has(FLAG_END) {
-            flow.end = Some(Ok(()));
+            flow.end = flow.end.take().or(Some(Ok(())));
+        }
+        self.wakers.extend(stream.waker.take());
+        Ok(None)
+    }
+
+    /// The caller has sent its last message, or its stream of requests has failed.
+    fn end(&mut self, state: &mut State, header: Header, payload: &[u8]) -> Result<Option<Stream>> {
+        let id = header.stream;
+        let Some(stream) = state.streams.get(id) else { return Ok(None) };
+        let ended =
+            if header.has(FLAG_ERROR) { Err(inbound::error_of(header, payload)?) } else { Ok(()) };
+        if stream.pending.is_some() {
+            let detail = "the request ended before its message was complete";
+            self.refuse(id, &Error::bad_request("micro.transport", detail));
+            return Ok(state.streams.remove(id));
+        }
+        if let Some(flow) = stream.flow.as_mut().filter(|flow| flow.end.is_none()) {
+            flow.end = Some(ended);
         }
         self.wakers.extend(stream.waker.take());
         Ok(None)
     }
 }
 
+/// Enters a stream; a peer that uses a slot again before its call is over breaks the protocol.
 fn insert(state: &mut State, id: u32, stream: Stream, link: &Link) -> Result<()> {
-    let max = link.limits.stream.native_max;
-    if state.streams.is_taken(id) {
-        return Err(malformed());
+    if let Some(closed) = &state.closed {
+        return Err(closed.clone());
     }
-    state.streams.accept(id, stream, max).map_err(|_| malformed())
+    if state.streams.accept(id, stream, link.own.streams_max) { Ok(()) } else { Err(malformed()) }
 }
 
-/// The caller has sent its last message, or its stream of requests has failed.
-fn end(state: &mut State, header: Header, payload: &[u8], wakers: &mut Vec<Waker>) -> Result<()> {
-    let Some(stream) = state.streams.get(header.stream) else { return Ok(()) };
-    let ended = if header.has(FLAG_ERROR) {
-        Err(inbound::error_of(header, payload)?)
-    } else {
-        Ok(())
-    };
-    if let Some(flow) = stream.flow.as_mut().filter(|flow| flow.end.is_none()) {
-        flow.end = Some(ended);
-    }
-    wakers.extend(stream.waker.take());
-    Ok(())
+/// The refusal of a call beyond what runs for one connection at a time.
+fn busy() -> Error {
+    let detail = "as many calls run for the connection as the node allows";
+    Error::too_many_requests("micro.transport", detail).with_retry(Retry::Safe)
 }
 
 /// The caller has gone away: its handler is dropped, unless it is detached.
@@ -343,19 +411,18 @@ enum Work {
     Answer(Outgoing),
 }
 
-/// Moves a call to a task of its own.
-fn spawn(link: &Arc<Link>, id: u32, target: Target, work: Work) -> Result<()> {
-    {
+/// Moves a call to a task of its own; a call that has not `entered` the table does so.
+fn spawn(link: &Arc<Link>, id: u32, (target, entered): (Target, bool), work: Work) -> Result<()> {
+    if !entered {
         let mut state = link.lock();
-        if state.streams.get(id).is_none() {
-            let mut stream = Stream { detached: target.detached, ..Stream::default() };
-            if target.kind.streams_responses() {
-                stream.flow = Some(Box::new(Flow::new(state.peer.window_bytes)));
-            }
-            insert(&mut state, id, stream, link)?;
+        let mut stream = Stream { detached: target.detached, ..Stream::default() };
+        if target.kind.streams_responses() {
+            stream.flow = Some(Box::new(Flow::new(state.peer.window_bytes)));
         }
+        insert(&mut state, id, stream, link)?;
     }
-    let task = link.tasks.spawn("native call", finish(Arc::clone(link), id, work));
+    let runs = Runs::new(link);
+    let task = link.tasks.spawn("native call", finish(Arc::clone(link), id, work, runs));
     let mut state = link.lock();
     match state.streams.get(id) {
         Some(stream) => stream.task = Some(task.abort_on_drop()),
@@ -365,22 +432,37 @@ fn spawn(link: &Arc<Link>, id: u32, target: Target, work: Work) -> Result<()> {
     Ok(())
 }
 
+/// Counts a task as long as it holds its handler, be its stream over or not.
+struct Runs(Arc<Link>);
+
+impl Runs {
+    fn new(link: &Arc<Link>) -> Self {
+        link.running.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(link))
+    }
+}
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Runs a call to its end and sends its answer.
-async fn finish(link: Arc<Link>, id: u32, work: Work) {
+async fn finish(link: Arc<Link>, id: u32, work: Work, _runs: Runs) {
     let outcome = match work {
         Work::Answer(outgoing) => Ok(outgoing),
         Work::Run(running, None) => running.await,
-        Work::Run(running, Some(deadline)) => {
-            match clock::timeout_at(deadline, running).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(inbound::reset_error(Reset::Deadline)),
-            }
-        }
+        Work::Run(running, Some(deadline)) => match clock::timeout_at(deadline, running).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(inbound::reset_error(Reset::Deadline)),
+        },
     };
     let outcome = match outcome {
         Ok(Outgoing::Message(body)) => Ok(Some(body)),
         Ok(Outgoing::Stream(mut source)) => {
-            link.queue(id, false, |out| frame::put(out, Kind::Accept, 0, id, &[])).await;
+            link.queue(id, false, |state| frame::put(&mut state.out, Kind::Accept, 0, id, &[]))
+                .await;
             pump::messages(&link, id, &mut source).await.map(|()| None)
         }
         Err(error) => Err(error),
@@ -390,18 +472,22 @@ async fn finish(link: Arc<Link>, id: u32, work: Work) {
 
 /// Sends how a call ended, and ends its stream.
 async fn answer(link: &Link, id: u32, outcome: Result<Option<Bytes>>) {
-    if link.room(false).await.is_ok() {
-        link.queue(id, true, |out| put_answer(out, link, id, &outcome)).await;
+    // Progress: each turn waits for room in the queue, or ends.
+    while link.room(false).await.is_ok() {
+        let put = |state: &mut State| put_answer(&mut state.out, &state.peer, id, &outcome);
+        if link.queue(id, true, put).await {
+            return;
+        }
     }
 }
 
 /// Appends how a call ended; a response beyond the limit becomes an error.
-fn put_answer(out: &mut Vec<u8>, link: &Link, id: u32, outcome: &Result<Option<Bytes>>) {
-    let limit = link.limits.message.bytes_max;
+fn put_answer(out: &mut Vec<u8>, peer: &Hello, id: u32, outcome: &Result<Option<Bytes>>) {
+    let limit = peer.message_bytes_max;
     match outcome {
         Ok(None) => frame::put(out, Kind::End, 0, id, &[]),
         Ok(Some(body)) if body.len() <= limit => {
-            frame::put_message(out, FLAG_END, id, body, link.limits.message.frame_bytes_max);
+            frame::put_message(out, FLAG_END, id, body, peer.frame_bytes_max);
         }
         Ok(Some(body)) => {
             let detail = format!("the response has {} bytes, the limit is {limit}", body.len());
@@ -416,14 +502,24 @@ fn put_error(out: &mut Vec<u8>, id: u32, error: &Error) {
 }
 
 impl Link {
+    /// Tells whether as many calls run for the peer as may.
+    fn is_busy(&self) -> bool {
+        self.running.load(Ordering::Relaxed) >= self.limits.call.in_flight_per_connection_max
+    }
+
     /// Queues frames of a stream unless it is over, and writes them with those of other tasks.
-    async fn queue(&self, id: u32, last: bool, put: impl FnOnce(&mut Vec<u8>)) {
+    ///
+    /// Returns `false` when the queue is full: nothing was done.
+    async fn queue(&self, id: u32, last: bool, put: impl FnOnce(&mut State)) -> bool {
         let flush = {
             let mut state = self.lock();
             if state.streams.get(id).is_none() {
-                return;
+                return true;
             }
-            put(&mut state.out);
+            if last && state.is_full(&self.limits, false) {
+                return false;
+            }
+            put(&mut state);
             let stream = if last { self.release(&mut state, id) } else { None };
             if let Some(task) = stream.and_then(|mut stream| stream.task.take()) {
                 // This very task: it must reach its end.
@@ -433,5 +529,6 @@ impl Link {
             self.plan(&mut state, alone)
         };
         self.settle(flush).await;
+        true
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::core::error::Result;
 use crate::core::exchange::{Answer, Inbound};
+use crate::core::limits::Limits;
 use crate::core::shutdown::TaskHandle;
 
 /// One stream as this side sees it.
@@ -18,7 +19,8 @@ use crate::core::shutdown::TaskHandle;
 pub(super) struct Stream {
     /// The end of the open frame, counted from the first byte of the connection.
     pub(super) sent_at: u64,
-    /// When the caller stops waiting; none once a stream of responses has begun.
+    /// When the caller stops waiting; none once a stream of responses has begun. On the accepting
+    /// side: when a request that has not all arrived is given up.
     pub(super) deadline: Option<Instant>,
     /// Whoever waits for the answer or the next message.
     pub(super) waker: Option<Waker>,
@@ -34,6 +36,8 @@ pub(super) struct Stream {
     pub(super) task: Option<TaskHandle>,
     /// Whether the handler runs to its end when the caller goes away.
     pub(super) detached: bool,
+    /// Whether nothing that the peer may still send matters.
+    pub(super) over: bool,
 }
 
 /// A stream of messages, one way or both.
@@ -43,15 +47,19 @@ pub(super) struct Flow {
     pub(super) opened: bool,
     /// What has arrived and was not taken.
     pub(super) inbox: VecDeque<Bytes>,
-    /// The bytes of the inbox and of batches that are being read.
-    pub(super) unread_bytes: usize,
-    /// Bytes read for which no credit was given yet.
-    pub(super) owed_bytes: usize,
+    /// The cost of the inbox and of the batch that is being read.
+    pub(super) unread: usize,
+    /// How many messages the batch has that is being read.
+    pub(super) handed: usize,
+    /// The cost of what was read and for which no credit was given yet.
+    pub(super) owed: usize,
+    /// The read that brought the last message of the inbox, and how many reads brought all.
+    pub(super) reads: (u64, usize),
     /// How the messages ended.
     pub(super) end: Option<Result<()>>,
     /// Whether nobody reads any more.
     pub(super) stopped: bool,
-    /// How many bytes may be sent; a message may overdraw it once.
+    /// What may be sent may cost; a message may be begun while this is above zero.
     pub(super) credit: i64,
     /// The pump, when it waits for credit.
     pub(super) pump: Option<Waker>,
@@ -69,6 +77,16 @@ pub(super) struct Streams {
     slots: Vec<Slot>,
     free: Vec<u16>,
     live: usize,
+    partials: Partials,
+}
+
+/// What the unfinished messages of a connection amount to.
+#[derive(Debug, Default)]
+pub(super) struct Partials {
+    /// The bytes of all of them.
+    pub(super) bytes: usize,
+    /// Parts without a byte that arrived in a row.
+    pub(super) empty: usize,
 }
 
 #[derive(Debug, Default)]
@@ -100,7 +118,7 @@ impl Streams {
         if self.live >= max {
             return None;
         }
-        let index = match self.free.pop() {
+        let index = match self.take_free(max) {
             Some(index) => index,
             None => {
                 let index = u16::try_from(self.slots.len()).ok()?;
@@ -114,11 +132,23 @@ impl Streams {
         Some(slot.id)
     }
 
-    /// Opens a stream under the peer's id; gives it back when the slot is taken or beyond `max`.
-    pub(super) fn accept(&mut self, id: u32, stream: Stream, max: usize) -> Result<(), Stream> {
+    /// Takes a free slot below `max`; those beyond were opened before the peer stated its limit.
+    fn take_free(&mut self, max: usize) -> Option<u16> {
+        // Progress: each turn forgets a slot that must not be used again.
+        loop {
+            let index = self.free.pop()?;
+            if usize::from(index) < max {
+                return Some(index);
+            }
+        }
+    }
+
+    /// Opens a stream under the peer's id; `false` when the slot is taken, by whatever generation,
+    /// or beyond `max`.
+    pub(super) fn accept(&mut self, id: u32, stream: Stream, max: usize) -> bool {
         let index = slot_of(id);
         if index >= max {
-            return Err(stream);
+            return false;
         }
         if self.slots.len() <= index {
             self.slots.resize_with(index + 1, Slot::default);
@@ -127,15 +157,10 @@ impl Streams {
             Some(slot) if slot.stream.is_none() => {
                 *slot = Slot { id, stream: Some(stream) };
                 self.live += 1;
-                Ok(())
+                true
             }
-            _ => Err(stream),
+            _ => false,
         }
-    }
-
-    /// Returns whether the slot of an id is taken, by whatever generation.
-    pub(super) fn is_taken(&self, id: u32) -> bool {
-        self.slots.get(slot_of(id)).is_some_and(|slot| slot.stream.is_some())
     }
 
     /// Finds an open stream.
@@ -143,11 +168,26 @@ impl Streams {
         self.slots.get_mut(slot_of(id)).filter(|slot| slot.id == id)?.stream.as_mut()
     }
 
+    /// Finds an open stream, and what the unfinished messages of all of them amount to.
+    pub(super) fn get_counted(&mut self, id: u32) -> Option<(&mut Stream, &mut Partials)> {
+        let slot = self.slots.get_mut(slot_of(id)).filter(|slot| slot.id == id)?;
+        Some((slot.stream.as_mut()?, &mut self.partials))
+    }
+
+    /// Counts the beginning of a message whose stream is about to be opened.
+    ///
+    /// # Errors
+    /// When the peer leaves too much unfinished; the connection ends.
+    pub(super) fn count(&mut self, length: usize, limits: &Limits) -> Result<()> {
+        self.partials.grow(length, limits)
+    }
+
     /// Ends a stream that [`Streams::accept`] opened.
     pub(super) fn remove(&mut self, id: u32) -> Option<Stream> {
         let slot = self.slots.get_mut(slot_of(id)).filter(|slot| slot.id == id)?;
         let stream = slot.stream.take()?;
         self.live -= 1;
+        self.partials.bytes = self.partials.bytes.saturating_sub(stream.partial.len());
         Some(stream)
     }
 
@@ -188,10 +228,36 @@ mod tests {
     #[test]
     fn a_peer_cannot_open_a_taken_slot_or_one_beyond_the_limit() {
         let mut streams = Streams::default();
-        assert!(streams.accept(3, Stream::default(), 4).is_ok());
-        assert!(streams.accept(3 + GENERATION, Stream::default(), 4).is_err());
-        assert!(streams.accept(4, Stream::default(), 4).is_err());
+        assert!(streams.accept(3, Stream::default(), 4));
+        assert!(!streams.accept(3 + GENERATION, Stream::default(), 4));
+        assert!(!streams.accept(4, Stream::default(), 4));
         streams.remove(3).unwrap();
-        assert!(streams.accept(3 + GENERATION, Stream::default(), 4).is_ok());
+        assert!(streams.accept(3 + GENERATION, Stream::default(), 4));
+    }
+
+    #[test]
+    fn slots_beyond_a_limit_that_became_known_late_are_not_used_again() {
+        let mut streams = Streams::default();
+        let early: Vec<u32> = (0..8).map(|_| streams.open(Stream::default(), 8).unwrap()).collect();
+        for id in early {
+            streams.release(id).unwrap();
+        }
+        for _ in 0..3 {
+            let ids: Vec<_> = (0..4).map(|_| streams.open(Stream::default(), 4).unwrap()).collect();
+            assert!(ids.iter().all(|id| slot_of(*id) < 4));
+            assert!(streams.open(Stream::default(), 4).is_none());
+            ids.into_iter().for_each(|id| drop(streams.release(id).unwrap()));
+        }
+    }
+
+    #[test]
+    fn an_ended_stream_gives_back_the_bytes_of_its_unfinished_message() {
+        let mut streams = Streams::default();
+        let partial = BytesMut::from(&[7; 100][..]);
+        streams.count(100, &Limits::default()).unwrap();
+        assert!(streams.accept(0, Stream { partial, ..Stream::default() }, 4));
+        assert_eq!(streams.partials.bytes, 100);
+        drop(streams.remove(0).unwrap());
+        assert_eq!(streams.partials.bytes, 0);
     }
 }

@@ -24,14 +24,15 @@ pub(crate) struct Axum;
 
 /// A connection and the task that runs it.
 #[derive(Debug)]
-pub(crate) struct AxumCaller {
+pub(crate) struct HttpCaller {
     host: String,
+    path: &'static str,
     sender: SendRequest<Full<Bytes>>,
     _connection: JoinSet<hyper::Result<()>>,
 }
 
 impl Peer for Axum {
-    type Caller = AxumCaller;
+    type Caller = HttpCaller;
 
     async fn serve(announce: Announce) -> Outcome<()> {
         use ::axum::serve::ListenerExt as _;
@@ -45,23 +46,32 @@ impl Peer for Axum {
         Ok(axum::serve(listener, Router::new().route("/echo", post(echo))).await?)
     }
 
-    async fn connect(address: SocketAddr, shape: Shape) -> Outcome<Vec<AxumCaller>> {
-        let mut callers = Vec::new();
-        for _ in 0..shape.in_flight {
-            let socket = TcpStream::connect(address).await?;
-            socket.set_nodelay(true)?;
-            let (sender, connection) = handshake(TokioIo::new(socket)).await?;
-            let mut task = JoinSet::new();
-            task.spawn(connection);
-            callers.push(AxumCaller { host: address.to_string(), sender, _connection: task });
-        }
-        Ok(callers)
+    async fn connect(address: SocketAddr, shape: Shape) -> Outcome<Vec<HttpCaller>> {
+        connect_http(address, shape, "/echo").await
     }
 }
 
-impl Caller for AxumCaller {
+/// One keep-alive connection for each call in flight.
+pub(super) async fn connect_http(
+    address: SocketAddr,
+    shape: Shape,
+    path: &'static str,
+) -> Outcome<Vec<HttpCaller>> {
+    let mut callers = Vec::new();
+    for _ in 0..shape.in_flight {
+        let socket = TcpStream::connect(address).await?;
+        socket.set_nodelay(true)?;
+        let (sender, connection) = handshake(TokioIo::new(socket)).await?;
+        let mut task = JoinSet::new();
+        task.spawn(connection);
+        callers.push(HttpCaller { host: address.to_string(), path, sender, _connection: task });
+    }
+    Ok(callers)
+}
+
+impl Caller for HttpCaller {
     async fn call(&mut self, message: Message) -> Outcome<Message> {
-        let request = Request::post("/echo")
+        let request = Request::post(self.path)
             .header(HOST, self.host.as_str())
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(serde_json::to_vec(&message)?)))?;

@@ -3,7 +3,7 @@ use micro::prelude::*;
 #[service]
 trait Orders: Send + Sync + 'static {
     #[handler]
-    async fn twin(&self) -> Result<u64, Self>; //~
+    async fn twin(&self) -> Result<u64, Box<Self>>; //~
 }
 
 fn main() {}

@@ -1,5 +1,3 @@
-use micro::prelude::*;
-
 struct Plain;
 
 fn served<S: micro::Serve>(_: S) {}

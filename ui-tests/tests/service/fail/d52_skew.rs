@@ -1,5 +1,3 @@
-use micro::prelude::*;
-
 const _: () = micro::__private::macro_version::<0>(); //~
 
 fn main() {}

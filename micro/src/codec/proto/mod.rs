@@ -19,3 +19,6 @@ pub(super) fn encode<T: Message>(value: &T, out: &mut Vec<u8>) -> Result<()> {
         Error::internal("micro.codec", format!("cannot encode as Protocol Buffers: {e}"))
     })
 }
+
+#[cfg(test)]
+mod tests;

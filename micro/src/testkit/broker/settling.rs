@@ -1,0 +1,130 @@
+//! What becomes of a delivery: retries, dead letters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::broker::Ack;
+use crate::broker::Broker;
+use crate::broker::DeadLetter;
+use crate::broker::Delivery;
+use crate::broker::Message;
+use crate::core::clock;
+use crate::core::limits::BrokerLimits;
+
+use super::PATIENCE;
+use super::decide;
+use super::fail;
+use super::listen;
+use super::message;
+use super::numbered;
+use super::options;
+use super::publish;
+use super::topic;
+
+/// K1, K3.
+pub(super) async fn a_retry_is_delivered_again(broker: Arc<dyn Broker>) {
+    let topic = topic();
+    let mut inbox = decide(&broker, &topic, options("q", 1), |delivery| {
+        if delivery.attempt < 3 { Ack::RETRY } else { Ack::Ack }
+    })
+    .await;
+    let sent = message(&topic);
+    publish(&broker, sent.clone()).await;
+    for attempt in 1..=3 {
+        let came = inbox.next().await;
+        assert_eq!(came.attempt, attempt, "deliveries are not counted");
+        assert_eq!(came.message.id, sent.id, "another delivery has another id");
+    }
+    inbox.is_quiet().await;
+    let wish = Duration::from_secs(2);
+    let mut waiting =
+        decide(&broker, &format!("{topic}.later"), options("q", 1), move |delivery| {
+            if delivery.attempt == 1 { Ack::Retry { after: Some(wish) } } else { Ack::Ack }
+        })
+        .await;
+    publish(&broker, message(&format!("{topic}.later"))).await;
+    waiting.next().await;
+    let before = clock::now();
+    waiting.next().await;
+    let waited = clock::now() - before;
+    assert!(waited >= wish - Duration::from_millis(50), "delivered {waited:?} after, not {wish:?}");
+}
+
+/// K3.
+pub(super) async fn a_panic_is_delivered_again(broker: Arc<dyn Broker>) {
+    let topic = topic();
+    let mut inbox = decide(&broker, &topic, options("q", 1), |delivery| {
+        assert!(delivery.attempt > 1, "the first delivery panics on purpose");
+        Ack::Ack
+    })
+    .await;
+    publish(&broker, message(&topic)).await;
+    assert_eq!(inbox.next().await.attempt, 1, "deliveries are not counted");
+    assert_eq!(inbox.next().await.attempt, 2, "a panic is not another delivery");
+    inbox.is_quiet().await;
+}
+
+/// K4, F37.
+pub(super) async fn a_poison_message_is_given_up_and_blocks_nobody(broker: Arc<dyn Broker>) {
+    let topic = topic();
+    let most = BrokerLimits::DEFAULT.deliveries_max;
+    let is_poison = |delivery: &Delivery| &*delivery.message.body == b"poison";
+    let mut inbox = decide(&broker, &topic, options("q", 1), move |delivery| {
+        if is_poison(delivery) { Ack::RETRY } else { Ack::Ack }
+    })
+    .await;
+    let poison = Message { body: Bytes::from_static(b"poison"), ..message(&topic) };
+    publish(&broker, poison).await;
+    for number in 0..50 {
+        publish(&broker, numbered(&topic, number)).await;
+    }
+    let (mut tries, mut others, mut before_last) = (0, 0, 0);
+    while let Ok(Some(came)) = clock::timeout(PATIENCE, inbox.deliveries.recv()).await {
+        if is_poison(&came) {
+            tries += 1;
+            before_last = others;
+        } else {
+            others += 1;
+        }
+    }
+    assert_eq!(tries, most, "deliveries of a message that always fails");
+    assert_eq!((others, before_last), (50, 50), "a failing message holds up the others");
+}
+
+/// K4.
+pub(super) async fn given_up_messages_go_to_the_dead_letters(broker: Arc<dyn Broker>) {
+    let topic = topic();
+    let most = BrokerLimits::DEFAULT.deliveries_max;
+    let mut dead = listen(&broker, &format!("{topic}.dead"), None).await;
+    let _failing = decide(&broker, &topic, options("mailer", 1), |_| Ack::RETRY).await;
+    let sent = numbered(&topic, 7);
+    publish(&broker, sent.clone()).await;
+    let letter = read(&dead.next().await);
+    assert_eq!(*letter.message, sent, "the dead letter does not lead back to the message");
+    assert_eq!(letter.attempts, most, "the dead letter's count of deliveries");
+    assert_eq!(letter.queue.as_deref(), Some("mailer"), "the dead letter's group");
+    assert!(!letter.reason.is_empty(), "the dead letter has no reason");
+    assert!(letter.first <= letter.last && !letter.first.is_zero(), "the dead letter's times");
+    dead.is_quiet().await;
+}
+
+pub(super) async fn a_rejected_message_goes_to_the_dead_letters_at_once(broker: Arc<dyn Broker>) {
+    let topic = topic();
+    let mut dead = listen(&broker, &format!("{topic}.dead"), None).await;
+    let mut inbox =
+        decide(&broker, &topic, options("mailer", 1), |_| Ack::reject("no such order")).await;
+    publish(&broker, message(&topic)).await;
+    let letter = read(&dead.next().await);
+    assert_eq!((letter.attempts, letter.reason.as_str()), (1, "no such order"), "the dead letter");
+    inbox.next().await;
+    inbox.is_quiet().await;
+}
+
+fn read(delivery: &Delivery) -> DeadLetter {
+    match DeadLetter::from_message(&delivery.message) {
+        Ok(letter) => letter,
+        Err(error) => fail(&format!("no dead letter: {error}")),
+    }
+}
