@@ -1,24 +1,89 @@
 //! Distributed services from plain Rust structs.
+//!
+//! Mark the `impl` of a struct `#[service]` and its methods `#[handler]`: the struct can be served,
+//! and a typed client of it exists.
+//!
+//! ```
+//! use micro::prelude::*;
+//!
+//! struct Greeter;
+//!
+//! /// Greets people.
+//! #[service]
+//! impl Greeter {
+//!     /// Says hello.
+//!     #[handler]
+//!     async fn hello(&self, name: String) -> Result<String> {
+//!         Ok(format!("Hello {name}"))
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<()> {
+//! let service = Service::new("example").registry(micro::registry::Memory::new());
+//! # let service = service.no_env();
+//! let running = service.mount(Greeter).start().await?;
+//!
+//! let greeter: GreeterClient = running.client();
+//! assert_eq!(greeter.hello("Ada".to_owned()).await?, "Hello Ada");
+//!
+//! running.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A program that only serves is one line, [`run`]; one that only calls begins with
+//! [`Client::connect`]. What a process is made of is chosen in code through [`Service`] or by
+//! settings, see [`service::open`]. The pages `architecture`, `security` and `changelog` ship with
+//! the crate.
+//!
+//! # Reading order
+//!
+//! [`core`] has the types that everything speaks; then one module for each component.
 
-pub mod broker;
-#[cfg(feature = "client")]
-pub mod client;
+pub mod core;
+
 pub mod codec;
 pub mod config;
-pub mod core;
-pub mod prelude;
+
+pub mod transport;
+
 pub mod registry;
+
+pub mod broker;
 pub mod selector;
+
+#[cfg(feature = "client")]
+pub mod client;
 #[cfg(feature = "server")]
 pub mod server;
+
 #[cfg(feature = "client")]
 pub mod service;
+
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
-pub mod transport;
+
+pub mod prelude;
 
 #[doc(hidden)]
 pub mod __private;
+
+#[cfg(doc)]
+#[doc = include_str!("../ARCHITECTURE.md")]
+pub mod architecture {}
+
+#[cfg(doc)]
+#[doc = include_str!("../SECURITY.md")]
+pub mod security {}
+
+#[cfg(doc)]
+#[doc = include_str!("../CHANGELOG.md")]
+pub mod changelog {}
+
+#[cfg(all(doctest, feature = "macros", feature = "server"))]
+#[doc = include_str!("../../README.md")]
+mod readme {}
 
 pub use crate::broker::{Event, Topic};
 pub use crate::codec::Raw;
@@ -32,7 +97,7 @@ pub use crate::client::{Call, Client, Publisher as Broker};
 #[cfg(feature = "server")]
 pub use crate::server::{Serve, Subscriber};
 #[cfg(feature = "server")]
-pub use crate::service::{FromService, Running, Service, Wiring, catalog, run, run_wired};
+pub use crate::service::{FromService, Report, Running, Service, Wiring, catalog, run, run_wired};
 
 #[cfg(feature = "macros")]
 pub use micro_macros::{handler, service, subscriber};
