@@ -225,6 +225,39 @@ async fn a_wired_struct_has_its_clients_and_settings() {
     running.stop().await;
 }
 
+#[service]
+struct Bookkeeper {
+    quick: QuickClient,
+    mailer: Arc<Mailer>,
+    broker: Broker,
+    config: Config,
+}
+
+#[service]
+impl Bookkeeper {
+    #[handler]
+    async fn total(&self) -> Result<usize> {
+        let from: String = self.config.get("mail.from")?;
+        self.broker.publish(&PAID, &5).await?;
+        let sum = self.quick.add((1, 2)).await?;
+        Ok(self.mailer.sent.load(Ordering::Relaxed)
+            + from.len()
+            + usize::try_from(sum).unwrap_or(0))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wired_structs_share_what_they_take_by_arc() {
+    let service = hermetic().config(mail()).mount(Quick).wire::<Bookkeeper>().wire::<Mailer>();
+    let running = service.start().await.unwrap();
+    let keeper: BookkeeperClient = running.client();
+    // Progress: the event arrives after a bounded time, at the one mailer that both have.
+    while keeper.total().await.unwrap() < 12 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    running.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_missing_setting_names_the_field_and_the_key() {
     let error = hermetic().mount(Quick).wire::<Mailer>().start().await.unwrap_err();
