@@ -27,6 +27,8 @@ pub(super) struct Lab {
     /// Handlers that have not been dropped, and the most there were at a time.
     pub(super) alive: Arc<AtomicUsize>,
     pub(super) alive_most: AtomicUsize,
+    /// Messages that floods have made.
+    pub(super) made: Arc<AtomicUsize>,
 }
 
 pub(super) const NAMES: [(&str, CallKind); 14] = [
@@ -71,11 +73,29 @@ impl Dispatch for Lab {
         let alive = self.alive.fetch_add(1, Ordering::Relaxed) + 1;
         self.alive_most.fetch_max(alive, Ordering::Relaxed);
         let guard = Alive(Arc::clone(&self.alive));
-        Ok(Running::new(context, Box::pin(async move {
-            let _guard = guard;
-            handle(name, call).await
-        })))
+        let made = Arc::clone(&self.made);
+        Ok(Running::new(
+            context,
+            Box::pin(async move {
+                let _guard = guard;
+                if name == "Flood" {
+                    return Ok(Outgoing::Stream(flood(made)));
+                }
+                handle(name, call).await
+            }),
+        ))
     }
+}
+
+/// The length of the messages of a flood.
+pub(super) const FLOOD_BYTES: usize = 1000;
+
+/// Endless messages, counted as they are made.
+pub(super) fn flood(made: Arc<AtomicUsize>) -> BoxSource {
+    source(Streaming::from_iter((0..).map(move |n| {
+        made.fetch_add(1, Ordering::Relaxed);
+        vec![byte(n); FLOOD_BYTES]
+    })))
 }
 
 struct Alive(Arc<AtomicUsize>);
@@ -114,7 +134,6 @@ async fn handle(name: &str, call: Inbound) -> Result<Outgoing> {
             let count = usize::from(call.body[0]);
             Outgoing::Stream(source(Streaming::from_iter((0..count).map(|n| vec![byte(n)]))))
         }
-        "Flood" => Outgoing::Stream(source(Streaming::from_iter((0..).map(|n| vec![byte(n); 1000])))),
         "Sum" => {
             let mut messages = call.messages.unwrap();
             let mut sum = 0_u8;
