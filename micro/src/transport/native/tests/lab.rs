@@ -27,6 +27,8 @@ pub(super) struct Lab {
     /// Handlers that have not been dropped, and the most there were at a time.
     pub(super) alive: Arc<AtomicUsize>,
     pub(super) alive_most: AtomicUsize,
+    /// Messages that floods have made.
+    pub(super) made: Arc<AtomicUsize>,
 }
 
 pub(super) const NAMES: [(&str, CallKind); 14] = [
@@ -71,14 +73,29 @@ impl Dispatch for Lab {
         let alive = self.alive.fetch_add(1, Ordering::Relaxed) + 1;
         self.alive_most.fetch_max(alive, Ordering::Relaxed);
         let guard = Alive(Arc::clone(&self.alive));
+        let made = Arc::clone(&self.made);
         Ok(Running::new(
             context,
             Box::pin(async move {
                 let _guard = guard;
+                if name == "Flood" {
+                    return Ok(Outgoing::Stream(flood(made)));
+                }
                 handle(name, call).await
             }),
         ))
     }
+}
+
+/// The length of the messages of a flood.
+pub(super) const FLOOD_BYTES: usize = 1000;
+
+/// Endless messages, counted as they are made.
+pub(super) fn flood(made: Arc<AtomicUsize>) -> BoxSource {
+    source(Streaming::from_iter((0..).map(move |n| {
+        made.fetch_add(1, Ordering::Relaxed);
+        vec![byte(n); FLOOD_BYTES]
+    })))
 }
 
 struct Alive(Arc<AtomicUsize>);
@@ -116,9 +133,6 @@ async fn handle(name: &str, call: Inbound) -> Result<Outgoing> {
         "Count" => {
             let count = usize::from(call.body[0]);
             Outgoing::Stream(source(Streaming::from_iter((0..count).map(|n| vec![byte(n)]))))
-        }
-        "Flood" => {
-            Outgoing::Stream(source(Streaming::from_iter((0..).map(|n| vec![byte(n); 1000]))))
         }
         "Sum" => {
             let mut messages = call.messages.unwrap();
@@ -158,7 +172,6 @@ pub(super) struct Fixture {
     pub(super) connection: Arc<dyn Connection>,
     pub(super) server: Scope,
     pub(super) client: Scope,
-    #[expect(dead_code, reason = "read by the tests of hostile peers")]
     pub(super) lab: Arc<Lab>,
 }
 
@@ -180,12 +193,7 @@ pub(super) async fn fixture_with(limits: Limits) -> Fixture {
 }
 
 impl Fixture {
-    pub(super) fn start(
-        &self,
-        name: &str,
-        body: impl Into<Bytes>,
-        source: Option<BoxSource>,
-    ) -> Exchange {
+    pub(super) fn start(&self, name: &str, body: impl Into<Bytes>, source: Option<BoxSource>) -> Exchange {
         self.try_start(name, body, source).unwrap()
     }
 
@@ -212,12 +220,7 @@ impl Fixture {
         reply(self.start(name, body, None)).await
     }
 
-    pub(super) async fn stream(
-        &self,
-        name: &str,
-        body: &'static [u8],
-        source: Option<BoxSource>,
-    ) -> RawStream {
+    pub(super) async fn stream(&self, name: &str, body: &'static [u8], source: Option<BoxSource>) -> RawStream {
         opened(self.start(name, body, source)).await
     }
 }
@@ -230,3 +233,4 @@ pub(super) async fn opened(mut exchange: Exchange) -> RawStream {
     std::future::poll_fn(|task| exchange.poll_opened(task)).await.unwrap();
     exchange.into_stream()
 }
+

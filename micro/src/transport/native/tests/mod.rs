@@ -1,6 +1,7 @@
 //! What the wire promises, shown with real connections and with peers that break every rule.
 
 mod exchange;
+mod flow;
 mod golden;
 mod hostile;
 mod hostile_server;
