@@ -366,3 +366,19 @@ async fn limits_of_the_program_hold_unless_settings_change_them() {
     let error = service.start().await.unwrap_err();
     assert!(error.detail().contains("MICRO_CLIENT_RETRIES"), "{error}");
 }
+
+#[tokio::test]
+async fn the_programs_own_routes_share_the_port() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let pages = axum::Router::new().route("/page", axum::routing::get(async || "a page"));
+    let service = Service::new("test").no_env().registry(registry::Memory::new());
+    let running = service.mount(Quick).router(pages).start().await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(running.address().to_string()).await.unwrap();
+    let request =
+        format!("GET /page HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", running.address());
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("a page"), "{answer}");
+    running.stop().await;
+}

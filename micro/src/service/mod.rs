@@ -25,6 +25,8 @@ mod layers;
 mod mount;
 pub mod open;
 #[cfg(feature = "server")]
+mod port;
+#[cfg(feature = "server")]
 mod readiness;
 #[cfg(feature = "server")]
 mod record;
