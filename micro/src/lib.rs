@@ -1,36 +1,45 @@
 //! Distributed services from plain Rust structs.
 //!
-//! Annotate an `impl`, run it, and any other process finds it by its name and calls it through a
-//! typed client.
+//! Mark the `impl` of a struct `#[service]` and its methods `#[handler]`: the struct can be served,
+//! and a typed client of it exists.
 //!
 //! ```
-//! # #[cfg(all(feature = "macros", feature = "server"))] mod example {
 //! use micro::prelude::*;
 //!
-//! #[derive(Default)]
-//! pub struct Greeter;
+//! struct Greeter;
 //!
-//! #[service(name = "greeter")]
+//! /// Greets people.
+//! #[service]
 //! impl Greeter {
 //!     /// Says hello.
 //!     #[handler]
-//!     pub async fn hello(&self, name: String) -> Result<String> {
+//!     async fn hello(&self, name: String) -> Result<String> {
 //!         Ok(format!("Hello {name}"))
 //!     }
 //! }
 //!
-//! pub async fn main() -> Result<()> {
-//!     let running = Service::new("hello").mount(Greeter).no_args().start().await?;
-//!     let greeter: GreeterClient = running.client();
-//!     assert_eq!(greeter.hello("Ada".to_owned()).await?, "Hello Ada");
-//!     running.stop().await;
-//!     Ok(())
-//! }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<()> {
+//! let service = Service::new("example").registry(micro::registry::Memory::new());
+//! # let service = service.no_env();
+//! let running = service.mount(Greeter).start().await?;
+//!
+//! let greeter: GreeterClient = running.client();
+//! assert_eq!(greeter.hello("Ada".to_owned()).await?, "Hello Ada");
+//!
+//! running.stop().await;
+//! # Ok(())
 //! # }
 //! ```
 //!
-//! What happens where stands in [`architecture`], the bytes on the wire in [`transport::native`],
-//! the limits in [`core::limits`].
+//! A program that only serves is one line, [`run`]; one that only calls begins with
+//! [`Client::connect`]. What a process is made of is chosen in code through [`Service`] or by
+//! settings, see [`service::open`]. The pages `architecture`, `security` and `changelog` ship with
+//! the crate.
+//!
+//! # Reading order
+//!
+//! [`core`] has the types that everything speaks; then one module for each component.
 #![cfg_attr(
     test,
     allow(
@@ -42,35 +51,49 @@
     )
 )]
 
-pub mod broker;
-#[cfg(feature = "client")]
-pub mod client;
+pub mod core;
+
 pub mod codec;
 pub mod config;
-pub mod core;
-pub mod prelude;
-pub mod registry;
-pub mod selector;
-#[cfg(feature = "server")]
-pub mod server;
-#[cfg(feature = "client")]
-pub mod service;
-#[cfg(any(test, feature = "testkit"))]
-pub mod testkit;
+
 pub mod transport;
 
+pub mod registry;
+
+pub mod broker;
+pub mod selector;
+
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "server")]
+pub mod server;
+
+#[cfg(feature = "client")]
+pub mod service;
+
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
+
+pub mod prelude;
+
+#[doc(hidden)]
+pub mod __private;
+
+#[cfg(doc)]
 #[doc = include_str!("../ARCHITECTURE.md")]
 pub mod architecture {}
 
+#[cfg(doc)]
 #[doc = include_str!("../SECURITY.md")]
 pub mod security {}
+
+#[cfg(doc)]
+#[doc = include_str!("../CHANGELOG.md")]
+pub mod changelog {}
 
 #[cfg(all(doctest, feature = "macros", feature = "server"))]
 #[doc = include_str!("../../README.md")]
 mod readme {}
-
-#[doc(hidden)]
-pub mod __private;
 
 pub use crate::broker::{Event, Topic};
 pub use crate::codec::Raw;
@@ -84,7 +107,7 @@ pub use crate::client::{Call, Client, Publisher as Broker};
 #[cfg(feature = "server")]
 pub use crate::server::{Serve, Subscriber};
 #[cfg(feature = "server")]
-pub use crate::service::{FromService, Running, Service, Wiring, catalog, run, run_wired};
+pub use crate::service::{FromService, Report, Running, Service, Wiring, catalog, run, run_wired};
 
 #[cfg(feature = "macros")]
 pub use micro_macros::{handler, service, subscriber};

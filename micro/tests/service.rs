@@ -141,18 +141,26 @@ async fn hooks_run_in_order_and_see_the_process() {
     let (stopping, stopped) = (note("before stop"), note("after stop"));
     let service = hermetic()
         .mount(Quick)
-        .before_start(async move |_| Ok(before()))
+        .before_start(async move |_| {
+            before();
+            Ok(())
+        })
         .after_start(async move |running: Running| {
             let quick: QuickClient = running.client();
             assert_eq!(quick.add((1, 2)).await?, 3);
-            Ok(after())
+            after();
+            Ok(())
         })
         .before_stop(async move |running: Running| {
             let quick: QuickClient = running.client();
             assert_eq!(quick.add((3, 4)).await?, 7);
-            Ok(stopping())
+            stopping();
+            Ok(())
         })
-        .after_stop(async move || Ok(stopped()));
+        .after_stop(async move || {
+            stopped();
+            Ok(())
+        });
     let running = service.start().await.unwrap();
     running.stop().await;
     let expected = ["before start", "after start", "before stop", "after stop"];
@@ -222,6 +230,39 @@ async fn a_wired_struct_has_its_clients_and_settings() {
     let running = service.start().await.unwrap();
     let mailer: MailerClient = running.client();
     assert_eq!(mailer.receipt(7).await.unwrap(), "shop 8");
+    running.stop().await;
+}
+
+#[service]
+struct Bookkeeper {
+    quick: QuickClient,
+    mailer: Arc<Mailer>,
+    broker: Broker,
+    config: Config,
+}
+
+#[service]
+impl Bookkeeper {
+    #[handler]
+    async fn total(&self) -> Result<usize> {
+        let from: String = self.config.get("mail.from")?;
+        self.broker.publish(&PAID, &5).await?;
+        let sum = self.quick.add((1, 2)).await?;
+        Ok(self.mailer.sent.load(Ordering::Relaxed)
+            + from.len()
+            + usize::try_from(sum).unwrap_or(0))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wired_structs_share_what_they_take_by_arc() {
+    let service = hermetic().config(mail()).mount(Quick).wire::<Bookkeeper>().wire::<Mailer>();
+    let running = service.start().await.unwrap();
+    let keeper: BookkeeperClient = running.client();
+    // Progress: the event arrives after a bounded time, at the one mailer that both have.
+    while keeper.total().await.unwrap() < 12 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     running.stop().await;
 }
 

@@ -10,6 +10,9 @@ use crate::gauges::{Alive, Gauges};
 /// Pause between looks for a path.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// Bytes of each item of an endless stream: few fill the window of a reader that does not read.
+const ITEM_BYTES: usize = 16 * 1024;
+
 /// Serves as one of several nodes.
 #[derive(Debug)]
 pub struct Probe {
@@ -83,12 +86,14 @@ impl Probe {
         Ok(numbers)
     }
 
-    /// Counts for ever, as fast as the caller reads.
+    /// Sends large items for ever, as fast as the caller reads.
     #[handler]
-    pub async fn endless(&self) -> Result<Streaming<u64>> {
+    pub async fn endless(&self) -> Result<Streaming<String>> {
         let alive = Alive::new();
-        Ok(Streaming::from_iter((0..).inspect(move |_| {
+        let item = "x".repeat(ITEM_BYTES);
+        Ok(Streaming::from_iter((0_u64..).map(move |_| {
             let _held = &alive;
+            item.clone()
         })))
     }
 
@@ -116,6 +121,8 @@ impl Probe {
     /// Measures the process.
     #[handler(idempotent)]
     pub async fn gauges(&self) -> Result<Gauges> {
+        // A handler that pends is a task, always: the count of tasks includes this one.
+        tokio::task::yield_now().await;
         Ok(Gauges::read())
     }
 }

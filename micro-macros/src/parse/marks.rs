@@ -87,7 +87,7 @@ fn hides_helper(attribute: &Attribute, krate: &Path) -> bool {
         return false;
     }
     let inner = args::pieces(arguments(attribute)).into_iter().skip(1);
-    inner.filter_map(|one| as_attribute(&one)).any(|one| role(&one, krate).is_some())
+    inner.filter_map(|tokens| as_attribute(&tokens)).any(|one| role(&one, krate).is_some())
 }
 
 /// Reads the inside of an attribute; what is no attribute is left for the compiler to explain.

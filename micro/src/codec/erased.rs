@@ -15,6 +15,7 @@ pub(super) fn decode<T: DeserializeOwned>(codec: &dyn Codec, bytes: &[u8]) -> Re
 }
 
 /// Decodes a value through a codec that puts the guard in front by itself.
+#[cfg(not(feature = "json-fast"))]
 pub(super) fn decode_unguarded<T: DeserializeOwned>(codec: &dyn Codec, bytes: &[u8]) -> Result<T> {
     decode_with(codec, |visit| codec.decode(bytes, visit))
 }
@@ -36,5 +37,5 @@ fn decode_with<T: DeserializeOwned>(
 
 /// Encodes a value through a codec that does not know its type.
 pub(super) fn encode<T: Serialize>(codec: &dyn Codec, value: &T, out: &mut Vec<u8>) -> Result<()> {
-    codec.encode(value, out)
+    codec.encode(&value, out)
 }

@@ -4,7 +4,7 @@
 //! your own implements [`Codec`] and is registered with [`Codecs::register`]; every `serde` type
 //! can then travel in it.
 //!
-//! Whatever the format, a message that nests deeper than 64 levels, has more than a million
+//! Whatever the `serde` format, a message that nests deeper than 64 levels, has more than a million
 //! elements, names a field twice or is followed by more bytes is a 400. In a map with free keys the
 //! last of a key wins. An empty body is a unit, so that endpoints without a request need none.
 
@@ -17,6 +17,7 @@ mod msgpack;
 mod proto;
 mod raw;
 mod single;
+#[cfg(feature = "client")]
 mod source;
 mod text;
 mod wire;
@@ -37,6 +38,7 @@ pub use self::raw::Raw;
 pub use self::text::Text;
 pub use self::wire::{DecFn, Decode, EncFn, Encode};
 
+#[cfg(feature = "client")]
 pub(crate) use self::source::{decoded, encoded};
 
 /// Glue that macro output names.
@@ -59,7 +61,7 @@ pub type Visit<'a> =
 /// nested deeper than 64 levels and more elements than a million (or one for each byte), so a
 /// codec needs limits of its own only for what it does before it calls `visit`.
 ///
-/// What else a codec promises is what [`testkit::codec`](crate::testkit::codec) examines, with the
+/// What else a codec promises is what `micro::testkit::codec` examines, with the
 /// feature `testkit`.
 ///
 /// ```

@@ -46,7 +46,7 @@ mod tests {
     fn it_is_passed_on_as_it_came() {
         let bytes = Bytes::from_static(b"{not json");
         let raw = Raw::decode(&Format::Json, &bytes).unwrap();
-        assert_eq!(raw, Raw { content_type: ContentType::Json, bytes: bytes.clone() });
+        assert_eq!(raw, Raw { content_type: ContentType::Json, bytes });
         let mut out = b"head".to_vec();
         raw.encode(&Format::Json, &mut out).unwrap();
         assert_eq!(out, b"head{not json");

@@ -1,3 +1,5 @@
+//! What all formats have in common.
+
 use std::collections::{BTreeMap, HashMap};
 
 use ::bytes::Bytes as Buffer;

@@ -54,6 +54,7 @@ pub use self::flat::Flat;
 pub use self::handle::{Config, Setting};
 pub use self::memory::Memory;
 
+#[cfg(feature = "client")]
 pub(crate) use self::nearest::nearest;
 
 /// Bytes of one configuration document (L27): 1 MiB. A longer one is refused.

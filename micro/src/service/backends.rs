@@ -52,7 +52,9 @@ impl Backends {
             None => {
                 let (name, address) = (&settings.registry, &settings.registry_address);
                 let name = name.as_deref().unwrap_or("local");
-                open::open_registry(&Url::join("registry", name, address.as_deref())?)?
+                let mut url = Url::join("registry", name, address.as_deref())?;
+                announce(&mut url, settings);
+                open::open_registry(&url)?
             }
         };
         let limits = settings.apply(given.limits.unwrap_or_default())?;
@@ -114,6 +116,22 @@ impl Backends {
             .codecs(self.codecs.clone())
     }
 }
+
+/// Lets multicast DNS speak on the interface on which the process is reachable.
+#[cfg(all(feature = "mdns", feature = "server"))]
+fn announce(url: &mut Url, settings: &Settings) {
+    if url.scheme != "mdns" || !url.rest.is_empty() {
+        return;
+    }
+    // An address that is none is refused where it is bound.
+    let address = settings.server_address.as_deref().and_then(|text| text.parse().ok());
+    if let Some(ip) = address.and_then(|address| crate::service::advertise::interface(&address)) {
+        url.rest = ip.to_string();
+    }
+}
+
+#[cfg(not(all(feature = "mdns", feature = "server")))]
+fn announce(_: &mut Url, _: &Settings) {}
 
 /// Returns a backend that was handed over, which no setting replaces.
 fn handed<T>(component: &str, setting: Option<&String>, backend: T) -> T {

@@ -4,6 +4,8 @@
 //! process is asked to stop, [`Service::start`] returns a [`Running`] handle instead. Backends
 //! that are not handed over in code are opened by name, see [`open`].
 
+#[cfg(feature = "server")]
+mod advertise;
 mod backends;
 #[cfg(feature = "server")]
 mod banner;

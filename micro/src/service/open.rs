@@ -2,7 +2,7 @@
 //!
 //! | component | backends |
 //! |---|---|
-//! | registry | `local` (also `local:///directory`), `memory`, `file:///nodes.json`, `mdns` |
+//! | registry | `local` (also `local:///directory`), `memory`, `file:///nodes.json`, `mdns` (also `mdns://interface`) |
 //! | broker | `memory` (within the process) |
 //! | transport | `native`, `memory` |
 //! | selector | `p2c`, `random`, `round-robin`, `least-connections`, `consistent-hash` |
@@ -82,6 +82,21 @@ pub(crate) fn open_registry(url: &Url) -> Result<Arc<dyn Registry>> {
             "the registry `file` needs a path: `file:///path/nodes.json`",
         )),
         "file" => Ok(Arc::new(registry::StaticFile::open(&url.rest)?)),
+        #[cfg(feature = "mdns")]
+        "mdns" => {
+            let interface = |text: &str| {
+                text.trim().parse().map_err(|error: std::net::AddrParseError| {
+                    let detail = "the registry `mdns` takes IPv4 addresses of interfaces: \
+                                  `mdns://192.0.2.7`";
+                    Error::precondition_failed("micro.open", detail).with_source(error)
+                })
+            };
+            let mut config = registry::MdnsConfig::default();
+            for text in url.rest.split(',').filter(|text| !text.is_empty()) {
+                config = config.with_interface(interface(text)?);
+            }
+            Ok(Arc::new(registry::Mdns::with_config(config)))
+        }
         "local" if url.rest.is_empty() => Ok(Arc::new(registry::Local::open()?)),
         "local" => Ok(Arc::new(registry::Local::open_at(&url.rest)?)),
         other => {

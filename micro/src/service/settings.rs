@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config::Config;
-use crate::core::error::{Error, Result};
+#[cfg(feature = "server")]
+use crate::core::error::Error;
+use crate::core::error::Result;
 use crate::core::limits::Limits;
 
 /// One setting as people may write it.

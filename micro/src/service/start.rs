@@ -1,6 +1,5 @@
 //! The beginning of a process: settings, backends, wiring, serving, registering.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::registry::{Lease, Record};
 use crate::server::{self, Server, Subscribed, Surroundings};
+use crate::service::advertise::advertised;
 use crate::service::backends::Backends;
 use crate::service::banner;
 use crate::service::builder::{Args, Configure, Service};
@@ -262,34 +262,6 @@ fn place(
         metadata: facts.into_iter().chain(metadata).collect(),
         version: settings.server_version.clone(),
     })
-}
-
-/// Returns the address that peers dial: one bound to every interface is reached by its own.
-fn advertised(address: &Address) -> String {
-    let text = address.to_string();
-    let Ok(bound) = text.parse::<SocketAddr>() else { return text };
-    if !bound.ip().is_unspecified() {
-        return text;
-    }
-    match outward(bound) {
-        Some(ip) => SocketAddr::new(ip, bound.port()).to_string(),
-        None => {
-            tracing::warn!(%address, "no way out of this host: set server_advertise");
-            text
-        }
-    }
-}
-
-/// Finds the address with which this host reaches others; sends nothing.
-fn outward(bound: SocketAddr) -> Option<IpAddr> {
-    // Documentation addresses: the system only looks up a route to them.
-    let (from, to) = match bound.ip() {
-        IpAddr::V4(_) => ("0.0.0.0:0", "192.0.2.1:9"),
-        IpAddr::V6(_) => ("[::]:0", "[2001:db8::1]:9"),
-    };
-    let socket = std::net::UdpSocket::bind(from).ok()?;
-    socket.connect(to).ok()?;
-    socket.local_addr().ok().map(|address| address.ip())
 }
 
 fn node_id() -> String {

@@ -263,11 +263,13 @@ impl<T> WireOwned<T> for Field<T> {
     where
         T: FromService,
     {
-        Box::pin(wire_field(scope, owner, field))
+        Box::pin(
+            async move { scope.own::<T>(owner).await.map_err(|error| of(owner, field, &error)) },
+        )
     }
 }
 
-/// Makes the value of a field, for the field alone.
+/// Makes the value of a field, for the field alone and each time anew.
 ///
 /// # Errors
 /// What the value's own making fails with, with the name of the field.
@@ -276,8 +278,8 @@ pub async fn wire_field<T: FromService>(
     owner: &'static str,
     field: &'static str,
 ) -> Result<T> {
-    let made = scope.own::<T>(owner).await;
-    made.map_err(|error| of(owner, field, &error))
+    let made = async { T::from_service(&scope.within::<T>()?).await };
+    made.await.map_err(|error| of(owner, field, &error))
 }
 
 /// Reads the value of a field from the configuration.

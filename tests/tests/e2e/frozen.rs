@@ -6,7 +6,7 @@ use micro::core::limits::Limits;
 use micro_tests::probe::ProbeClient;
 
 use crate::harness::load::Load;
-use crate::harness::{PATIENCE, Place};
+use crate::harness::{PATIENCE, Place, until};
 
 /// Calls each second.
 const RATE: u32 = 100;
@@ -45,7 +45,7 @@ async fn calls_move_off_a_frozen_server_and_back_when_it_thaws() {
         let records = registry.lookup("probe").await.unwrap().unwrap_or_default();
         records.iter().flat_map(|record| &record.nodes).any(|node| node.id == "probe-a")
     };
-    crate::harness::until("the lease of the frozen server ends", async || !is_held().await).await;
+    until("the lease of the frozen server ends", async || !is_held().await).await;
     let mut frozen = 0;
     load.until("any answer", |tally| {
         frozen = tally.by("a");
@@ -56,7 +56,7 @@ async fn calls_move_off_a_frozen_server_and_back_when_it_thaws() {
     load.until("nothing is served by it", |tally| tally.by("a") == frozen).await;
 
     a.signal("CONT").await;
-    crate::harness::until("it is registered again", is_held).await;
+    until("it is registered again", is_held).await;
     load.until("it serves again", |tally| tally.by("a") > frozen).await;
     let tally = load.end().await;
     println!("{tally:?}");

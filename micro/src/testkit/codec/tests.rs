@@ -1,3 +1,5 @@
+//! The codecs of the crate conform; those broken on purpose do not.
+
 use std::sync::Arc;
 
 use super::broken::{Broken, Flaw};

@@ -115,7 +115,8 @@ fn alive(link: &Link, state: &mut State, now: Instant) -> Result<Instant> {
     let interval = if busy { limits.keepalive_interval } else { limits.keepalive_idle_interval };
     let due = clock::after(state.last_read, interval);
     if now < due {
-        return Ok(due);
+        // A stream may open meanwhile, and its silence counts from here on.
+        return Ok(due.min(clock::after(now, limits.keepalive_interval)));
     }
     frame::put(&mut state.out, Kind::Ping, 0, 0, &[0; PING_BYTES]);
     state.pinged = Some(now);

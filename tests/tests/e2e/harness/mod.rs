@@ -24,11 +24,14 @@ pub(crate) fn is_long() -> bool {
 ///
 /// # Panics
 /// When it does not within [`PATIENCE`].
-pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let wait = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "never happened: {what}");
+pub(crate) async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
+    let held = tokio::time::timeout(PATIENCE, until_holds(holds)).await;
+    assert!(held.is_ok(), "never happened: {what}");
+}
+
+/// Looks again and again until a condition holds, for ever.
+pub(crate) async fn until_holds(mut holds: impl AsyncFnMut() -> bool) {
+    while !holds().await {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -10,7 +10,7 @@ use crate::core::clock;
 use crate::core::content_type::ContentType;
 use crate::core::descriptor::CallKind;
 use crate::core::error::{Error, Retry};
-use crate::core::exchange::{Connection, Exchange, Extra, Head, Route};
+use crate::core::exchange::{Exchange, Extra, Head, Route};
 use crate::core::limits::Limits;
 use crate::core::metadata::Metadata;
 use crate::core::stream::{BoxSource, Streaming};

@@ -2,5 +2,9 @@
 
 mod exchange;
 mod golden;
+mod hostile;
+mod hostile_server;
 mod lab;
+mod limits;
 mod raw;
+mod versions;

@@ -88,8 +88,12 @@ impl Raw {
         Self { socket, buffer: BytesMut::new() }
     }
 
-    /// Writes all of it; `false` when the other end has closed.
+    /// Writes all of it; `false` when the other end has closed, or reads no more.
     pub(super) async fn send(&self, bytes: &[u8]) -> bool {
+        clock::timeout(Duration::from_secs(60), self.write(bytes)).await.unwrap_or(false)
+    }
+
+    async fn write(&self, bytes: &[u8]) -> bool {
         let mut rest = bytes;
         while !rest.is_empty() {
             match self.socket.try_write(rest) {
