@@ -105,7 +105,6 @@ pub(crate) fn wiring(service: &Service, client: &Ident, generics: &Generics) -> 
     let scope = local("scope");
     quote! {
         #[automatically_derived]
-        #[diagnostic::do_not_recommend]
         impl #of_impl #krate::FromService for #client #of_type #clause {
             fn from_service(
                 #scope: &__m::Wiring,

@@ -25,7 +25,6 @@ pub(crate) fn print(wired: &Wired) -> TokenStream {
             #krate::__if_server! {
                 use __m::{WireOwned as _, WireShared as _};
                 #[automatically_derived]
-                #[diagnostic::do_not_recommend]
                 impl #of_impl #krate::FromService for #ident #of_type #clause {
                     fn from_service(
                         #scope: &__m::Wiring,
