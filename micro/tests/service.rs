@@ -141,18 +141,26 @@ async fn hooks_run_in_order_and_see_the_process() {
     let (stopping, stopped) = (note("before stop"), note("after stop"));
     let service = hermetic()
         .mount(Quick)
-        .before_start(async move |_| Ok(before()))
+        .before_start(async move |_| {
+            before();
+            Ok(())
+        })
         .after_start(async move |running: Running| {
             let quick: QuickClient = running.client();
             assert_eq!(quick.add((1, 2)).await?, 3);
-            Ok(after())
+            after();
+            Ok(())
         })
         .before_stop(async move |running: Running| {
             let quick: QuickClient = running.client();
             assert_eq!(quick.add((3, 4)).await?, 7);
-            Ok(stopping())
+            stopping();
+            Ok(())
         })
-        .after_stop(async move || Ok(stopped()));
+        .after_stop(async move || {
+            stopped();
+            Ok(())
+        });
     let running = service.start().await.unwrap();
     running.stop().await;
     let expected = ["before start", "after start", "before stop", "after stop"];

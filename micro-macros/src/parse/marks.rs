@@ -87,10 +87,10 @@ fn hides_helper(attribute: &Attribute, krate: &Path) -> bool {
         return false;
     }
     let inner = args::pieces(arguments(attribute)).into_iter().skip(1);
-    inner.filter_map(as_attribute).any(|one| role(&one, krate).is_some())
+    inner.filter_map(|tokens| as_attribute(&tokens)).any(|one| role(&one, krate).is_some())
 }
 
 /// Reads the inside of an attribute; what is no attribute is left for the compiler to explain.
-fn as_attribute(tokens: TokenStream) -> Option<Attribute> {
+fn as_attribute(tokens: &TokenStream) -> Option<Attribute> {
     Attribute::parse_outer.parse2(quote!(#[#tokens])).ok()?.pop()
 }

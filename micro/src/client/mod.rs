@@ -2,7 +2,7 @@
 //!
 //! A [`Client`] is a cheap handle; generated clients hold one. A plain call to a node with an open
 //! connection runs without waiting up to the moment it is queued for writing, and without a box;
-//! whatever else may be needed (dialing, retries, hedging, layers) is in [`drive`].
+//! whatever else may be needed (dialing, retries, hedging, layers) is in `client::drive`.
 
 mod attempt;
 mod builder;

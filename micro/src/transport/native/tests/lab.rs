@@ -158,6 +158,7 @@ pub(super) struct Fixture {
     pub(super) connection: Arc<dyn Connection>,
     pub(super) server: Scope,
     pub(super) client: Scope,
+    #[expect(dead_code, reason = "read by the tests of hostile peers")]
     pub(super) lab: Arc<Lab>,
 }
 
