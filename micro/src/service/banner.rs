@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use crate::core::descriptor::{CallKind, ServiceDescriptor};
+use crate::core::net::Address;
 use crate::service::running::Running;
 
 /// Writes to standard error; standard output is the program's own.
@@ -32,10 +33,18 @@ pub(crate) fn start_line(running: &Running) -> String {
     }
     for service in running.services() {
         if let Some(example) = example(service) {
-            let _written = writeln!(out, "  try: curl {}/{example}", running.url());
+            let _written = writeln!(out, "  try: curl {}/{example}", target(running));
         }
     }
     out
+}
+
+/// Returns what curl takes for the process's URL.
+fn target(running: &Running) -> String {
+    match running.address() {
+        Address::Unix(path) => format!("--unix-socket {} http://localhost", path.display()),
+        _ => running.url(),
+    }
 }
 
 fn list(service: &ServiceDescriptor) -> String {

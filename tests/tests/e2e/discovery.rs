@@ -24,6 +24,24 @@ async fn a_client_process_finds_a_server_process_by_local() {
     assert_eq!(caller.lines(), ["Hello Ada"]);
 }
 
+/// Multicast has one group for the whole machine, so that one run of this at a time makes sense.
+#[cfg(feature = "mdns")]
+#[tokio::test]
+async fn a_client_process_finds_a_server_process_by_mdns() {
+    let _heavy = Heavy::room().await;
+    let place = Place::new();
+    let mut server = place.server("one").env("MICRO_REGISTRY", "mdns").serving().await;
+    server.line("registry mdns").await;
+    until("a greeting", async || {
+        let caller = place.process(env!("CARGO_BIN_EXE_caller")).arg("Ada");
+        let mut caller = caller.env("MICRO_REGISTRY", "mdns").spawn();
+        caller.end().await.success() && caller.lines() == ["Hello Ada"]
+    })
+    .await;
+    assert!(!place.registry_path().exists(), "the other registry was used");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_client_that_is_first_waits_for_the_server() {
     let place = Place::new();
