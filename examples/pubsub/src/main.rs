@@ -28,7 +28,10 @@ impl Mailer {
     async fn on_paid(&self, paid: Paid) -> Result<()> {
         println!("receipt for order {}: {} cents", paid.order, paid.cents);
         // An error here would bring the event back.
-        self.sent.send(paid.order).await.map_err(|_closed| Error::unavailable("mailer", "it stopped"))
+        self.sent
+            .send(paid.order)
+            .await
+            .map_err(|_closed| Error::unavailable("mailer", "it stopped"))
     }
 }
 

@@ -122,7 +122,8 @@ async fn long_streams_of_long_messages_pass_through_the_window_one_by_one() {
     let lab = fixture().await;
     let lengths = [1 << 20, 0, 300_000, 1, 4 << 20, 262_144, 262_134, 65_536];
     let requests = lengths.map(|length| (0..length).map(byte).collect::<Vec<u8>>());
-    let mut mirrored = lab.stream("Mirror", b"", Some(source(Streaming::from_iter(requests)))).await;
+    let mut mirrored =
+        lab.stream("Mirror", b"", Some(source(Streaming::from_iter(requests)))).await;
     for length in lengths {
         let message = mirrored.next().await.unwrap().unwrap();
         assert!(message.len() == length && message.iter().enumerate().all(|(n, b)| *b == byte(n)));
@@ -161,9 +162,8 @@ async fn dropping_either_end_resets_the_other() {
     assert_eq!(Arc::strong_count(&alive), 1);
     // The handler drops its requests: the caller's source is dropped, the call goes on.
     let mut ignored = lab.start("Ignore", "", Some(source(watched(&alive))));
-    let pending = std::future::poll_fn(|task| {
-        std::task::Poll::Ready(ignored.poll_opened(task).is_pending())
-    });
+    let pending =
+        std::future::poll_fn(|task| std::task::Poll::Ready(ignored.poll_opened(task).is_pending()));
     assert!(pending.await);
     settle().await;
     assert_eq!(Arc::strong_count(&alive), 1);

@@ -154,7 +154,8 @@ async fn credit_without_end_is_cut() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slot_that_is_opened_twice_closes_the_connection_and_only_that() {
-    for (first, second) in [("Never", "Never"), ("Never", "Later"), ("Hold", "Sum"), ("Never", "Hold")]
+    for (first, second) in
+        [("Never", "Never"), ("Never", "Later"), ("Hold", "Sum"), ("Never", "Hold")]
     {
         for generation in [0, 0x1_0000] {
             let (mut raw, real) = greeted().await;
@@ -300,7 +301,9 @@ async fn a_peer_that_does_not_answer_pings_is_dropped() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_does_not_speak_the_protocol_is_closed_in_time() {
-    for first in [&b""[..], &PREFACE[..7], b"\x8dmicrp\x01\x00", b"GET / HTTP/1.1\r\n\r\n", &[0; 64]] {
+    for first in
+        [&b""[..], &PREFACE[..7], b"\x8dmicrp\x01\x00", b"GET / HTTP/1.1\r\n\r\n", &[0; 64]]
+    {
         let (mut raw, _real) = server(&Limits::default());
         let began = clock::now();
         assert!(raw.send(first).await);

@@ -319,9 +319,8 @@ async fn a_caller_that_does_not_come_back_to_write_holds_up_nobody() {
     raw.frame_of(Kind::Open).await.unwrap();
     // Polled once it is to write for itself and others, and then it is left alone.
     let mut left = real.call(CallKind::Unary);
-    let polled = std::future::poll_fn(|task| {
-        std::task::Poll::Ready(left.poll_reply(task).is_pending())
-    });
+    let polled =
+        std::future::poll_fn(|task| std::task::Poll::Ready(left.poll_reply(task).is_pending()));
     assert!(polled.await);
     let began = clock::now();
     let relying = real.call(CallKind::Unary);

@@ -193,7 +193,12 @@ pub(super) async fn fixture_with(limits: Limits) -> Fixture {
 }
 
 impl Fixture {
-    pub(super) fn start(&self, name: &str, body: impl Into<Bytes>, source: Option<BoxSource>) -> Exchange {
+    pub(super) fn start(
+        &self,
+        name: &str,
+        body: impl Into<Bytes>,
+        source: Option<BoxSource>,
+    ) -> Exchange {
         self.try_start(name, body, source).unwrap()
     }
 
@@ -220,7 +225,12 @@ impl Fixture {
         reply(self.start(name, body, None)).await
     }
 
-    pub(super) async fn stream(&self, name: &str, body: &'static [u8], source: Option<BoxSource>) -> RawStream {
+    pub(super) async fn stream(
+        &self,
+        name: &str,
+        body: &'static [u8],
+        source: Option<BoxSource>,
+    ) -> RawStream {
         opened(self.start(name, body, source)).await
     }
 }
@@ -233,4 +243,3 @@ pub(super) async fn opened(mut exchange: Exchange) -> RawStream {
     std::future::poll_fn(|task| exchange.poll_opened(task)).await.unwrap();
     exchange.into_stream()
 }
-

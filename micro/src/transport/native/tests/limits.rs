@@ -249,11 +249,9 @@ async fn names_are_numbered_in_order_and_up_to_the_limit() {
 
 #[tokio::test(start_paused = true)]
 async fn names_have_a_length() {
-    for (length, seen) in [
-        (1024, Seen::Failed(404, false)),
-        (1025, Seen::Closed),
-        (10_240, Seen::Closed),
-    ] {
+    for (length, seen) in
+        [(1024, Seen::Failed(404, false)), (1025, Seen::Closed), (10_240, Seen::Closed)]
+    {
         let long = "n".repeat(length);
         for names in [("lab", long.as_str()), (long.as_str(), "Echos")] {
             let (mut raw, _real) = greeted(&Limits::default()).await;
@@ -318,7 +316,9 @@ async fn unfinished_messages_share_one_bound() {
         let (mut raw, real) = greeted(&limits).await;
         let part = whole(Kind::Data, 2, 0, &[7; 50_000]);
         for stream in 0..streams {
-            let begin = if stream % 2 == 0 { open_with(stream, "Echo", 0x06, b"") } else {
+            let begin = if stream % 2 == 0 {
+                open_with(stream, "Echo", 0x06, b"")
+            } else {
                 open_with(stream, "Sum", 0, b"")
             };
             let mut part = part.clone();

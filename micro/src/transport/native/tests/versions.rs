@@ -43,7 +43,8 @@ async fn payload_of(raw: &mut Raw, kind: Kind) -> Vec<u8> {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_states_less_is_served() {
-    for greeting in [Vec::new(), hello_of(&[]), hello_of(&[(1, 10)]), hello_of(&[(5, 7), (2, 65_536)])]
+    for greeting in
+        [Vec::new(), hello_of(&[]), hello_of(&[(1, 10)]), hello_of(&[(5, 7), (2, 65_536)])]
     {
         let (mut raw, _real) = server(&Limits::default());
         assert!(raw.send(&PREFACE).await && raw.send(&greeting).await);
