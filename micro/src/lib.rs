@@ -88,6 +88,10 @@ pub mod architecture {}
 pub mod security {}
 
 #[cfg(doc)]
+#[doc = include_str!("../WIRE.md")]
+pub mod wire {}
+
+#[cfg(doc)]
 #[doc = include_str!("../CHANGELOG.md")]
 pub mod changelog {}
 

@@ -426,8 +426,9 @@ fn spawn(link: &Arc<Link>, id: u32, (target, entered): (Target, bool), work: Wor
     let mut state = link.lock();
     match state.streams.get(id) {
         Some(stream) => stream.task = Some(task.abort_on_drop()),
-        // The call is over already: dropping the handle of a finished task does nothing.
-        None => drop(task),
+        // The call is over, or was given up meanwhile: aborting a finished task does nothing.
+        None if !target.detached => task.abort(),
+        None => {}
     }
     Ok(())
 }
