@@ -2,10 +2,12 @@
 
 mod exchange;
 mod flow;
+mod fuzz;
 mod golden;
 mod hostile;
 mod hostile_server;
 mod lab;
 mod limits;
 mod raw;
+mod sessions;
 mod versions;
