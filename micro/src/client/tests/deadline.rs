@@ -1,0 +1,1 @@
+//! One deadline for a chain of calls.
