@@ -158,7 +158,7 @@ impl Socket for CutSocket {
         if left.broken {
             return Err(if left.cut.silent { io::ErrorKind::WouldBlock.into() } else { reset() });
         }
-        let room = (buffer.capacity() - buffer.len()).min(left.cut.down).min(64 * 1024);
+        let room = (buffer.capacity() - buffer.len()).min(left.cut.down).min(4096);
         let mut part = BytesMut::from(vec![0; room].as_slice());
         part.clear();
         let count = self.pipe.try_read(&mut part)?.min(room);
