@@ -3,4 +3,5 @@
 mod cut;
 mod cuts;
 mod deadline;
+mod retries;
 mod world;

@@ -1,5 +1,6 @@
 //! What the wire promises, shown with real connections and with peers that break every rule.
 
+mod ends;
 mod exchange;
 mod flow;
 mod fuzz;
