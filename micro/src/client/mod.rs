@@ -17,6 +17,8 @@ mod pool;
 mod publish;
 mod stub;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::fmt;

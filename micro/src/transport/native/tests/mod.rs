@@ -1,11 +1,14 @@
 //! What the wire promises, shown with real connections and with peers that break every rule.
 
+mod ends;
 mod exchange;
 mod flow;
+mod fuzz;
 mod golden;
 mod hostile;
 mod hostile_server;
 mod lab;
 mod limits;
 mod raw;
+mod sessions;
 mod versions;
