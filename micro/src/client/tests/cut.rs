@@ -37,9 +37,11 @@ pub(super) struct Carried {
 }
 
 /// Dials in-memory connections that break as planned, one plan for each dial.
+type Nodes = HashMap<Address, (Arc<dyn Dispatch>, Scope)>;
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cutting {
-    nodes: Arc<Mutex<HashMap<Address, (Arc<dyn Dispatch>, Scope)>>>,
+    nodes: Arc<Mutex<Nodes>>,
     plans: Arc<Mutex<VecDeque<Cut>>>,
     carried: Arc<Mutex<Carried>>,
 }

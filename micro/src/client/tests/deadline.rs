@@ -57,27 +57,30 @@ impl Dispatch for Hop {
         });
         let (next, seen, alive) = (self.next.clone(), self.seen.clone(), self.alive.clone());
         let (greedy, hangs) = (self.greedy, self.hangs);
-        Ok(Running::new(context, Box::pin(async move {
-            alive.fetch_add(1, Ordering::Relaxed);
-            let _alive = Alive(alive);
-            let context = Context::current();
-            seen.lock().unwrap().push(Seen {
-                left: context.remaining(),
-                trace: context.trace().map(Trace::trace_id),
-                tenant: context.persistent().get("tenant").map(str::to_owned),
-                local: context.metadata().get("local").map(str::to_owned),
-            });
-            clock::sleep(WORK).await;
-            if hangs {
-                std::future::pending::<()>().await;
-            }
-            if let Some(next) = next {
-                let call: Call<()> = next.unary(0, &(), encode, decode);
-                let call = if greedy { call.timeout(Duration::from_secs(60)) } else { call };
-                call.await?;
-            }
-            Ok(Outgoing::Message(Bytes::new()))
-        })))
+        Ok(Running::new(
+            context,
+            Box::pin(async move {
+                alive.fetch_add(1, Ordering::Relaxed);
+                let _alive = Alive(alive);
+                let context = Context::current();
+                seen.lock().unwrap().push(Seen {
+                    left: context.remaining(),
+                    trace: context.trace().map(Trace::trace_id),
+                    tenant: context.persistent().get("tenant").map(str::to_owned),
+                    local: context.metadata().get("local").map(str::to_owned),
+                });
+                clock::sleep(WORK).await;
+                if hangs {
+                    std::future::pending::<()>().await;
+                }
+                if let Some(next) = next {
+                    let call: Call<()> = next.unary(0, &(), encode, decode);
+                    let call = if greedy { call.timeout(Duration::from_secs(60)) } else { call };
+                    call.await?;
+                }
+                Ok(Outgoing::Message(Bytes::new()))
+            }),
+        ))
     }
 }
 

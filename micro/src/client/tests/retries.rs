@@ -34,10 +34,13 @@ impl Dispatch for Failing {
     fn dispatch(&self, _: Inbound) -> Result<Running> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let (after, error) = (self.after, self.error.clone());
-        Ok(Running::new(Context::new(), Box::pin(async move {
-            clock::sleep(after).await;
-            Err(error)
-        })))
+        Ok(Running::new(
+            Context::new(),
+            Box::pin(async move {
+                clock::sleep(after).await;
+                Err(error)
+            }),
+        ))
     }
 }
 

@@ -172,7 +172,8 @@ impl World {
             let address = format!("memory:{name}");
             let lab = Arc::new(Lab { ledger: Arc::clone(&ledger) });
             transport.listen(&address.parse().unwrap(), lab, &scope).await.unwrap();
-            let endpoint = |name: &&str| Endpoint { name: (*name).to_owned(), ..Endpoint::default() };
+            let endpoint =
+                |name: &&str| Endpoint { name: (*name).to_owned(), ..Endpoint::default() };
             let record = Record {
                 name: SERVICE.name.to_owned(),
                 version: SERVICE.version.to_owned(),

@@ -56,7 +56,7 @@ impl<'de> Deserialize<'de> for Lenient {
 
 /// Runs on a stack as large as that of a runtime's worker.
 fn on_a_worker_stack<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
-    let thread = std::thread::Builder::new().stack_size(1024 * 1024);
+    let thread = std::thread::Builder::new().stack_size(2 * 1024 * 1024);
     thread.spawn(run).unwrap().join().unwrap()
 }
 

@@ -48,7 +48,10 @@ impl Socket for Racing {
     }
 }
 
-fn start(connection: Arc<dyn Connection>, now: tokio::time::Instant) -> crate::core::exchange::Exchange {
+fn start(
+    connection: Arc<dyn Connection>,
+    now: tokio::time::Instant,
+) -> crate::core::exchange::Exchange {
     let route = Route::new("lab", "Echo", CallKind::Unary);
     let deadline = Some(now + Duration::from_secs(10));
     let content_type = ContentType::MsgPack;
@@ -97,7 +100,7 @@ async fn calls_end_with_the_tasks_or_the_lifecycle_of_their_connection() {
     fails_at_once(&real, |real| real.scope.tasks.abort_all()).await;
     let (_raw, real) = client(&Limits::default());
     tokio::task::yield_now().await;
-    fails_at_once(&real, |real| drop(real.scope.shutdown.close())).await;
+    fails_at_once(&real, |real| assert!(real.scope.shutdown.close())).await;
     let (raw, real) = client(&Limits::default());
     tokio::task::yield_now().await;
     fails_at_once(&real, |_| drop(raw)).await;

@@ -233,8 +233,13 @@ async fn frames_in_any_portions_have_the_same_answers() {
     let longest = frames.iter().map(Vec::len).max().unwrap();
     for at in 0..longest {
         let split = |frame: &'_ Vec<u8>| at % frame.len();
-        let portions: Vec<_> =
-            frames.iter().flat_map(|f| { let (a, b) = f.split_at(split(f)); [a, b] }).collect();
+        let portions: Vec<_> = frames
+            .iter()
+            .flat_map(|f| {
+                let (a, b) = f.split_at(split(f));
+                [a, b]
+            })
+            .collect();
         assert_eq!(answers(&portions, true).await, expected, "split at {at}");
     }
     for size in [1, 2, 3, 7, 11, 64, 1000] {

@@ -26,7 +26,9 @@ fn client_frames(rng: &mut Rng, frames: usize, kinds: u8) -> Vec<Vec<u8>> {
         let id = ((generation & 0x7fff) << 16) | rng.u32(0..4) | ((generation & 255) << 2);
         match rng.u8(0..kinds) {
             0 => session.push(open(id, "Echo", &body(rng))),
-            1 => session.push(open(id, rng.choice(["Later", "Missing", "Conflict"]).unwrap(), b"x")),
+            1 => {
+                session.push(open(id, rng.choice(["Later", "Missing", "Conflict"]).unwrap(), b"x"))
+            }
             2 => {
                 session.push(open_with(id, "Echo", 6, &body(rng)));
                 session.push(whole(Kind::Data, 2, id, &body(rng)));
@@ -72,7 +74,8 @@ pub(super) fn of_server(rng: &mut Rng, frames: usize) -> Vec<Vec<u8>> {
             5 => session.push(whole(Kind::Data, 0, id, &body(rng))),
             6 => session.push(whole(Kind::End, 0, id, b"")),
             7 => {
-                let error = b"\x00{\"id\":\"lab\",\"code\":409,\"detail\":\"d\",\"status\":\"Conflict\"}";
+                let error =
+                    b"\x00{\"id\":\"lab\",\"code\":409,\"detail\":\"d\",\"status\":\"Conflict\"}";
                 session.push(whole(Kind::End, 0x30, id, error));
             }
             8 => session.push(whole(Kind::Credit, 0, id, &[0, 0, 4, 0])),
