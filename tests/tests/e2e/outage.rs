@@ -53,7 +53,6 @@ async fn a_removed_directory_comes_back_with_every_record() {
 }
 
 #[tokio::test]
-#[ignore = "known fault: `local` forgets every node whose file was removed until its next heartbeat"]
 async fn a_removed_directory_stops_no_call_at_the_usual_pace() {
     let place = Place::new();
     let _servers = (place.serve("a").await, place.serve("b").await);
@@ -77,7 +76,6 @@ async fn a_registry_that_cannot_be_used_at_all_is_named_at_the_start() {
 }
 
 #[tokio::test]
-#[ignore = "known fault: `local` forgets every node when its directory cannot be read"]
 async fn an_outage_stops_no_call_between_nodes_that_know_each_other() {
     let place = Place::new();
     let (a, _b) = (serve(&place, "a").await, serve(&place, "b").await);

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use crate::core::error::Error;
 use crate::core::error::Result;
@@ -25,6 +26,10 @@ pub(super) struct Directory {
     /// How many directories at the end of the path must be private.
     private: usize,
 }
+
+/// Tells a directory from others that take its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity(u64, Option<SystemTime>);
 
 impl Directory {
     /// Returns the default place: `$XDG_RUNTIME_DIR/micro/registry`, or below `/tmp` by user id.
@@ -109,18 +114,17 @@ impl Directory {
         fs::remove_file(&scratch)
     }
 
-    /// Returns what tells this directory from one that replaces it.
-    #[cfg(unix)]
-    pub(super) fn identity(&self) -> Option<(u64, u64)> {
-        use std::os::unix::fs::MetadataExt;
+    /// Returns what tells this directory from one that replaces it; `None` if there is none that
+    /// can be read.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        fs::read_dir(&self.path).ok()?;
         let metadata = fs::metadata(&self.path).ok()?;
-        Some((metadata.dev(), metadata.ino()))
-    }
-
-    /// Returns what tells this directory from one that replaces it.
-    #[cfg(not(unix))]
-    pub(super) fn identity(&self) -> Option<(u64, u64)> {
-        fs::metadata(&self.path).ok().map(|_metadata| (0, 0))
+        #[cfg(unix)]
+        let inode = std::os::unix::fs::MetadataExt::ino(&metadata);
+        #[cfg(not(unix))]
+        let inode = 0;
+        // Numbers of files are used again at once: the time of creation tells more.
+        Some(Identity(inode, metadata.created().ok()))
     }
 
     /// Returns a name in the directory that nobody else uses.

@@ -50,9 +50,12 @@ impl Lease {
 
     /// Returns whether the lease has ended or its owner has.
     pub(super) fn is_over(&self, machine: &Machine) -> bool {
-        self.boot != machine.boot
-            || self.expires_millis <= machine.now_millis()
-            || self.owner.as_ref().is_some_and(|owner| machine.is_gone(owner))
+        self.expires_millis <= machine.now_millis() || self.is_dead(machine)
+    }
+
+    /// Returns whether the owner has certainly ended, whatever the time.
+    pub(super) fn is_dead(&self, machine: &Machine) -> bool {
+        self.boot != machine.boot || self.owner.as_ref().is_some_and(|owner| machine.is_gone(owner))
     }
 }
 

@@ -5,7 +5,9 @@
 //! tens of milliseconds. Durability: entries outlive nothing, a reboot ends them all.
 //! Limits: 1 MiB for an entry, 100,000 files, services and nodes as `RegistryLimits` says.
 //! Failure behaviour: an entry ends with its lease, and at once when its process does, however it
-//! dies; where the system does not tell of changes the directory is polled.
+//! dies; where the system does not tell of changes the directory is polled. Watchers keep the nodes
+//! they know while the directory is missing or unreadable, unless their process has ended, and for
+//! 7 s after it is back.
 //! Configuration: the path. Not supported: other users, other machines.
 
 mod directory;
@@ -48,13 +50,14 @@ use crate::registry::local::entry::file_prefix;
 use crate::registry::local::mirror::FILES_MAX;
 use crate::registry::local::mirror::Mirror;
 use crate::registry::local::mirror::Notice;
+use crate::registry::local::mirror::VANISHED_PAUSE;
 use crate::registry::local::owner::Machine;
 use crate::registry::record::Record;
 use crate::registry::table::Table;
 
 /// How long a change takes to reach every watcher, the poll of a directory that cannot be watched
-/// included.
-const PROPAGATION: Duration = Duration::from_millis(50);
+/// and the pause before a missing file counts included.
+const PROPAGATION: Duration = VANISHED_PAUSE.saturating_mul(2);
 
 /// The default registry between processes: a private directory of the user.
 ///
