@@ -12,6 +12,7 @@ mod keeper;
 mod link;
 mod memory;
 mod names;
+mod pace;
 mod pump;
 mod reader;
 mod rescue;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -19,13 +18,10 @@ use crate::transport::native::head::{self, Opened, Reading};
 use crate::transport::native::hello::Hello;
 use crate::transport::native::link::{Link, State};
 use crate::transport::native::names::{NamesIn, malformed};
+use crate::transport::native::pace::Pace;
 use crate::transport::native::reader::{Frames, Split};
 use crate::transport::native::streams::{Flow, Stream, slot_of};
 use crate::transport::native::{inbound, pump};
-
-/// How long the handlers of one batch may run in place; the rest become tasks at once, so that
-/// reading, pings and resets are never held up for longer than this and one handler.
-const IN_PLACE_BUDGET: Duration = Duration::from_micros(200);
 
 /// Answers queued apart from the connection's own queue before they are handed over.
 const ANSWER_BYTES: usize = 8 * 1024;
@@ -44,12 +40,8 @@ pub(super) struct Calls {
     opened: bool,
     /// Calls that broke a limit which the peer knows.
     faults: usize,
-    /// Endpoints that took longer than the whole budget in place, by index.
-    slow: Vec<u32>,
+    pace: Pace,
 }
-
-/// How many slow endpoints are remembered.
-const SLOW_MAX: usize = 64;
 
 impl Calls {
     pub(super) fn new(dispatch: Arc<dyn Dispatch>, limits: &Limits) -> Self {
@@ -61,17 +53,17 @@ impl Calls {
             wakers: Vec::new(),
             opened: false,
             faults: 0,
-            slow: Vec::new(),
+            pace: Pace::new(clock::now()),
         }
     }
 }
 
 impl Frames for Calls {
     async fn batch(&mut self, link: &Arc<Link>, batch: Bytes) -> Result<()> {
-        let mut clock = Budget::new();
+        self.pace.begin(clock::now());
         for (header, payload) in Split::new(batch) {
             match header.kind {
-                Kind::Open => self.open(link, header, &payload, &mut clock)?,
+                Kind::Open => self.open(link, header, &payload)?,
                 _ => self.other(link, header, payload)?,
             }
             if self.answers.len() >= ANSWER_BYTES {
@@ -79,31 +71,6 @@ impl Frames for Calls {
             }
         }
         self.hand_over(link).await
-    }
-}
-
-/// Time spent in handlers during one batch, read once a call.
-struct Budget {
-    last: Instant,
-    spent: Duration,
-}
-
-impl Budget {
-    fn new() -> Self {
-        Self { last: clock::now(), spent: Duration::ZERO }
-    }
-
-    fn left(&self) -> bool {
-        self.spent < IN_PLACE_BUDGET
-    }
-
-    /// Counts the time since the last call and returns it.
-    fn charge(&mut self) -> Duration {
-        let now = clock::now();
-        let spent = now.saturating_duration_since(self.last);
-        self.last = now;
-        self.spent += spent;
-        spent
     }
 }
 
@@ -123,14 +90,9 @@ impl Calls {
         if waits { link.room(false).await } else { Ok(()) }
     }
 
-    fn open(
-        &mut self,
-        link: &Arc<Link>,
-        header: Header,
-        payload: &Bytes,
-        clock: &mut Budget,
-    ) -> Result<()> {
+    fn open(&mut self, link: &Arc<Link>, header: Header, payload: &Bytes) -> Result<()> {
         self.opened = true;
+        let now = self.pace.now();
         let mut input = &**payload;
         let reading = Reading {
             dispatch: self.dispatch.as_ref(),
@@ -138,7 +100,7 @@ impl Calls {
             timeout_max: link.limits.call.timeout_max,
         };
         let extra = header.has(FLAG_EXTRA);
-        let opened = head::take(&mut input, extra, clock.last, &mut self.names, &reading)?;
+        let opened = head::take(&mut input, extra, now, &mut self.names, &reading)?;
         let body = payload.slice(payload.len() - input.len()..);
         if slot_of(header.stream) >= link.own.streams_max {
             self.refuse(header.stream, &inbound::reset_error(Reset::Refused));
@@ -147,7 +109,7 @@ impl Calls {
         if opened.extra.is_err() {
             self.fault(link)?;
         }
-        let call = match Self::call(link, opened, clock.last) {
+        let call = match Self::call(link, opened, now) {
             Ok(call) => call,
             Err(error) => {
                 self.refuse(header.stream, &error);
@@ -162,10 +124,10 @@ impl Calls {
                 return self.fault(link);
             }
             let call = Inbound { body, ..call };
-            return self.start(link, header.stream, call, (false, clock));
+            return self.start(link, header.stream, call, false);
         }
         match self.accept(link, header, call, body)? {
-            Some(call) => self.start(link, header.stream, call, (true, clock)),
+            Some(call) => self.start(link, header.stream, call, true),
             None => Ok(()),
         }
     }
@@ -240,13 +202,7 @@ impl Calls {
     /// Runs a call up to its first wait, if the budget allows; as a task from there on.
     ///
     /// A call whose requests arrive one by one, or in parts, has `entered` the table already.
-    fn start(
-        &mut self,
-        link: &Arc<Link>,
-        id: u32,
-        call: Inbound,
-        (entered, clock): (bool, &mut Budget),
-    ) -> Result<()> {
+    fn start(&mut self, link: &Arc<Link>, id: u32, call: Inbound, entered: bool) -> Result<()> {
         let target = call.target;
         let begun = if link.is_busy() { Err(busy()) } else { self.dispatch.dispatch(call) };
         let mut running = match begun {
@@ -259,11 +215,9 @@ impl Calls {
                 return Ok(());
             }
         };
-        if clock.left() && !entered && !self.slow.contains(&target.index) {
+        if !entered && self.pace.allows(target.index) {
             let polled = poll_now(&mut running);
-            if clock.charge() > IN_PLACE_BUDGET && self.slow.len() < SLOW_MAX {
-                self.slow.push(target.index);
-            }
+            self.pace.charge(target.index, clock::now());
             match polled {
                 Poll::Ready(Ok(Outgoing::Message(body))) => {
                     put_answer(&mut self.answers, &self.peer, id, &Ok(Some(body)));
@@ -310,7 +264,7 @@ impl Calls {
         // The handler is user code: it is dropped outside of the lock.
         drop(dropped);
         if let Some(call) = complete {
-            self.start(link, id, *call, (true, &mut Budget::new()))?;
+            self.start(link, id, *call, true)?;
         }
         Ok(())
     }
