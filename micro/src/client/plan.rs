@@ -104,6 +104,9 @@ impl Plan {
     }
 
     fn extra(&self) -> Option<Box<Extra>> {
+        if self.context.is_none() && self.options.is_none() {
+            return None;
+        }
         let mut extra = Extra::default();
         if let Some(context) = &self.context {
             extra.trace = context.trace().map(|trace| trace.child());

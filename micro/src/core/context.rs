@@ -50,14 +50,21 @@ pub struct Parts {
     pub trace: Option<Trace>,
     /// Where the call came from, such as `127.0.0.1:40312`, `unix` or `memory`.
     pub remote: Option<Arc<str>>,
-    /// The endpoint that serves the call.
+    /// What serves the call.
+    pub callee: Option<Arc<Callee>>,
+}
+
+/// What serves a call; the same for all calls to an endpoint, which share it.
+#[derive(Clone, Debug, Default)]
+pub struct Callee {
+    /// The endpoint; there is none where an event is handled.
     pub spec: Option<&'static EndpointSpec>,
-    /// The name of the service that serves the call.
+    /// The name of the service.
     pub service: Option<Arc<str>>,
-    /// The lifecycle of the serving process.
-    pub shutdown: Option<Shutdown>,
+    /// The lifecycle of the process.
+    pub shutdown: Shutdown,
     /// Owns the tasks that the call spawns.
-    pub tasks: Option<TaskTracker>,
+    pub tasks: TaskTracker,
 }
 
 #[derive(Debug, Default)]
@@ -120,7 +127,7 @@ impl Context {
         F: Future<Output = ()> + Send + 'static,
     {
         let parts = Parts { deadline: None, ..self.inner.parts.clone() };
-        let tasks = parts.tasks.clone().unwrap_or_default();
+        let tasks = parts.callee.as_ref().map(|c| c.tasks.clone()).unwrap_or_default();
         tasks.spawn("context", Self::from_parts(parts).scope(future))
     }
 
@@ -160,7 +167,7 @@ impl Context {
     /// 401 when the caller is anonymous.
     pub fn account(&self) -> Result<&Account> {
         self.inner.parts.account.as_deref().ok_or_else(|| {
-            let id = self.inner.parts.service.as_deref().unwrap_or("micro").to_owned();
+            let id = self.service().unwrap_or("micro").to_owned();
             Error::unauthorized(id, "the caller is not authenticated")
         })
     }
@@ -177,17 +184,21 @@ impl Context {
 
     /// Returns the descriptor of the endpoint that serves the call.
     pub fn spec(&self) -> Option<&'static EndpointSpec> {
-        self.inner.parts.spec
+        self.callee()?.spec
     }
 
     /// Returns the name of the service that serves the call.
     pub fn service(&self) -> Option<&str> {
-        self.inner.parts.service.as_deref()
+        self.callee()?.service.as_deref()
+    }
+
+    fn callee(&self) -> Option<&Callee> {
+        self.inner.parts.callee.as_deref()
     }
 
     /// Returns whether the process is finishing its work before it stops.
     pub fn draining(&self) -> bool {
-        self.inner.parts.shutdown.as_ref().is_some_and(Shutdown::is_draining)
+        self.callee().is_some_and(|callee| callee.shutdown.is_draining())
     }
 
     /// Returns whether the caller has gone away or the deadline has ended the call.
@@ -227,13 +238,23 @@ impl Default for Context {
     }
 }
 
-/// Polls a future inside a context without a box of its own.
+/// Polls a future inside a context, which is taken out of its slot meanwhile: that costs less than
+/// to count one more clone.
 pub(crate) fn poll_in<F: Future + ?Sized>(
-    context: &Context,
+    slot: &mut Option<Context>,
     future: Pin<&mut F>,
     cx: &mut std::task::Context<'_>,
 ) -> Poll<F::Output> {
-    context.enter(|| future.poll(cx))
+    // Invariant: the guard swaps back what was current even when the future unwinds.
+    struct Swapped<'a>(&'a mut Option<Context>);
+    impl Drop for Swapped<'_> {
+        fn drop(&mut self) {
+            CURRENT.with_borrow_mut(|current| std::mem::swap(current, self.0));
+        }
+    }
+    CURRENT.with_borrow_mut(|current| std::mem::swap(current, slot));
+    let _swapped = Swapped(slot);
+    future.poll(cx)
 }
 
 #[cfg(test)]

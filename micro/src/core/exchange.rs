@@ -421,7 +421,8 @@ pub trait Dispatch: fmt::Debug + Send + Sync {
 /// Dropping it drops the handler at its current await and cancels the context. A panic of the
 /// handler ends this call with 500 and nothing else.
 pub struct Running {
-    context: Context,
+    /// Away while the handler is polled.
+    context: Option<Context>,
     future: BoxFuture<'static, Result<Outgoing>>,
     over: bool,
     slot: Option<Slot>,
@@ -458,7 +459,7 @@ impl fmt::Debug for Slot {
 impl Running {
     /// Joins a handler's future with the context it runs in.
     pub fn new(context: Context, future: BoxFuture<'static, Result<Outgoing>>) -> Self {
-        Self { context, future, over: false, slot: None }
+        Self { context: Some(context), future, over: false, slot: None }
     }
 
     /// Keeps a slot until the call is over.
@@ -469,8 +470,8 @@ impl Running {
     }
 
     /// Returns the context of the call.
-    pub fn context(&self) -> &Context {
-        &self.context
+    pub fn context(&self) -> Context {
+        self.context.clone().unwrap_or_default()
     }
 }
 
@@ -479,13 +480,13 @@ impl Future for Running {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let poll = || poll_in(&this.context, this.future.as_mut(), task);
+        let poll = || poll_in(&mut this.context, this.future.as_mut(), task);
         // The future is never polled again after it unwound, so no broken state is seen.
         let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(poll));
         let result = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(result)) => result,
-            Err(panic) => Err(panicked(&this.context, panic.as_ref())),
+            Err(panic) => Err(panicked(&this.context(), panic.as_ref())),
         };
         this.over = true;
         this.slot = None;
@@ -496,7 +497,7 @@ impl Future for Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.over {
-            self.context.cancel();
+            self.context().cancel();
         }
     }
 }

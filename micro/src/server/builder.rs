@@ -24,7 +24,7 @@ use crate::server::policy::{Origin, Policy, Rule};
 use crate::server::roster::Roster;
 use crate::server::router::{Door, Router};
 use crate::server::serve::Serve;
-use crate::server::table::{Mounts, Table};
+use crate::server::table::{Mounts, Process, Table};
 use crate::transport::Scope;
 
 /// What a [`Server`] is made of; every part has a default.
@@ -162,8 +162,13 @@ impl Builder {
         let in_flight = self.limits.call.in_flight_max;
         let gate = Arc::new(Gate::new(in_flight, in_flight));
         let services = self.mounts.descriptors();
+        let process = Process {
+            gate: Arc::clone(&gate),
+            shutdown: self.shutdown.clone(),
+            tasks: self.tasks.clone(),
+        };
         let router = Arc::new(Router {
-            table: Table::new(self.mounts, &gate, &self.limits)?,
+            table: Table::new(self.mounts, &process, &self.limits)?,
             codecs: self.codecs,
             limits: Arc::clone(&self.limits),
             rule: self.rule,

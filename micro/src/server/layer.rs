@@ -53,7 +53,7 @@ impl Request {
 
     /// Returns the name of the service.
     pub fn service(&self) -> &str {
-        &self.entry.service
+        self.entry.callee.service.as_deref().unwrap_or_default()
     }
 
     /// Returns the bytes of the request; empty when it is a stream.

@@ -136,21 +136,22 @@ impl Router {
         arrival: Arrival,
     ) -> Context {
         let trusted = arrival.origin == Origin::Local || arrival.account.is_some();
-        let extra = call.extra.map(|extra| *extra).unwrap_or_default();
-        let Extra { metadata, persistent, trace, .. } = extra;
-        Context::from_parts(Parts {
+        let mut parts = Parts {
             deadline: Some(deadline),
-            metadata,
-            // A stranger's baggage would travel on to services that trust this one.
-            persistent: if trusted { persistent } else { Metadata::new() },
             account: arrival.account,
-            trace: trace.map(Trace::child),
             remote: Some(call.remote),
-            spec: Some(entry.spec),
-            service: Some(Arc::clone(&entry.service)),
-            shutdown: Some(self.shutdown.clone()),
-            tasks: Some(self.tasks.clone()),
-        })
+            callee: Some(Arc::clone(&entry.callee)),
+            ..Parts::default()
+        };
+        if let Some(extra) = call.extra {
+            parts.metadata = extra.metadata;
+            parts.trace = extra.trace.map(Trace::child);
+            // A stranger's baggage would travel on to services that trust this one.
+            if trusted {
+                parts.persistent = extra.persistent;
+            }
+        }
+        Context::from_parts(parts)
     }
 
     fn start(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::broker::{Ack, Delivery, Event, Handler, RawEvent, SubscribeOptions};
 use crate::codec::{Codecs, DecFn};
-use crate::core::context::{Context, Parts};
+use crate::core::context::{Callee, Context, Parts};
 use crate::core::descriptor::SubscriptionSpec;
 use crate::core::error::Result;
 use crate::core::future::BoxFuture;
@@ -145,13 +145,17 @@ impl fmt::Debug for Subscribed {
 /// Makes the context in which an event is handled: its trace and metadata, but no deadline.
 fn context(delivery: &Delivery, service: Option<Arc<str>>, around: &Surroundings) -> Context {
     let metadata = delivery.message.metadata.clone();
+    let callee = Callee {
+        spec: None,
+        service,
+        shutdown: around.shutdown.clone(),
+        tasks: around.tasks.clone(),
+    };
     Context::from_parts(Parts {
         trace: metadata.get(TRACE_KEY).and_then(Trace::parse).map(Trace::child),
         metadata,
-        service,
         remote: Some("broker".into()),
-        shutdown: Some(around.shutdown.clone()),
-        tasks: Some(around.tasks.clone()),
+        callee: Some(Arc::new(callee)),
         ..Parts::default()
     })
 }

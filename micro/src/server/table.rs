@@ -5,12 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::core::clock::Instant;
-use crate::core::context::Context;
+use crate::core::context::{Callee, Context};
 use crate::core::descriptor::{EndpointSpec, ServiceDescriptor};
 use crate::core::error::{Error, Result};
 use crate::core::exchange::{Outgoing, Release, Slot, Target};
 use crate::core::future::BoxFuture;
 use crate::core::limits::Limits;
+use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::server::gate::{Gate, Refused};
 use crate::server::serve::{Incoming, Serve};
 use crate::server::suggest::nearest;
@@ -49,8 +50,8 @@ fn unlisted(service: &ServiceDescriptor) -> Error {
 /// One endpoint of the process.
 pub(super) struct Entry {
     pub(super) spec: &'static EndpointSpec,
-    /// The name of the service.
-    pub(super) service: Arc<str>,
+    /// What its calls know of it.
+    pub(super) callee: Arc<Callee>,
     /// What errors name: `service.Type.Method`.
     pub(super) id: String,
     /// Where HTTP finds it: `/service/Type.Method`.
@@ -158,6 +159,14 @@ impl fmt::Debug for Mounts {
     }
 }
 
+/// What all endpoints of a process share.
+#[derive(Clone, Debug)]
+pub(super) struct Process {
+    pub(super) gate: Arc<Gate>,
+    pub(super) shutdown: Shutdown,
+    pub(super) tasks: TaskTracker,
+}
+
 /// Every endpoint of the process; never changes once it is made.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -172,7 +181,7 @@ impl Table {
     ///
     /// # Errors
     /// 409 when two services have an endpoint of one name.
-    pub(super) fn new(mounts: Mounts, process: &Arc<Gate>, limits: &Limits) -> Result<Self> {
+    pub(super) fn new(mounts: Mounts, process: &Process, limits: &Limits) -> Result<Self> {
         let mut table = Self {
             entries: Vec::new(),
             paths: HashMap::new(),
@@ -182,15 +191,21 @@ impl Table {
         for (descriptor, mounted) in mounts.services {
             let service: Arc<str> = descriptor.name.into();
             for (index, spec) in descriptor.endpoints.iter().enumerate() {
+                let callee = Callee {
+                    spec: Some(spec),
+                    service: Some(Arc::clone(&service)),
+                    shutdown: process.shutdown.clone(),
+                    tasks: process.tasks.clone(),
+                };
                 table.insert(Entry {
                     spec,
-                    service: Arc::clone(&service),
+                    callee: Arc::new(callee),
                     id: format!("{service}.{}", spec.name),
                     path: format!("/{service}/{}", spec.name),
                     type_name: descriptor.type_name,
                     index,
                     mounted: Arc::clone(&mounted),
-                    process: Arc::clone(process),
+                    process: Arc::clone(&process.gate),
                     own: per_endpoint.map(|max| Gate::new(max, 0)),
                 })?;
             }
@@ -260,14 +275,15 @@ mod tests {
     use super::*;
     use crate::server::testing::Sample;
 
-    fn gate() -> Arc<Gate> {
-        Arc::new(Gate::new(10, 10))
+    fn process() -> Process {
+        let gate = Arc::new(Gate::new(10, 10));
+        Process { gate, shutdown: Shutdown::new(), tasks: TaskTracker::new() }
     }
 
     fn table() -> Table {
         let mut mounts = Mounts::default();
         mounts.add(Arc::new(Sample::default()));
-        Table::new(mounts, &gate(), &Limits::default()).unwrap()
+        Table::new(mounts, &process(), &Limits::default()).unwrap()
     }
 
     #[test]
@@ -275,7 +291,7 @@ mod tests {
         let mut mounts = Mounts::default();
         mounts.add(Arc::new(Sample::default()));
         mounts.add(Arc::new(Sample::default()));
-        let error = Table::new(mounts, &gate(), &Limits::default()).unwrap_err();
+        let error = Table::new(mounts, &process(), &Limits::default()).unwrap_err();
         assert_eq!(error.code(), 409);
         assert!(error.detail().contains("`Sample` and `Sample`"), "{error}");
         assert!(error.detail().contains("sample.Sample.Echo"), "{error}");
@@ -298,18 +314,18 @@ mod tests {
 
     #[test]
     fn a_slot_is_given_back_once() {
-        let gate = gate();
+        let process = process();
         let mut mounts = Mounts::default();
         mounts.add(Arc::new(Sample::default()));
         let mut limits = Limits::default();
         limits.call.in_flight_per_endpoint_max = Some(1);
-        let table = Table::new(mounts, &gate, &limits).unwrap();
+        let table = Table::new(mounts, &process, &limits).unwrap();
         let entry = table.entry(table.find("/sample/Sample.Echo").unwrap()).unwrap();
         let slot = entry.enter().unwrap();
         assert_eq!(entry.enter().unwrap_err(), Refused::Full);
-        assert_eq!(gate.len(), 1);
+        assert_eq!(process.gate.len(), 1);
         drop(slot);
-        assert_eq!(gate.len(), 0);
+        assert_eq!(process.gate.len(), 0);
         assert!(entry.enter().is_ok());
     }
 }

@@ -93,7 +93,7 @@ impl Site {
         if let Poll::Ready(done) = first.await {
             return done;
         }
-        let context = running.context().clone();
+        let context = running.context();
         let Some(deadline) = context.deadline() else { return running.await };
         let done = if target.detached {
             let _left = Left(context.clone());

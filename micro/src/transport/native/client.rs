@@ -11,7 +11,7 @@ use crate::core::exchange::{Answer, Reset};
 use crate::transport::native::frame::{self, FLAG_END, FLAG_ERROR, Header, Kind};
 use crate::transport::native::inbound;
 use crate::transport::native::link::{Link, State, fail};
-use crate::transport::native::reader::{Frames, Split};
+use crate::transport::native::reader::{Frame, Frames, Split};
 use crate::transport::native::streams::Stream;
 
 /// Wakes the callers whose answers have arrived, all of a batch after the lock is released.
@@ -26,8 +26,8 @@ impl Frames for Replies {
             let mut guard = link.lock();
             let state = &mut *guard;
             let now = state.last_read;
-            let mut handle = |frame| one(link, state, frame, now, &mut self.wakers);
-            let result = Split::new(batch).try_for_each(&mut handle);
+            let mut handle = |frame| one(link, state, &frame, now, &mut self.wakers);
+            let result = Split::new(&batch).try_for_each(&mut handle);
             (result, !state.out.is_empty())
         };
         self.wakers.drain(..).for_each(Waker::wake);
@@ -41,13 +41,14 @@ impl Frames for Replies {
 fn one(
     link: &Link,
     state: &mut State,
-    (header, payload): (Header, Bytes),
+    frame: &Frame<'_>,
     now: Instant,
     wakers: &mut Vec<Waker>,
 ) -> Result<()> {
+    let header = frame.header;
     let id = header.stream;
     if !matches!(header.kind, Kind::Data | Kind::Accept | Kind::End | Kind::Reset) {
-        return inbound::common(link, state, header, &payload, wakers);
+        return inbound::common(link, state, header, frame.payload(), wakers);
     }
     let read = state.reads;
     // A frame of a stream that this side has given up finds nothing and is passed over.
@@ -56,20 +57,18 @@ fn one(
         return Ok(());
     };
     let fault = match header.kind {
-        Kind::Data => {
-            match inbound::join((&mut *stream, partials), header, payload, &link.limits)? {
-                Ok(None) => None,
-                Ok(Some(message)) => {
-                    message_for(stream, header, now, (message, read, link))?;
-                    wakers.extend(stream.waker.take());
-                    None
-                }
-                Err(error) => Some((error, Reset::TooLarge)),
+        Kind::Data => match inbound::join((&mut *stream, partials), frame, &link.limits)? {
+            Ok(None) => None,
+            Ok(Some(message)) => {
+                message_for(stream, header, now, (message, read, link))?;
+                wakers.extend(stream.waker.take());
+                None
             }
-        }
+            Err(error) => Some((error, Reset::TooLarge)),
+        },
         Kind::Accept => accepted(stream, wakers),
         _ => {
-            last_word(stream, header, &payload, (now, wakers))?;
+            last_word(stream, header, frame.payload(), (now, wakers))?;
             None
         }
     };

@@ -13,6 +13,7 @@ use crate::transport::native::frame::{
 use crate::transport::native::hello::Hello;
 use crate::transport::native::link::{Link, State};
 use crate::transport::native::names::malformed;
+use crate::transport::native::reader::Frame;
 use crate::transport::native::streams::{Flow, Partials, Stream};
 use crate::transport::native::varint;
 
@@ -23,10 +24,10 @@ use crate::transport::native::varint;
 /// The outer one ends the connection: the peer floods it with unfinished messages.
 pub(super) fn join(
     (stream, partials): (&mut Stream, &mut Partials),
-    header: Header,
-    payload: Bytes,
+    frame: &Frame<'_>,
     limits: &Limits,
 ) -> Result<Result<Option<Bytes>>> {
+    let payload = frame.payload();
     let limit = limits.message.bytes_max;
     if stream.partial.len() + payload.len() > limit {
         let partial = std::mem::take(&mut stream.partial);
@@ -34,16 +35,16 @@ pub(super) fn join(
         let detail = format!("a message has more than {limit} bytes, the limit");
         return Ok(Err(Error::too_large("micro.transport", detail)));
     }
-    if header.has(FLAG_MORE) {
+    if frame.header.has(FLAG_MORE) {
         partials.grow(payload.len(), limits)?;
-        stream.partial.extend_from_slice(&payload);
+        stream.partial.extend_from_slice(payload);
         return Ok(Ok(None));
     }
     if stream.partial.is_empty() {
-        return Ok(Ok(Some(payload)));
+        return Ok(Ok(Some(frame.share())));
     }
     partials.bytes = partials.bytes.saturating_sub(stream.partial.len());
-    stream.partial.extend_from_slice(&payload);
+    stream.partial.extend_from_slice(payload);
     Ok(Ok(Some(std::mem::take(&mut stream.partial).freeze())))
 }
 

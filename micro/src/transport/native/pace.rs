@@ -29,6 +29,8 @@ const SLOW_ENDPOINTS_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct Pace {
     last: Instant,
+    /// Whether something ran since `last` that no call is to blame for.
+    stale: bool,
     spent: Duration,
     slow: Vec<Slow>,
 }
@@ -44,16 +46,29 @@ struct Slow {
 
 impl Pace {
     pub(super) fn new(now: Instant) -> Self {
-        Self { last: now, spent: Duration::ZERO, slow: Vec::new() }
+        Self { last: now, stale: false, spent: Duration::ZERO, slow: Vec::new() }
     }
 
     /// Begins a batch.
     pub(super) fn begin(&mut self, now: Instant) {
         self.last = now;
+        self.stale = false;
         self.spent = Duration::ZERO;
     }
 
-    /// Returns the time as of the end of the last call in place.
+    /// Notes that time passes which no call is to be charged for.
+    pub(super) fn pause(&mut self) {
+        self.stale = true;
+    }
+
+    /// Begins a call in place; `now` is asked only if time has passed that was nobody's.
+    pub(super) fn resume(&mut self, now: impl FnOnce() -> Instant) {
+        if std::mem::take(&mut self.stale) {
+            self.last = now();
+        }
+    }
+
+    /// Returns the time of the last reading.
     pub(super) fn now(&self) -> Instant {
         self.last
     }
@@ -138,6 +153,18 @@ mod tests {
         assert!(!pace.0.allows(2));
         pace.begin();
         assert!(pace.0.allows(1));
+    }
+
+    #[test]
+    fn a_wait_between_two_calls_is_charged_to_neither() {
+        let mut pace = Clocked::new();
+        pace.run(1, Duration::from_micros(1));
+        pace.0.pause();
+        pace.1 += Duration::from_secs(1);
+        pace.0.resume(|| pace.1);
+        pace.run(2, Duration::from_micros(1));
+        assert!(pace.0.allows(1) && pace.0.allows(2));
+        assert!(pace.0.spent < BATCH_BUDGET);
     }
 
     #[test]

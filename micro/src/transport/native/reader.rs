@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -71,27 +72,54 @@ async fn fill(link: &Link, buffer: &mut BytesMut) -> Result<usize> {
     }
 }
 
-/// The frames of a batch, each with its payload.
-pub(super) struct Split {
-    batch: Bytes,
+/// One frame of a batch.
+#[derive(Debug)]
+pub(super) struct Frame<'a> {
+    pub(super) header: Header,
+    batch: &'a Bytes,
+    at: Range<usize>,
+}
+
+impl<'a> Frame<'a> {
+    pub(super) fn payload(&self) -> &'a [u8] {
+        self.batch.get(self.at.clone()).unwrap_or_default()
+    }
+
+    /// Returns the last bytes of the payload, which keep the whole batch in memory.
+    ///
+    /// Sharing costs two counts of an atomic number, so it is left to those who keep the bytes.
+    pub(super) fn share_last(&self, length: usize) -> Bytes {
+        let start = self.at.end.saturating_sub(length).max(self.at.start);
+        self.batch.slice(start..self.at.end)
+    }
+
+    /// Returns the payload, which keeps the whole batch in memory.
+    pub(super) fn share(&self) -> Bytes {
+        self.batch.slice(self.at.clone())
+    }
+}
+
+/// The frames of a batch.
+pub(super) struct Split<'a> {
+    batch: &'a Bytes,
     at: usize,
 }
 
-impl Split {
-    pub(super) fn new(batch: Bytes) -> Self {
+impl<'a> Split<'a> {
+    pub(super) fn new(batch: &'a Bytes) -> Self {
         Self { batch, at: 0 }
     }
 }
 
-impl Iterator for Split {
-    type Item = (Header, Bytes);
+impl<'a> Iterator for Split<'a> {
+    type Item = Frame<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let header = Header::read(self.batch.get(self.at..)?)?;
         let start = self.at + HEADER_BYTES;
         // Invariant: the batch holds whole frames only, as `whole_frames` measured it.
         self.at = start + header.length;
-        Some((header, self.batch.slice(start..self.at)))
+        Some(Frame { header, batch: self.batch, at: start..self.at })
     }
 }
 

@@ -19,7 +19,7 @@ use crate::transport::native::hello::Hello;
 use crate::transport::native::link::{Link, State};
 use crate::transport::native::names::{NamesIn, malformed};
 use crate::transport::native::pace::Pace;
-use crate::transport::native::reader::{Frames, Split};
+use crate::transport::native::reader::{Frame, Frames, Split};
 use crate::transport::native::streams::{Flow, Stream, slot_of};
 use crate::transport::native::{inbound, pump};
 
@@ -61,12 +61,16 @@ impl Calls {
 impl Frames for Calls {
     async fn batch(&mut self, link: &Arc<Link>, batch: Bytes) -> Result<()> {
         self.pace.begin(clock::now());
-        for (header, payload) in Split::new(batch) {
-            match header.kind {
-                Kind::Open => self.open(link, header, &payload)?,
-                _ => self.other(link, header, payload)?,
+        for frame in Split::new(&batch) {
+            match frame.header.kind {
+                Kind::Open => self.open(link, &frame)?,
+                _ => {
+                    self.pace.pause();
+                    self.other(link, &frame)?;
+                }
             }
             if self.answers.len() >= ANSWER_BYTES {
+                self.pace.pause();
                 self.hand_over(link).await?;
             }
         }
@@ -90,10 +94,9 @@ impl Calls {
         if waits { link.room(false).await } else { Ok(()) }
     }
 
-    fn open(&mut self, link: &Arc<Link>, header: Header, payload: &Bytes) -> Result<()> {
+    fn open(&mut self, link: &Arc<Link>, frame: &Frame<'_>) -> Result<()> {
         self.opened = true;
-        let now = self.pace.now();
-        let mut input = &**payload;
+        let (now, header, mut input) = (self.pace.now(), frame.header, frame.payload());
         let reading = Reading {
             dispatch: self.dispatch.as_ref(),
             limits: &link.limits.stream,
@@ -101,7 +104,6 @@ impl Calls {
         };
         let extra = header.has(FLAG_EXTRA);
         let opened = head::take(&mut input, extra, now, &mut self.names, &reading)?;
-        let body = payload.slice(payload.len() - input.len()..);
         if slot_of(header.stream) >= link.own.streams_max {
             self.refuse(header.stream, &inbound::reset_error(Reset::Refused));
             return Ok(());
@@ -116,6 +118,7 @@ impl Calls {
                 return Ok(());
             }
         };
+        let body = frame.share_last(input.len());
         let whole = header.has(FLAG_BODY) && !header.has(FLAG_MORE);
         if whole && !call.target.kind.streams_requests() {
             // No message may be longer than the limit, even if a frame could hold it.
@@ -216,6 +219,7 @@ impl Calls {
             }
         };
         if !entered && self.pace.allows(target.index) {
+            self.pace.resume(clock::now);
             let polled = poll_now(&mut running);
             self.pace.charge(target.index, clock::now());
             match polled {
@@ -233,6 +237,7 @@ impl Calls {
                 Poll::Pending => {}
             }
         }
+        self.pace.pause();
         // The router may have shortened the caller's deadline, or set one.
         let deadline = running.context().deadline();
         spawn(link, id, (target, entered), Work::Run(running, deadline))
@@ -242,19 +247,19 @@ impl Calls {
         put_error(&mut self.answers, id, error);
     }
 
-    fn other(&mut self, link: &Arc<Link>, header: Header, payload: Bytes) -> Result<()> {
-        let id = header.stream;
+    fn other(&mut self, link: &Arc<Link>, frame: &Frame<'_>) -> Result<()> {
+        let (header, id) = (frame.header, frame.header.stream);
         let mut complete = None;
         let mut dropped = None;
         {
             let mut guard = link.lock();
             let state = &mut *guard;
             match header.kind {
-                Kind::Data => complete = self.data(link, state, header, payload)?,
-                Kind::End => dropped = self.end(state, header, &payload)?,
+                Kind::Data => complete = self.data(link, state, frame)?,
+                Kind::End => dropped = self.end(state, header, frame.payload())?,
                 Kind::Reset => dropped = reset(state, id),
                 kind => {
-                    inbound::common(link, state, header, &payload, &mut self.wakers)?;
+                    inbound::common(link, state, header, frame.payload(), &mut self.wakers)?;
                     if kind == Kind::Hello {
                         self.peer = state.peer;
                     }
@@ -274,14 +279,13 @@ impl Calls {
         &mut self,
         link: &Link,
         state: &mut State,
-        header: Header,
-        payload: Bytes,
+        frame: &Frame<'_>,
     ) -> Result<Option<Box<Inbound>>> {
-        let id = header.stream;
+        let (header, id) = (frame.header, frame.header.stream);
         let read = state.reads;
         // A frame of a stream that is over finds nothing and is passed over.
         let Some((stream, partials)) = state.streams.get_counted(id) else { return Ok(None) };
-        let joined = inbound::join((&mut *stream, partials), header, payload, &link.limits)?;
+        let joined = inbound::join((&mut *stream, partials), frame, &link.limits)?;
         let message = match joined {
             Ok(None) => return Ok(None),
             Ok(Some(message)) => message,
@@ -376,7 +380,9 @@ fn spawn(link: &Arc<Link>, id: u32, (target, entered): (Target, bool), work: Wor
         insert(&mut state, id, stream, link)?;
     }
     let runs = Runs::new(link);
-    let task = link.tasks.spawn("native call", finish(Arc::clone(link), id, work, runs));
+    // Boxed, because the future is large and is moved several times on its way into the task.
+    let finish = Box::pin(finish(Arc::clone(link), id, work, runs));
+    let task = link.tasks.spawn("native call", finish);
     let mut state = link.lock();
     match state.streams.get(id) {
         Some(stream) => stream.task = Some(task.abort_on_drop()),
