@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 pub use self::address::Address;
@@ -52,7 +52,7 @@ impl Socket for TcpStream {
         Self::poll_read_ready(self, task)
     }
     fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        self.try_read_buf(buffer)
+        read_once(buffer, |read| self.try_io(Interest::READABLE, read), |b| self.try_read_buf(b))
     }
     fn poll_write_ready(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         Self::poll_write_ready(self, task)
@@ -70,7 +70,7 @@ impl Socket for UnixStream {
         Self::poll_read_ready(self, task)
     }
     fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        self.try_read_buf(buffer)
+        read_once(buffer, |read| self.try_io(Interest::READABLE, read), |b| self.try_read_buf(b))
     }
     fn poll_write_ready(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         Self::poll_write_ready(self, task)
@@ -80,6 +80,30 @@ impl Socket for UnixStream {
     }
     fn shutdown(&self) -> io::Result<()> {
         socket2::SockRef::from(self).shutdown(std::net::Shutdown::Write)
+    }
+}
+
+/// Reads once and takes the socket for empty when it gave less than there was room for.
+///
+/// So says `epoll(7)` of edge-triggered sockets, and tokio's own readers do the same: it saves the
+/// system call that would find nothing. `ready` clears the readiness it saw before the read if that
+/// would block, so what arrives in between is not missed.
+fn read_once(
+    buffer: &mut BytesMut,
+    ready: impl FnOnce(&mut dyn FnMut() -> io::Result<()>) -> io::Result<()>,
+    read: impl Fn(&mut BytesMut) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let room = buffer.capacity() - buffer.len();
+    let mut count = None;
+    let ended = ready(&mut || {
+        let length = read(buffer)?;
+        count = Some(length);
+        let emptied = cfg!(target_os = "linux") && (1..room).contains(&length);
+        if emptied { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    match count {
+        Some(length) => Ok(length),
+        None => ended.map(|()| 0),
     }
 }
 

@@ -225,12 +225,10 @@ impl Link {
 
     /// Decides who writes what was queued under `state`.
     pub(super) fn plan(&self, state: &mut State, alone: bool) -> Flush {
-        if state.writing {
-            return Flush::None;
-        }
-        if alone || state.out.len() >= FLUSH_BYTES {
+        if !state.writing && (alone || state.out.len() >= FLUSH_BYTES) {
             return Flush::Now;
         }
+        // While somebody writes, what is queued by others gathers for a write of its own.
         if state.scheduled {
             return Flush::None;
         }
