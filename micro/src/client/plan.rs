@@ -36,6 +36,20 @@ impl Plan {
         &self.endpoint.client.inner
     }
 
+    /// Copies the call, unless it streams requests: those can be read only once.
+    pub(super) fn try_clone(&self) -> Option<Self> {
+        if self.endpoint.route.kind().streams_requests() {
+            return None;
+        }
+        Some(Self {
+            endpoint: Arc::clone(&self.endpoint),
+            body: self.body.clone(),
+            source: None,
+            options: self.options.clone(),
+            context: self.context.clone(),
+        })
+    }
+
     pub(super) fn options(&mut self) -> &mut Options {
         self.options.get_or_insert_default()
     }
@@ -69,6 +83,7 @@ impl Plan {
         let plain = |o: &Options| o.hedge.is_none() && o.to.is_none() && o.try_timeout.is_none();
         self.source.is_none()
             && self.client().fixed.is_none()
+            && self.client().layers.is_none()
             && self.body.is_ok()
             && self.options.as_deref().is_none_or(|o| plain(o) && o.error.is_none())
     }
@@ -111,6 +126,7 @@ impl Plan {
         }
         if let Some(options) = &self.options {
             extra.metadata = options.metadata.clone();
+            extra.headers = options.headers.clone();
         }
         (extra != Extra::default()).then(|| Box::new(extra))
     }
