@@ -54,14 +54,15 @@ impl Plan {
         self.options.get_or_insert_default()
     }
 
-    /// Returns when the caller stops waiting: its own timeout, or what is left of the inherited
-    /// one if that is less.
+    /// Returns when the caller stops waiting: at the inherited deadline, or sooner where the call
+    /// or its endpoint asks for it; the default is for calls that have neither.
     pub(super) fn deadline(&self, now: Instant) -> Instant {
         let asked = self.options.as_ref().and_then(|options| options.timeout);
-        let own = self.client().deadline(now, asked.or(self.endpoint.timeout));
-        match self.context.as_ref().and_then(Context::deadline) {
-            Some(inherited) => own.min(inherited),
-            None => own,
+        let asked = asked.or(self.endpoint.timeout);
+        match (self.context.as_ref().and_then(Context::deadline), asked) {
+            (Some(inherited), None) => inherited,
+            (Some(inherited), asked) => self.client().deadline(now, asked).min(inherited),
+            (None, asked) => self.client().deadline(now, asked),
         }
     }
 
