@@ -45,7 +45,8 @@
 //! `Sec-Fetch-Site: cross-site` get 403 unless allowed, so that no web page calls a service on
 //! loopback.
 //!
-//! A client that disconnects drops its handler, unless the endpoint is `detached`.
+//! A client that disconnects drops its handler, unless the endpoint is `detached` or the server is
+//! by its [`Cancellation`].
 //!
 //! # Limits
 //!
@@ -55,6 +56,7 @@
 //! one that is accepted; once a stream of responses has begun no deadline bounds it.
 
 mod builder;
+mod cancellation;
 mod gate;
 mod handle;
 mod http;
@@ -76,6 +78,7 @@ mod testing;
 mod tests;
 
 pub use self::builder::Builder;
+pub use self::cancellation::Cancellation;
 pub use self::handle::Server;
 pub use self::http::HttpNext;
 pub use self::layer::{Next, Request};

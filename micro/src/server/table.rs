@@ -56,6 +56,8 @@ pub(super) struct Entry {
     /// Where HTTP finds it: `/service/Type.Method`.
     path: String,
     type_name: &'static str,
+    /// Whether the call runs to its end when the caller goes away.
+    detached: bool,
     index: usize,
     mounted: Arc<dyn Mounted>,
     process: Arc<Gate>,
@@ -138,12 +140,19 @@ impl Drop for Entered<'_> {
 #[derive(Default)]
 pub(super) struct Mounts {
     services: Vec<(&'static ServiceDescriptor, Arc<dyn Mounted>)>,
+    /// Whether every endpoint is detached, whatever it declares.
+    detached: bool,
 }
 
 impl Mounts {
     /// Adds a service.
     pub(super) fn add<S: Serve>(&mut self, service: Arc<S>) {
         self.services.push((S::DESCRIPTOR, Arc::new(Mount(service))));
+    }
+
+    /// Says whether every endpoint is detached, whatever it declares.
+    pub(super) fn detach_all(&mut self, detached: bool) {
+        self.detached = detached;
     }
 
     /// Lists what was added.
@@ -187,6 +196,7 @@ impl Table {
                     service: Arc::clone(&service),
                     id: format!("{service}.{}", spec.name),
                     path: format!("/{service}/{}", spec.name),
+                    detached: spec.detached || mounts.detached,
                     type_name: descriptor.type_name,
                     index,
                     mounted: Arc::clone(&mounted),
@@ -209,7 +219,7 @@ impl Table {
         }
         let index = u32::try_from(self.entries.len())
             .map_err(|e| Error::internal("micro.server", "too many endpoints").with_source(e))?;
-        let target = Target { index, kind: entry.spec.kind, detached: entry.spec.detached };
+        let target = Target { index, kind: entry.spec.kind, detached: entry.detached };
         self.paths.insert(entry.path.clone(), target);
         self.entries.push(Arc::new(entry));
         Ok(())

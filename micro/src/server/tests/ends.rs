@@ -3,11 +3,15 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::server::Cancellation;
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_drops_its_handler_unless_detached() {
-    for (endpoint, dropped) in [("Hang", 1), ("Detached", 0)] {
-        let rig = Rig::plain();
+    use Cancellation::{Detached, Dropped};
+    for (endpoint, cancellation, dropped) in
+        [("Hang", Dropped, 1), ("Detached", Dropped, 0), ("Hang", Detached, 0)]
+    {
+        let rig = Rig::new(|builder| builder.cancellation(cancellation));
         let mut http = rig.http1().await;
         let call = http.send_request(post(endpoint, ""));
         tokio::select! {

@@ -422,7 +422,8 @@ fn spawn(link: &Arc<Link>, id: u32, (target, entered): (Target, bool), work: Wor
         insert(&mut state, id, stream, link)?;
     }
     let runs = Runs::new(link);
-    let task = link.tasks.spawn("native call", finish(Arc::clone(link), id, work, runs));
+    let call = finish(Arc::clone(link), id, work, (target.detached, runs));
+    let task = link.tasks.spawn("native call", call);
     let mut state = link.lock();
     match state.streams.get(id) {
         Some(stream) => stream.task = Some(task.abort_on_drop()),
@@ -449,15 +450,23 @@ impl Drop for Runs {
     }
 }
 
-/// Runs a call to its end and sends its answer.
-async fn finish(link: Arc<Link>, id: u32, work: Work, _runs: Runs) {
+/// Runs a call to its end or its deadline and sends its answer; a detached handler runs on after
+/// its deadline.
+async fn finish(link: Arc<Link>, id: u32, work: Work, (detached, _runs): (bool, Runs)) {
+    let mut left = None;
     let outcome = match work {
         Work::Answer(outgoing) => Ok(outgoing),
         Work::Run(running, None) => running.await,
-        Work::Run(running, Some(deadline)) => match clock::timeout_at(deadline, running).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(inbound::reset_error(Reset::Deadline)),
-        },
+        Work::Run(mut running, Some(deadline)) => {
+            match clock::timeout_at(deadline, &mut running).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    running.context().cancel();
+                    left = detached.then_some(running);
+                    Err(inbound::reset_error(Reset::Deadline))
+                }
+            }
+        }
     };
     let outcome = match outcome {
         Ok(Outgoing::Message(body)) => Ok(Some(body)),
@@ -469,6 +478,10 @@ async fn finish(link: Arc<Link>, id: u32, work: Work, _runs: Runs) {
         Err(error) => Err(error),
     };
     answer(&link, id, outcome).await;
+    if let Some(running) = left {
+        // The caller has its answer, whatever the handler still says.
+        let _late = running.await;
+    }
 }
 
 /// Sends how a call ended, and ends its stream.
