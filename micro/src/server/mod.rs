@@ -20,7 +20,7 @@
 //! A request is served by the first of these that applies:
 //!
 //! 1. `POST /{service}/{Type.Method}`, looked up exactly, body by `Content-Type`;
-//! 2. `GET /healthz` (the process lives) and `GET /readyz` (it takes work);
+//! 2. `GET /healthz` (the process lives) and `GET /readyz` (it takes work), both to the end of a stop;
 //! 3. the user's own `axum::Router`;
 //! 4. a JSON 404 that lists what exists.
 //!
@@ -69,7 +69,6 @@ mod serve;
 mod sniff;
 mod stream;
 mod subscription;
-mod suggest;
 mod table;
 
 #[cfg(test)]

@@ -11,9 +11,9 @@ use crate::core::error::{Error, Result};
 use crate::core::exchange::{Outgoing, Release, Slot, Target};
 use crate::core::future::BoxFuture;
 use crate::core::limits::Limits;
+use crate::core::nearest::nearest;
 use crate::server::gate::{Gate, Refused};
 use crate::server::serve::{Incoming, Serve};
-use crate::server::suggest::nearest;
 
 /// A mounted service without its type.
 trait Mounted: Send + Sync {

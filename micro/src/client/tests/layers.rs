@@ -104,7 +104,10 @@ async fn a_layer_sees_the_call_and_adds_to_it() {
     let (node, stub) = rig(0, |builder| {
         around(builder, move |mut next, mut request| {
             assert_eq!((request.service(), request.endpoint()), ("lab", "U"));
-            assert_eq!((request.kind(), request.body()), (SERVICE.endpoints[0].kind, &b"hello"[..]));
+            assert_eq!(
+                (request.kind(), request.body()),
+                (SERVICE.endpoints[0].kind, &b"hello"[..])
+            );
             assert_eq!(request.deadline(), began + Duration::from_secs(3));
             assert_eq!(request.metadata().get("tenant"), Some("acme"));
             assert!(!request.is_idempotent() && request.context().is_none());
