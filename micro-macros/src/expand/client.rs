@@ -135,6 +135,7 @@ fn error(service: &Service, endpoint: &Endpoint) -> Option<TokenStream> {
 fn method(service: &Service, endpoint: &Endpoint, table: &TokenStream) -> TokenStream {
     let (krate, vis, ident) = (&service.krate, &service.vis, &endpoint.ident);
     let Passed { docs, cfgs, deprecated } = &endpoint.attributes;
+    let deprecated = deprecated.as_ref().map(|deprecated| &deprecated.attribute);
     let docs = if docs.attributes.is_empty() {
         let text = format!("Calls `{}`.", endpoint.wire);
         quote!(#[doc = #text])
