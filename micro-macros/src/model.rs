@@ -81,7 +81,15 @@ pub(crate) struct Endpoint {
 pub(crate) struct Passed {
     pub(crate) docs: Docs,
     pub(crate) cfgs: Vec<Attribute>,
-    pub(crate) deprecated: Option<Attribute>,
+    pub(crate) deprecated: Option<Deprecated>,
+}
+
+/// `#[deprecated]`, perhaps inside `cfg_attr`.
+pub(crate) struct Deprecated {
+    /// The attribute for the client's method.
+    pub(crate) attribute: Attribute,
+    /// Under which configuration it holds; `None` means always.
+    pub(crate) condition: Option<TokenStream>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,11 +24,6 @@ pub use crate::core::descriptor::{
 };
 pub use crate::core::future::BoxFuture;
 
-/// Returns the name of a topic, for the descriptor of a subscription.
-pub const fn topic_name<T>(topic: &Topic<T>) -> &'static str {
-    topic.name()
-}
-
 #[cfg(feature = "client")]
 pub use crate::client::{ContractError, Stub};
 #[cfg(feature = "client")]
@@ -39,9 +34,7 @@ pub use crate::server::glue::{acked, decode, envelope, event, inbound, respond, 
 #[cfg(feature = "server")]
 pub use crate::server::{Endpoint, Incoming, IntoError, Shared, Subscriber, Subscription};
 #[cfg(feature = "server")]
-pub use crate::service::{
-    Entry, Field, WireOwned, WireShared, Wiring, wire_client, wire_config, wire_field,
-};
+pub use crate::service::{Entry, Field, WireOwned, WireShared, Wiring, wire_client, wire_config};
 
 #[cfg(feature = "client")]
 pub use crate::service::glue::{

@@ -109,7 +109,7 @@ pub use crate::core::stream::Streaming;
 #[cfg(feature = "client")]
 pub use crate::client::{Call, Client, Publisher as Broker};
 #[cfg(feature = "server")]
-pub use crate::server::{Serve, Subscriber};
+pub use crate::server::{Cancellation, Serve, Subscriber};
 #[cfg(feature = "server")]
 pub use crate::service::{FromService, Report, Running, Service, Wiring, catalog, run, run_wired};
 

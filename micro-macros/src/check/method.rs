@@ -9,6 +9,7 @@ use crate::docs::Docs;
 use crate::errors::Errors;
 use crate::errors::Id;
 use crate::model::ContextArg;
+use crate::model::Deprecated;
 use crate::model::Endpoint;
 use crate::model::Event;
 use crate::model::Kind;
@@ -18,6 +19,7 @@ use crate::model::Reply;
 use crate::model::Request;
 use crate::model::Subscription;
 use crate::model::Topic;
+use crate::parse;
 use crate::text::show;
 use crate::types;
 use crate::types::Returned;
@@ -45,8 +47,21 @@ pub(crate) struct Named {
 /// What the user's own attributes mean for generated code.
 pub(crate) fn passed(attributes: &[Attribute]) -> Passed {
     let cfgs = attributes.iter().filter(|one| one.path().is_ident("cfg")).cloned().collect();
-    let deprecated = attributes.iter().find(|one| one.path().is_ident("deprecated")).cloned();
-    Passed { docs: Docs::read(attributes), cfgs, deprecated }
+    Passed {
+        docs: Docs::read(attributes),
+        cfgs,
+        deprecated: attributes.iter().find_map(deprecated),
+    }
+}
+
+fn deprecated(attribute: &Attribute) -> Option<Deprecated> {
+    if attribute.path().is_ident("deprecated") {
+        return Some(Deprecated { attribute: attribute.clone(), condition: None });
+    }
+    let (condition, inner) = parse::conditional(attribute)?;
+    let inner = inner.into_iter().find(|one| one.path().is_ident("deprecated"))?.meta;
+    let attribute = syn::parse_quote!(#[cfg_attr(#condition, #inner)]);
+    Some(Deprecated { attribute, condition: Some(condition) })
 }
 
 /// Checks a handler; `None` when there is nothing that could be called.

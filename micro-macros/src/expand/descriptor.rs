@@ -114,14 +114,18 @@ fn endpoint(endpoint: &Endpoint) -> TokenStream {
         ("public", endpoint.public),
         ("idempotent", endpoint.idempotent),
         ("detached", endpoint.detached),
-        ("deprecated", deprecated.is_some()),
     ];
     let flags = flags.into_iter().filter(|(_, set)| *set).map(|(field, _)| (field, quote!(true)));
+    let deprecated = deprecated.as_ref().map(|deprecated| match &deprecated.condition {
+        Some(condition) => ("deprecated", quote!(::core::cfg!(#condition))),
+        None => ("deprecated", quote!(true)),
+    });
     let metadata = Some(&endpoint.metadata).filter(|pairs| !pairs.is_empty());
     let metadata = metadata.map(|given| ("metadata", pairs(given)));
     let (fields, values): (Vec<Ident>, Vec<TokenStream>) = texts
         .chain(options)
         .chain(flags)
+        .chain(deprecated)
         .chain(metadata)
         .map(|(field, value)| (Ident::new(field, Span::call_site()), value))
         .unzip();

@@ -83,11 +83,18 @@ fn neutralise(attribute: &mut Attribute) {
 }
 
 fn hides_helper(attribute: &Attribute, krate: &Path) -> bool {
+    conditional(attribute)
+        .is_some_and(|(_, inner)| inner.iter().any(|one| role(one, krate).is_some()))
+}
+
+/// The condition of a `cfg_attr` and the attributes it brings; `None` for any other attribute.
+pub(crate) fn conditional(attribute: &Attribute) -> Option<(TokenStream, Vec<Attribute>)> {
     if !attribute.path().is_ident("cfg_attr") {
-        return false;
+        return None;
     }
-    let inner = args::pieces(arguments(attribute)).into_iter().skip(1);
-    inner.filter_map(|tokens| as_attribute(&tokens)).any(|one| role(&one, krate).is_some())
+    let mut pieces = args::pieces(arguments(attribute)).into_iter();
+    let condition = pieces.next()?;
+    Some((condition, pieces.filter_map(|tokens| as_attribute(&tokens)).collect()))
 }
 
 /// Reads the inside of an attribute; what is no attribute is left for the compiler to explain.

@@ -24,6 +24,7 @@ pub(crate) use item::item;
 pub(crate) use marks::Mark;
 pub(crate) use marks::Role;
 pub(crate) use marks::arguments;
+pub(crate) use marks::conditional;
 
 /// An item under one of the attributes.
 pub(crate) enum Parsed {

@@ -132,6 +132,9 @@ fn attributes_of_a_method_follow_it() {
     );
     method("method_cfg", "#[cfg(unix)] #[handler] async fn hello(&self, a: A) -> Result<()> {}");
     method("method_deprecated", "#[deprecated] #[handler] async fn hello(&self) -> Result<()> {}");
+    let sometimes = "#[cfg_attr(unix, inline, deprecated(note = \"use x\"))] #[handler] \
+                     async fn hello(&self) -> Result<()> {}";
+    method("method_deprecated_sometimes", sometimes);
     method("method_raw_identifier", "#[handler] async fn r#type(&self) -> Result<()> {}");
     method(
         "method_visibility",

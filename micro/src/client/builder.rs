@@ -3,12 +3,16 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use tower_layer::Layer;
+use tower_service::Service;
+
 use crate::broker::Broker;
 use crate::client::pool::Pool;
-use crate::client::{Client, Inner, Publisher};
+use crate::client::{Client, Inner, Next, Publisher, Reply, Request};
 use crate::codec::{Codecs, Format};
 use crate::core::budget::Budget;
 use crate::core::clock;
+use crate::core::error::Error;
 use crate::core::limits::Limits;
 use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
@@ -29,6 +33,7 @@ pub struct Builder {
     fixed: Option<Address>,
     connections: usize,
     publisher: Option<Publisher>,
+    layers: Option<Next>,
 }
 
 impl Builder {
@@ -116,6 +121,53 @@ impl Builder {
         self
     }
 
+    /// Adds a layer around every call; the layer added last is outermost.
+    ///
+    /// It wraps the call as a whole, with its discovery and its retries, up to the response or the
+    /// beginning of a stream of responses. The deadline of the call holds for all layers together.
+    ///
+    /// ```
+    /// use std::task::{Context, Poll};
+    ///
+    /// use micro::client::{Client, Next, Request};
+    /// use tower_layer::layer_fn;
+    /// use tower_service::Service;
+    ///
+    /// /// Says who calls.
+    /// #[derive(Clone)]
+    /// struct Signed(Next);
+    ///
+    /// impl Service<Request> for Signed {
+    ///     type Response = <Next as Service<Request>>::Response;
+    ///     type Error = micro::Error;
+    ///     type Future = <Next as Service<Request>>::Future;
+    ///
+    ///     fn poll_ready(&mut self, task: &mut Context<'_>) -> Poll<micro::Result<()>> {
+    ///         self.0.poll_ready(task)
+    ///     }
+    ///
+    ///     fn call(&mut self, mut request: Request) -> Self::Future {
+    ///         match request.insert_header("authorization", "Bearer of-the-shop") {
+    ///             Ok(()) => self.0.call(request),
+    ///             Err(error) => Box::pin(std::future::ready(Err(error))),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let client = Client::builder().layer(&layer_fn(Signed)).build();
+    /// # drop(client);
+    /// ```
+    #[must_use]
+    pub fn layer<L>(mut self, layer: &L) -> Self
+    where
+        L: Layer<Next>,
+        L::Service: Service<Request, Response = Reply, Error = Error, Future: Send>,
+        L::Service: Clone + Send + Sync + 'static,
+    {
+        self.layers = Some(Next::wrap(self.layers.take(), layer));
+        self
+    }
+
     /// Spreads the calls to a node over this many connections; the default, one, is best unless
     /// one core cannot keep up with a connection.
     #[must_use]
@@ -143,6 +195,7 @@ impl Builder {
                 pool: Pool::new(self.connections.max(1)),
                 fixed: self.fixed,
                 publisher: self.publisher,
+                layers: self.layers,
                 targets: Mutex::new(HashMap::new()),
             }),
         }

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::client::attempt::{Attempt, outcome_of};
-use crate::client::drive::{self, Progress, RawReply};
+use crate::client::drive::{self, Progress};
+use crate::client::layer::Reply;
 use crate::client::options::Options;
 use crate::client::plan::Plan;
 use crate::codec::{DecFn, Format, decoded};
@@ -45,7 +46,7 @@ enum Stage {
     /// The first try of a plain call.
     Flight(Exchange, Attempt),
     /// On the slow path.
-    Driven(BoxFuture<'static, Result<(RawReply, Format)>>),
+    Driven(BoxFuture<'static, Result<(Reply, Format)>>),
     Over,
 }
 
@@ -55,7 +56,7 @@ enum Finish<T> {
     Stream(StreamFn<T>),
 }
 
-type StreamFn<T> = Box<dyn FnOnce(RawReply, Format) -> Result<T> + Send>;
+type StreamFn<T> = Box<dyn FnOnce(Reply, Format) -> Result<T> + Send>;
 
 impl<T, E> Call<T, E> {
     fn new(plan: Plan, finish: Finish<T>) -> Self {
@@ -70,8 +71,8 @@ impl<T, E> Call<T, E> {
 impl<T: Send + 'static, E> Call<Streaming<T>, E> {
     pub(super) fn stream(plan: Plan, decode: DecFn<T>) -> Self {
         let finish = move |reply, format| match reply {
-            RawReply::Stream(messages) => Ok(decoded(messages, format, decode)),
-            RawReply::Message(_) => {
+            Reply::Stream(messages) => Ok(decoded(messages, format, decode)),
+            Reply::Message(_) => {
                 Err(Error::internal("micro.client", "the node answered a stream by one message"))
             }
         };
@@ -229,8 +230,8 @@ impl<T, E: ContractError> Call<T, E> {
     fn land(&mut self, body: Option<Bytes>) -> Poll<Result<T, E>> {
         let stage = std::mem::replace(&mut self.stage, Stage::Over);
         let reply = match (body, stage) {
-            (Some(body), _) => RawReply::Message(body),
-            (None, Stage::Flight(exchange, _)) => RawReply::Stream(exchange.into_stream()),
+            (Some(body), _) => Reply::Message(body),
+            (None, Stage::Flight(exchange, _)) => Reply::Stream(exchange.into_stream()),
             (None, _) => return Poll::Ready(Err(over().into())),
         };
         let Some(plan) = &self.plan else { return Poll::Ready(Err(over().into())) };
@@ -255,10 +256,10 @@ fn over() -> Error {
     Error::internal("micro.client", "the call was polled after its end")
 }
 
-fn finish<T>(finish: &mut Finish<T>, reply: RawReply, format: &Format) -> Result<T> {
+fn finish<T>(finish: &mut Finish<T>, reply: Reply, format: &Format) -> Result<T> {
     match (finish, reply) {
-        (Finish::Message(decode), RawReply::Message(body)) => decode(format, &body),
-        (Finish::Message(_), RawReply::Stream(_)) => {
+        (Finish::Message(decode), Reply::Message(body)) => decode(format, &body),
+        (Finish::Message(_), Reply::Stream(_)) => {
             Err(Error::internal("micro.client", "the node answered one message by a stream"))
         }
         (Finish::Stream(finish), reply) => {

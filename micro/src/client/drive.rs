@@ -3,18 +3,18 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::Instant;
+use tower_service::Service;
 
 use crate::client::attempt::{Attempt, Chosen, outcome_of};
 use crate::client::hedge;
+use crate::client::layer::{Next, Reply, Request};
 use crate::client::plan::Plan;
 use crate::codec::Format;
 use crate::core::backoff::Backoff;
 use crate::core::clock;
 use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::Exchange;
-use crate::core::stream::RawStream;
 use crate::registry::Instance;
 use crate::selector::Outcome;
 
@@ -26,12 +26,6 @@ const SAFE_TRIES_MAX: u32 = 8;
 
 /// How much later than its deadline a call ends when the transport does not end it.
 const DEADLINE_GRACE: Duration = Duration::from_millis(20);
-
-/// What a node answered, not yet decoded.
-pub(super) enum RawReply {
-    Message(Bytes),
-    Stream(RawStream),
-}
 
 /// What is known of a call's tries so far.
 pub(super) struct Progress {
@@ -56,14 +50,36 @@ impl Progress {
     }
 }
 
-/// Makes a call, as many tries as it takes and is allowed.
-pub(super) async fn drive(mut plan: Plan, mut progress: Progress) -> Result<(RawReply, Format)> {
+/// Makes a call, through the layers if there are any.
+pub(super) async fn drive(mut plan: Plan, progress: Progress) -> Result<(Reply, Format)> {
     if let Some(error) = plan.options.as_mut().and_then(|options| options.error.take()) {
         return Err(error);
     }
     if let Err(error) = &plan.body {
         return Err(error.clone());
     }
+    let format = plan.client().format.clone();
+    let reply = match plan.client().layers.clone() {
+        None => tries(plan, progress).await?,
+        Some(layers) => layered(layers, Request::new(plan, progress.began)).await?,
+    };
+    Ok((reply, format))
+}
+
+/// Hands a call to the layers, which have until its deadline.
+async fn layered(mut layers: Next, request: Request) -> Result<Reply> {
+    let until = request.deadline() + DEADLINE_GRACE;
+    match clock::timeout_at(until, layers.call(request)).await {
+        Ok(reply) => reply,
+        Err(_) => {
+            let detail = "the deadline of the call passed in a layer of the client";
+            Err(Error::timeout("micro.client", detail))
+        }
+    }
+}
+
+/// Makes as many tries as a call takes and is allowed.
+pub(super) async fn tries(mut plan: Plan, mut progress: Progress) -> Result<Reply> {
     let deadline = plan.deadline(progress.began);
     let mut backoff = Backoff::from_limits(&plan.client().scope.limits.retry);
     if let Some((chosen, error)) = progress.last.take() {
@@ -77,7 +93,7 @@ pub(super) async fn drive(mut plan: Plan, mut progress: Progress) -> Result<(Raw
             None => attempt(&mut plan, &chosen, deadline).await,
         };
         match tried {
-            Ok(reply) => return Ok((reply, plan.client().format.clone())),
+            Ok(reply) => return Ok(reply),
             Err(Failed { error, fresh }) => {
                 if clock::now() >= deadline {
                     return Err(named(&plan, &chosen, error));
@@ -168,7 +184,7 @@ async fn choose(plan: &Plan, progress: &Progress, deadline: Instant) -> Result<C
 }
 
 /// Tries the call at one node.
-async fn attempt(plan: &mut Plan, chosen: &Chosen, deadline: Instant) -> Result<RawReply, Failed> {
+async fn attempt(plan: &mut Plan, chosen: &Chosen, deadline: Instant) -> Result<Reply, Failed> {
     let source = plan.source.take();
     let connection = match open(plan, chosen, deadline).await {
         Ok(connection) => connection,
@@ -221,7 +237,7 @@ pub(super) async fn finish(
     started: Result<Exchange>,
     mut attempt: Attempt,
     until: Instant,
-) -> Result<RawReply, Failed> {
+) -> Result<Reply, Failed> {
     let mut exchange = match started {
         Ok(exchange) => exchange,
         Err(error) => return Err(Failed { error, fresh: false }),
@@ -241,8 +257,8 @@ pub(super) async fn finish(
     match answer {
         Ok(body) => {
             attempt.finish(now, Outcome::Success);
-            let stream = || RawReply::Stream(exchange.into_stream());
-            Ok(body.map_or_else(stream, RawReply::Message))
+            let stream = || Reply::Stream(exchange.into_stream());
+            Ok(body.map_or_else(stream, Reply::Message))
         }
         Err(error) => {
             attempt.finish(now, outcome_of(&error));

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::client::attempt::{Attempt, Chosen};
-use crate::client::drive::{Failed, Progress, RawReply, finish, open, try_deadline};
+use crate::client::drive::{Failed, Progress, finish, open, try_deadline};
+use crate::client::layer::Reply;
 use crate::client::plan::Plan;
 use crate::core::clock;
 use crate::core::error::Result;
@@ -18,7 +19,7 @@ pub(super) async fn race(
     progress: &Progress,
     first: &Chosen,
     (after, deadline): (Duration, Instant),
-) -> Result<RawReply, Failed> {
+) -> Result<Reply, Failed> {
     let mut one = pin!(attempt(plan, first, deadline));
     if let Ok(done) = clock::timeout(after, &mut one).await {
         return done;
@@ -38,7 +39,7 @@ pub(super) async fn race(
     }
 }
 
-async fn attempt(plan: &Plan, chosen: &Chosen, deadline: Instant) -> Result<RawReply, Failed> {
+async fn attempt(plan: &Plan, chosen: &Chosen, deadline: Instant) -> Result<Reply, Failed> {
     let connection = open(plan, chosen, deadline).await?;
     let now = clock::now();
     let until = try_deadline(plan, now, deadline);

@@ -3,6 +3,8 @@
 //! A [`Client`] is a cheap handle; generated clients hold one. A plain call to a node with an open
 //! connection runs without waiting up to the moment it is queued for writing, and without a box;
 //! whatever else may be needed (dialing, retries, hedging, layers) is in `client::drive`.
+//!
+//! [`Builder::layer`] wraps every call in tower layers.
 
 mod attempt;
 mod builder;
@@ -10,6 +12,7 @@ mod call;
 mod drive;
 mod endpoint;
 mod hedge;
+mod layer;
 mod options;
 mod peer;
 mod plan;
@@ -39,6 +42,7 @@ use crate::transport::{Scope, Transport};
 pub use self::builder::Builder;
 pub use self::call::{Call, ContractError};
 pub use self::endpoint::Endpoint;
+pub use self::layer::{Next, Reply, Request};
 pub use self::options::Filter;
 pub use self::publish::Publisher;
 pub use self::stub::Stub;
@@ -64,6 +68,7 @@ struct Inner {
     budget: Budget,
     pool: Pool,
     publisher: Option<Publisher>,
+    layers: Option<Next>,
     /// Where every call goes, past discovery.
     fixed: Option<Address>,
     /// One for each service called; services are named in code, so there are few.

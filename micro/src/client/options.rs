@@ -20,6 +20,8 @@ pub(super) struct Options {
     pub(super) retries: Option<u32>,
     pub(super) hedge: Option<Duration>,
     pub(super) metadata: Metadata,
+    /// Transport headers, which only layers add.
+    pub(super) headers: Metadata,
     pub(super) to: Option<Address>,
     pub(super) filter: Option<Filter>,
     pub(super) key: Option<u64>,

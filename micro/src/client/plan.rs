@@ -36,18 +36,33 @@ impl Plan {
         &self.endpoint.client.inner
     }
 
+    /// Copies the call, unless it streams requests: those can be read only once.
+    pub(super) fn try_clone(&self) -> Option<Self> {
+        if self.endpoint.route.kind().streams_requests() {
+            return None;
+        }
+        Some(Self {
+            endpoint: Arc::clone(&self.endpoint),
+            body: self.body.clone(),
+            source: None,
+            options: self.options.clone(),
+            context: self.context.clone(),
+        })
+    }
+
     pub(super) fn options(&mut self) -> &mut Options {
         self.options.get_or_insert_default()
     }
 
-    /// Returns when the caller stops waiting: its own timeout, or what is left of the inherited
-    /// one if that is less.
+    /// Returns when the caller stops waiting: at the inherited deadline, or sooner where the call
+    /// or its endpoint asks for it; the default is for calls that have neither.
     pub(super) fn deadline(&self, now: Instant) -> Instant {
         let asked = self.options.as_ref().and_then(|options| options.timeout);
-        let own = self.client().deadline(now, asked.or(self.endpoint.timeout));
-        match self.context.as_ref().and_then(Context::deadline) {
-            Some(inherited) => own.min(inherited),
-            None => own,
+        let asked = asked.or(self.endpoint.timeout);
+        match (self.context.as_ref().and_then(Context::deadline), asked) {
+            (Some(inherited), None) => inherited,
+            (Some(inherited), asked) => self.client().deadline(now, asked).min(inherited),
+            (None, asked) => self.client().deadline(now, asked),
         }
     }
 
@@ -69,6 +84,7 @@ impl Plan {
         let plain = |o: &Options| o.hedge.is_none() && o.to.is_none() && o.try_timeout.is_none();
         self.source.is_none()
             && self.client().fixed.is_none()
+            && self.client().layers.is_none()
             && self.body.is_ok()
             && self.options.as_deref().is_none_or(|o| plain(o) && o.error.is_none())
     }
@@ -114,6 +130,7 @@ impl Plan {
         }
         if let Some(options) = &self.options {
             extra.metadata = options.metadata.clone();
+            extra.headers = options.headers.clone();
         }
         (extra != Extra::default()).then(|| Box::new(extra))
     }

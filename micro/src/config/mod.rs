@@ -38,7 +38,6 @@ mod file;
 mod flat;
 mod handle;
 mod memory;
-mod nearest;
 mod reader;
 mod tree;
 
@@ -53,9 +52,6 @@ pub use self::file::File;
 pub use self::flat::Flat;
 pub use self::handle::{Config, Setting};
 pub use self::memory::Memory;
-
-#[cfg(feature = "client")]
-pub(crate) use self::nearest::nearest;
 
 /// Bytes of one configuration document (L27): 1 MiB. A longer one is refused.
 pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;

@@ -11,9 +11,9 @@ use serde::de::{
 };
 
 use crate::config::fault::Fault;
-use crate::config::nearest::nearest;
 use crate::config::parse_duration;
 use crate::config::tree::{Kind, Node};
+use crate::core::nearest::nearest;
 
 /// Where a value is, as far as an error needs to say it.
 #[derive(Clone, Copy)]

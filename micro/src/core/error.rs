@@ -286,8 +286,40 @@ impl fmt::Display for Error {
     }
 }
 
+/// Writes one line of code, id, detail and causes, as `main` shows an error it returns; `{:#?}`
+/// writes every field.
+///
+/// A cause whose text the line has already is left out; see [`CAUSES_MAX`] for how many there are.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.alternate() { self.write_fields(f) } else { self.write_line(f) }
+    }
+}
+
+/// Causes that the one line of an error names at most.
+const CAUSES_MAX: usize = 8;
+
+impl Error {
+    fn write_line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {self}", self.0.code)?;
+        let mut said = self.to_string();
+        let causes = std::iter::successors(self.source(), |cause| StdError::source(*cause));
+        for cause in causes.take(CAUSES_MAX) {
+            let text = match cause.downcast_ref::<Self>() {
+                Some(error) => error.detail().to_owned(),
+                None => cause.to_string(),
+            };
+            if text.is_empty() || said.contains(&text) {
+                continue;
+            }
+            f.write_str("; caused by: ")?;
+            write_escaped(f, &text)?;
+            said.push_str(&text);
+        }
+        Ok(())
+    }
+
+    fn write_fields(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Error");
         out.field("id", &self.0.id).field("code", &self.0.code).field("detail", &self.0.detail);
         out.field("status", &self.0.status).field("retry", &self.0.retry);
@@ -306,7 +338,8 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        let source: &(dyn StdError + 'static) = self.0.source.as_ref()?;
+        // The cause itself, not the pointer to it, so that it can be downcast.
+        let source: &(dyn StdError + 'static) = self.0.source.as_deref()?;
         Some(source)
     }
 }
@@ -418,6 +451,34 @@ mod tests {
     #[derive(Debug, Deserialize, PartialEq, Serialize)]
     struct Shortage {
         missing: u32,
+    }
+
+    #[test]
+    fn debug_is_one_line_with_the_causes_and_the_other_form_has_every_field() {
+        let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "refused\nhere");
+        let dial = Error::unavailable("micro.transport", "cannot connect").with_source(refused);
+        let call = Error::unavailable("micro.client", "shop Orders.Read on a: cannot connect");
+        let call = call.with_source(dial);
+        assert_eq!(
+            format!("{call:?}"),
+            "503 micro.client: shop Orders.Read on a: cannot connect; caused by: refused\\nhere"
+        );
+        let fields = format!("{call:#?}");
+        for field in ["id: \"micro.client\"", "code: 503", "retry: Unknown", "source: Error {"] {
+            assert!(fields.contains(field), "{fields}");
+        }
+        assert_eq!(format!("{:?}", Error::not_found("", "")), "404 Not Found");
+    }
+
+    #[test]
+    fn causes_in_debug_are_limited() {
+        let nest = |error: Error, n: usize| {
+            Error::internal("", format_args!("level {n};")).with_source(error)
+        };
+        for (levels, named) in [(CAUSES_MAX, CAUSES_MAX), (CAUSES_MAX + 1, CAUSES_MAX)] {
+            let chain = (0..levels).fold(Error::internal("", "bottom"), nest);
+            assert_eq!(format!("{chain:?}").matches("caused by").count(), named, "{levels}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod exchange;
 pub mod future;
 pub mod limits;
 pub mod metadata;
+pub(crate) mod nearest;
 pub mod net;
 pub mod secret;
 pub mod shutdown;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::core::error::Error;
 use crate::core::error::Result;
+use crate::core::nearest::nearest;
 
 use super::ConsistentHash;
 use super::LeastConnections;
@@ -24,12 +25,8 @@ pub fn by_name(name: &str) -> Result<Arc<dyn Selector>> {
         return Ok(Arc::clone(found));
     }
     let names: Vec<_> = policies.iter().map(|policy| policy.name()).collect();
-    let hint = names
-        .iter()
-        .map(|name| (distance(name, &wanted), *name))
-        .min()
-        .filter(|(edits, name)| *edits <= name.len() / 2)
-        .map_or_else(String::new, |(_, name)| format!("; did you mean `{name}`?"));
+    let hint = nearest(&wanted, names.iter().copied())
+        .map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
     Err(Error::bad_request(
         "micro.selector",
         format!("unknown selector {name:?}: use one of {}{hint}", names.join(", ")),
@@ -44,25 +41,6 @@ fn policies() -> [Arc<dyn Selector>; 5] {
         Arc::new(LeastConnections::new()),
         Arc::new(ConsistentHash::new()),
     ]
-}
-
-/// Returns how many characters have to be added, dropped or replaced to get from `a` to `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (line, left) in a.chars().enumerate() {
-        let mut diagonal = line;
-        let mut beside = line + 1;
-        if let Some(first) = row.first_mut() {
-            *first = beside;
-        }
-        for (cell, right) in row.iter_mut().skip(1).zip(b.chars()) {
-            let replaced = diagonal + usize::from(left != right);
-            diagonal = *cell;
-            *cell = replaced.min(diagonal + 1).min(beside + 1);
-            beside = *cell;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -87,14 +65,5 @@ mod tests {
         let text = by_name("robin").expect_err("unknown").to_string();
         assert!(!text.contains("did you mean `p2c`"), "{text}");
         assert!(!by_name("zzzzzzzz").expect_err("unknown").to_string().contains("did you mean"));
-    }
-
-    #[test]
-    fn distances_count_edits() {
-        for (a, b, edits) in
-            [("", "abc", 3), ("abc", "", 3), ("kitten", "sitting", 3), ("a", "a", 0)]
-        {
-            assert_eq!(distance(a, b), edits, "{a} {b}");
-        }
     }
 }

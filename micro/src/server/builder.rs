@@ -16,6 +16,7 @@ use crate::core::exchange::{Dispatch, Outgoing};
 use crate::core::limits::Limits;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::server::Server;
+use crate::server::cancellation::Cancellation;
 use crate::server::gate::Gate;
 use crate::server::http::{Browser, Face, HttpNext, Ready, Site, Wrap, marked};
 use crate::server::layer::{Next, Request};
@@ -89,6 +90,12 @@ impl Builder {
     /// Lets callers on other hosts call without authentication whatever asks for no scope.
     pub fn open_to_network(mut self) -> Self {
         self.rule = Rule::Open;
+        self
+    }
+
+    /// Says what becomes of handlers whose callers go away; by default they are dropped.
+    pub fn cancellation(mut self, cancellation: Cancellation) -> Self {
+        self.mounts.detach_all(cancellation == Cancellation::Detached);
         self
     }
 

@@ -42,7 +42,7 @@ impl Server {
         Arc::clone(&self.port.router)
     }
 
-    /// Binds an address and serves every protocol on it until the server drains.
+    /// Binds an address and serves every protocol on it until the lifecycle closes.
     ///
     /// Returns the bound address, with the port that the system chose for port 0.
     ///
@@ -83,9 +83,12 @@ impl Server {
 
     /// Takes no more work, safe to retry elsewhere, and waits for what runs until `deadline`.
     ///
-    /// Listeners close, connections say goodbye, calls and then connections end. Returns how many
-    /// calls still run at the deadline; moving the lifecycle to closed cuts them. Call it once the
-    /// registry has had the time to spread that this node drains.
+    /// Connections say goodbye, calls and then connections end. Returns how many calls still run at
+    /// the deadline; moving the lifecycle to closed cuts them. Call it once the registry has had
+    /// the time to spread that this node drains.
+    ///
+    /// Until the lifecycle closes, listeners go on to answer `/healthz` and `/readyz`, the latter
+    /// by 503, and to refuse calls.
     pub async fn drain(&self, deadline: Instant) -> usize {
         let port = &self.port;
         port.scope.shutdown.drain();

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -28,10 +27,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// The longest such pause.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-
-/// Connections that are still taken from the kernel's queue when draining begins: their peers
-/// believe to be connected, and get a refusal instead of a reset.
-const BACKLOG_MAX: usize = 1024;
 
 /// How long a connection may stay silent while the server drains, so that a request on its way
 /// gets a refusal instead of a reset.
@@ -66,58 +61,52 @@ impl Accept for Listener {
     }
 }
 
-/// Accepts connections until the server drains, then waits for them to end.
+/// Accepts connections until the lifecycle closes, then tells them to end.
 ///
-/// No error ends the loop: a fault of the peer costs nothing, want of resources a pause.
+/// A server that drains goes on accepting: probes of its health are answered to the end, and who
+/// comes with a call gets a refusal that is safe to retry instead of a reset.
 pub(super) async fn accept<A: Accept>(port: Arc<Port>, listener: A, bound: Address) {
     let bound: Arc<str> = host(&bound).into();
-    let mut draining = pin!(port.scope.shutdown.draining());
+    accept_until(&port, &listener, &bound, port.scope.shutdown.draining()).await;
+    port.router.gate.close();
+    port.roster.tell(Order::Drain);
+    accept_until(&port, &listener, &bound, port.scope.shutdown.closed()).await;
+    drop(listener);
+    port.roster.tell(Order::Close);
+}
+
+/// Accepts connections until the end of a phase.
+///
+/// No error ends the loop: a fault of the peer costs nothing, want of resources a pause.
+async fn accept_until<A: Accept>(
+    port: &Arc<Port>,
+    listener: &A,
+    bound: &Arc<str>,
+    end: impl Future<Output = ()>,
+) {
+    let mut end = pin!(end);
     let mut pause = PAUSE_MIN;
     loop {
         let accepted = tokio::select! {
             biased;
-            () = &mut draining => break,
+            () = &mut end => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok(stream) => {
                 pause = PAUSE_MIN;
-                admit(&port, stream, &bound);
+                admit(port, stream, bound);
             }
             Err(error) if is_fault_of_peer(&error) => tokio::task::yield_now().await,
             Err(error) => {
                 tracing::warn!(%error, ?pause, "cannot accept connections, will try again");
                 tokio::select! {
-                    () = &mut draining => break,
+                    () = &mut end => return,
                     () = clock::sleep(pause) => {}
                 }
                 pause = (pause * 2).min(PAUSE_MAX);
             }
         }
-    }
-    port.router.gate.close();
-    port.roster.tell(Order::Drain);
-    take_backlog(&port, &listener, &bound).await;
-    drop(listener);
-    end(&port).await;
-}
-
-/// Takes the connections that the kernel has accepted already.
-async fn take_backlog<A: Accept>(port: &Arc<Port>, listener: &A, bound: &Arc<str>) {
-    for _ in 0..BACKLOG_MAX {
-        let mut next = pin!(listener.accept());
-        let next = std::future::poll_fn(|task| Poll::Ready(next.as_mut().poll(task))).await;
-        let Poll::Ready(Ok(stream)) = next else { return };
-        admit(port, stream, bound);
-    }
-}
-
-/// Waits for the connections to end and cuts them when the process closes.
-async fn end(port: &Port) {
-    let never = clock::after(clock::now(), Duration::MAX);
-    tokio::select! {
-        () = port.roster.empty(never) => {}
-        () = port.scope.shutdown.closed() => port.roster.tell(Order::Close),
     }
 }
 

@@ -20,7 +20,7 @@
 //! A request is served by the first of these that applies:
 //!
 //! 1. `POST /{service}/{Type.Method}`, looked up exactly, body by `Content-Type`;
-//! 2. `GET /healthz` (the process lives) and `GET /readyz` (it takes work);
+//! 2. `GET /healthz` (the process lives) and `GET /readyz` (it takes work), both to the end of a stop;
 //! 3. the user's own `axum::Router`;
 //! 4. a JSON 404 that lists what exists.
 //!
@@ -45,7 +45,8 @@
 //! `Sec-Fetch-Site: cross-site` get 403 unless allowed, so that no web page calls a service on
 //! loopback.
 //!
-//! A client that disconnects drops its handler, unless the endpoint is `detached`.
+//! A client that disconnects drops its handler, unless the endpoint is `detached` or the server is
+//! by its [`Cancellation`].
 //!
 //! # Limits
 //!
@@ -55,6 +56,7 @@
 //! one that is accepted; once a stream of responses has begun no deadline bounds it.
 
 mod builder;
+mod cancellation;
 mod gate;
 mod handle;
 mod http;
@@ -67,7 +69,6 @@ mod serve;
 mod sniff;
 mod stream;
 mod subscription;
-mod suggest;
 mod table;
 
 #[cfg(test)]
@@ -76,6 +77,7 @@ mod testing;
 mod tests;
 
 pub use self::builder::Builder;
+pub use self::cancellation::Cancellation;
 pub use self::handle::Server;
 pub use self::http::HttpNext;
 pub use self::layer::{Next, Request};

@@ -125,6 +125,8 @@ struct Seats {
     /// Connections from each address on another host.
     strangers: HashMap<IpAddr, usize>,
     order: Option<Order>,
+    /// Connections that came before any order.
+    early: usize,
 }
 
 /// A connection in the roster, struck off on drop.
@@ -133,6 +135,8 @@ pub(super) struct Member {
     roster: Arc<Roster>,
     id: u64,
     stranger: Option<IpAddr>,
+    /// Whether it came before any order.
+    early: bool,
     pub(super) seat: Arc<Seat>,
 }
 
@@ -161,7 +165,9 @@ impl Roster {
         let id = seats.next;
         seats.next += 1;
         seats.taken.insert(id, Arc::clone(&seat));
-        Some(Member { roster: Arc::clone(self), id, stranger, seat })
+        let early = seats.order.is_none();
+        seats.early += usize::from(early);
+        Some(Member { roster: Arc::clone(self), id, stranger, early, seat })
     }
 
     /// Tells every connection, and those that come later.
@@ -178,12 +184,14 @@ impl Roster {
         self.lock().taken.len()
     }
 
-    /// Waits until nobody is connected or until `until`. Cancel safe.
+    /// Waits until all have left who came before any order, or until `until`. Cancel safe.
+    ///
+    /// Those who come later, such as probes of a server that drains, hold up nobody.
     pub(super) async fn empty(&self, until: Instant) {
         loop {
             let mut empty = std::pin::pin!(self.empty.notified());
             empty.as_mut().enable();
-            if self.len() == 0 || clock::timeout_at(until, empty).await.is_err() {
+            if self.lock().early == 0 || clock::timeout_at(until, empty).await.is_err() {
                 return;
             }
         }
@@ -216,7 +224,8 @@ impl Drop for Member {
                 seats.strangers.remove(&ip);
             }
         }
-        if seats.taken.is_empty() {
+        seats.early -= usize::from(self.early);
+        if self.early && seats.early == 0 {
             self.roster.empty.notify_waiters();
         }
     }
@@ -264,9 +273,9 @@ mod tests {
         early.seat.told().await;
         late.seat.told().await;
         assert_eq!((early.seat.order(), late.seat.order()), (Order::Drain, Order::Drain));
-        let leave = async { drop((early, late)) };
-        let until = clock::after(clock::now(), std::time::Duration::from_secs(9));
-        tokio::join!(roster.empty(until), leave);
-        assert_eq!(roster.len(), 0);
+        let began = clock::now();
+        let leave = async { drop(early) };
+        tokio::join!(roster.empty(clock::after(began, std::time::Duration::from_secs(9))), leave);
+        assert_eq!((roster.len(), clock::now()), (1, began), "the late one holds up nobody");
     }
 }

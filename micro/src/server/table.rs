@@ -11,10 +11,10 @@ use crate::core::error::{Error, Result};
 use crate::core::exchange::{Outgoing, Release, Slot, Target};
 use crate::core::future::BoxFuture;
 use crate::core::limits::Limits;
+use crate::core::nearest::nearest;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::server::gate::{Gate, Refused};
 use crate::server::serve::{Incoming, Serve};
-use crate::server::suggest::nearest;
 
 /// A mounted service without its type.
 trait Mounted: Send + Sync {
@@ -57,6 +57,8 @@ pub(super) struct Entry {
     /// Where HTTP finds it: `/service/Type.Method`.
     path: String,
     type_name: &'static str,
+    /// Whether the call runs to its end when the caller goes away.
+    detached: bool,
     index: usize,
     mounted: Arc<dyn Mounted>,
     process: Arc<Gate>,
@@ -139,12 +141,19 @@ impl Drop for Entered<'_> {
 #[derive(Default)]
 pub(super) struct Mounts {
     services: Vec<(&'static ServiceDescriptor, Arc<dyn Mounted>)>,
+    /// Whether every endpoint is detached, whatever it declares.
+    detached: bool,
 }
 
 impl Mounts {
     /// Adds a service.
     pub(super) fn add<S: Serve>(&mut self, service: Arc<S>) {
         self.services.push((S::DESCRIPTOR, Arc::new(Mount(service))));
+    }
+
+    /// Says whether every endpoint is detached, whatever it declares.
+    pub(super) fn detach_all(&mut self, detached: bool) {
+        self.detached = detached;
     }
 
     /// Lists what was added.
@@ -202,6 +211,7 @@ impl Table {
                     callee: Arc::new(callee),
                     id: format!("{service}.{}", spec.name),
                     path: format!("/{service}/{}", spec.name),
+                    detached: spec.detached || mounts.detached,
                     type_name: descriptor.type_name,
                     index,
                     mounted: Arc::clone(&mounted),
@@ -224,7 +234,7 @@ impl Table {
         }
         let index = u32::try_from(self.entries.len())
             .map_err(|e| Error::internal("micro.server", "too many endpoints").with_source(e))?;
-        let target = Target { index, kind: entry.spec.kind, detached: entry.spec.detached };
+        let target = Target { index, kind: entry.spec.kind, detached: entry.detached };
         self.paths.insert(entry.path.clone(), target);
         self.entries.push(Arc::new(entry));
         Ok(())

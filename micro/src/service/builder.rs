@@ -5,12 +5,15 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use tower_layer::Layer;
+use tower_service::Service as Tower;
+
 use crate::broker::Broker;
 use crate::client;
 use crate::codec::Codec;
 use crate::config::{Flat, Source};
 use crate::core::descriptor::ServiceDescriptor;
-use crate::core::error::Result;
+use crate::core::error::{Error, Result};
 use crate::core::limits::Limits;
 use crate::registry::Registry;
 use crate::selector::Selector;
@@ -220,6 +223,19 @@ impl Service {
     pub fn limits(mut self, limits: Limits) -> Self {
         self.given.limits = Some(limits);
         self
+    }
+
+    /// Adds a layer around the calls that are made; the layer added last is outermost.
+    ///
+    /// See [`client::Builder::layer`].
+    #[must_use]
+    pub fn client_layer<L>(self, layer: L) -> Self
+    where
+        L: Layer<client::Next> + Send + 'static,
+        L::Service: Tower<client::Request, Response = client::Reply, Error = Error, Future: Send>,
+        L::Service: Clone + Send + Sync + 'static,
+    {
+        self.client(move |client| client.layer(&layer))
     }
 
     /// Configures the server beyond what has a method here.

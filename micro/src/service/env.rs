@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 
-use crate::config::{Flat, nearest};
+use crate::config::Flat;
 use crate::core::error::{Error, Result};
+use crate::core::nearest::nearest;
 use crate::service::settings::{SECTION, SPECS};
 
 /// The prefix of every variable.

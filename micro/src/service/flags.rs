@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 use std::fmt::Write;
 
-use crate::config::{Flat, nearest};
+use crate::config::Flat;
 use crate::core::error::{Error, Result};
+use crate::core::nearest::nearest;
 use crate::service::settings::{SECTION, SPECS};
 
 /// A flag of the program itself.

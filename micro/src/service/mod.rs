@@ -57,7 +57,5 @@ pub use self::{
     run::{run, run_wired},
     running::Running,
     stop::Report,
-    wiring::{
-        Field, FromService, WireOwned, WireShared, Wiring, wire_client, wire_config, wire_field,
-    },
+    wiring::{Field, FromService, WireOwned, WireShared, Wiring, wire_client, wire_config},
 };

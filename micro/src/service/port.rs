@@ -10,7 +10,7 @@ use tower_service::Service as Tower;
 
 use crate::core::error::{BoxError, Error};
 use crate::core::exchange::Outgoing;
-use crate::server::{HttpNext, Next, Policy, Request};
+use crate::server::{Cancellation, HttpNext, Next, Policy, Request};
 use crate::service::builder::Service;
 
 impl Service {
@@ -52,6 +52,12 @@ impl Service {
     pub fn policy(self, policy: impl Policy) -> Self {
         let policy: Arc<dyn Policy> = Arc::new(policy);
         self.server(move |server| server.policy(policy))
+    }
+
+    /// Says what becomes of handlers whose callers go away; by default they are dropped.
+    #[must_use]
+    pub fn cancellation(self, cancellation: Cancellation) -> Self {
+        self.server(move |server| server.cancellation(cancellation))
     }
 
     /// Lets callers on other hosts call without authentication whatever asks for no scope.

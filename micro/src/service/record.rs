@@ -27,11 +27,41 @@ pub(crate) fn record(descriptor: &ServiceDescriptor, place: &Place) -> Record {
         version: place.version.clone().unwrap_or_else(|| descriptor.version.to_owned()),
         metadata: pairs(descriptor.metadata),
         endpoints: endpoints.chain(subscriptions).collect(),
-        nodes: vec![Node {
-            id: format!("{}-{}", descriptor.name, place.node),
-            address: place.address.clone(),
-            metadata: place.metadata.clone(),
-        }],
+        nodes: vec![node(descriptor.name, place)],
+    }
+}
+
+/// Adds the free subscribers of a process to the record of its name, making one if there is none.
+///
+/// Such a record has the version `latest` unless the process sets one.
+pub(crate) fn add_free(
+    records: &mut Vec<Record>,
+    process: &str,
+    free: &[SubscriptionSpec],
+    place: &Place,
+) {
+    if free.is_empty() {
+        return;
+    }
+    let endpoints = free.iter().map(subscription);
+    if let Some(own) = records.iter_mut().find(|record| record.name == process) {
+        own.endpoints.extend(endpoints);
+        return;
+    }
+    records.push(Record {
+        name: process.to_owned(),
+        version: place.version.clone().unwrap_or_else(|| "latest".to_owned()),
+        endpoints: endpoints.collect(),
+        nodes: vec![node(process, place)],
+        ..Record::default()
+    });
+}
+
+fn node(service: &str, place: &Place) -> Node {
+    Node {
+        id: format!("{service}-{}", place.node),
+        address: place.address.clone(),
+        metadata: place.metadata.clone(),
     }
 }
 
@@ -150,6 +180,26 @@ mod tests {
         let subscription = &record.endpoints[1].metadata;
         assert_eq!(subscription.get("subscriber").map(String::as_str), Some("true"));
         assert_eq!(subscription.get("topic").map(String::as_str), Some("paid"));
+    }
+
+    #[test]
+    fn free_subscribers_stand_under_the_name_of_the_process() {
+        let free = [SubscriptionSpec { name: "Audit", topic: "audit.*", ..SUBSCRIPTION }];
+        let mut records = vec![record(&ORDERS, &place())];
+        add_free(&mut records, "shop", &[], &place());
+        assert_eq!(records.len(), 1);
+        add_free(&mut records, "shop", &free, &place());
+        let own = &records[1];
+        assert_eq!((own.name.as_str(), own.version.as_str()), ("shop", "latest"));
+        assert_eq!(
+            (own.nodes[0].id.as_str(), own.endpoints[0].name.as_str()),
+            ("shop-n1", "Audit")
+        );
+        let metadata = &own.endpoints[0].metadata;
+        assert_eq!(metadata.get("topic").map(String::as_str), Some("audit.*"));
+        assert_eq!(metadata.get("subscriber").map(String::as_str), Some("true"));
+        add_free(&mut records, "orders", &free, &place());
+        assert_eq!((records.len(), records[0].endpoints.len()), (2, 3));
     }
 
     #[test]

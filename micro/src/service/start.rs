@@ -21,7 +21,7 @@ use crate::service::flags::{self, Flags};
 use crate::service::layers::Layers;
 use crate::service::mount::Mount;
 use crate::service::readiness::Readiness;
-use crate::service::record::{Place, record};
+use crate::service::record::{Place, add_free, record};
 use crate::service::running::{Inner, Running};
 use crate::service::settings::Settings;
 use crate::service::signal::Signals;
@@ -141,8 +141,11 @@ impl Service {
         let subscriptions = readiness.subscriptions();
         subscriptions.make(&backends.broker, subscribed, START_WAIT, &backends.tasks).await?;
         let place = place(&backends, settings, self.metadata, &address)?;
-        readiness.started(register(&backends, &services, &place).await?);
         let name = settings.server_name.clone().unwrap_or(self.name);
+        let free: Vec<_> = self.subscribers.iter().map(|free| free.spec).collect();
+        let mut records = records(&services, &place);
+        add_free(&mut records, &name, &free, &place);
+        readiness.started(register(&backends, records).await?);
         Ok(Running {
             inner: Arc::new(Inner {
                 name,
@@ -153,7 +156,7 @@ impl Service {
                 server,
                 readiness,
                 services,
-                subscribers: self.subscribers.iter().map(|free| free.spec).collect(),
+                subscribers: free,
                 hooks: Mutex::new(self.hooks),
                 asked: watch::Sender::new(false),
                 report: OnceCell::new(),
@@ -269,14 +272,10 @@ fn node_id() -> String {
 }
 
 /// Registers each service and waits a while for the registry to know.
-async fn register(
-    backends: &Backends,
-    services: &[&'static ServiceDescriptor],
-    place: &Place,
-) -> Result<Vec<Lease>> {
+async fn register(backends: &Backends, records: Vec<Record>) -> Result<Vec<Lease>> {
     let limits = &backends.limits.registry;
     let mut leases = Vec::new();
-    for record in records(services, place) {
+    for record in records {
         leases.push(Lease::start(
             Arc::clone(&backends.registry),
             record,

@@ -19,9 +19,9 @@ use crate::service::running::{Inner, Running};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Calls that ran when the process took no more work and ended in time.
-    pub served: usize,
-    /// Calls that were cut because they did not end in time.
+    /// Calls in flight when the process took no more work that ended in time.
+    pub finished: usize,
+    /// Calls in flight that were cut because they did not end in time.
     pub cut: usize,
     /// Subscriptions whose handlers were cut; their events are delivered again where the broker
     /// keeps them.
@@ -39,7 +39,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "stopped: {} calls in flight served, {} cut", self.served, self.cut)?;
+        write!(f, "stopped: {} calls in flight finished, {} cut", self.finished, self.cut)?;
         match self.cut_subscriptions {
             0 => Ok(()),
             cut => write!(f, ", {cut} subscriptions cut"),
@@ -85,8 +85,8 @@ pub(crate) async fn run(running: &Running) -> Report {
     while let Some(hook) = take(inner, |hooks| &mut hooks.after_stop) {
         logged("after_stop", hook()).await;
     }
-    let report = Report { served: before.saturating_sub(cut), cut, cut_subscriptions, left };
-    tracing::info!(served = report.served, cut = report.cut, left, "stopped");
+    let report = Report { finished: before.saturating_sub(cut), cut, cut_subscriptions, left };
+    tracing::info!(finished = report.finished, cut = report.cut, left, "stopped");
     report
 }
 

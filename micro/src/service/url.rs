@@ -1,7 +1,7 @@
 //! How a backend is named: `local`, `file:///etc/nodes.json`, `etcd://10.0.0.1:2379?ttl=5s`.
 
-use crate::config::nearest;
 use crate::core::error::{Error, Result};
+use crate::core::nearest::nearest;
 
 /// A backend's name with its address and options.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,7 +18,11 @@ use crate::service::schema::short_name;
 /// A value that is made from the running service.
 ///
 /// Implemented by generated clients, by the handles [`Client`], `Broker` and [`Config`], by structs
-/// marked `#[service]`, and by `Arc<T>` of each of them: the one shared value of the process.
+/// marked `#[service]`, and by `Arc<T>` of each of them.
+///
+/// A process has one value of each type. A field gets a clone of it where the type is `Clone`, as
+/// an `Arc<T>` is; a value that cannot be cloned belongs to the one field that asks for it. Types
+/// that need each other end the start with an error that names the chain.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be wired from the running service",
     label = "not wired",
@@ -267,19 +271,6 @@ impl<T> WireOwned<T> for Field<T> {
             async move { scope.own::<T>(owner).await.map_err(|error| of(owner, field, &error)) },
         )
     }
-}
-
-/// Makes the value of a field, for the field alone and each time anew.
-///
-/// # Errors
-/// What the value's own making fails with, with the name of the field.
-pub async fn wire_field<T: FromService>(
-    scope: &Wiring,
-    owner: &'static str,
-    field: &'static str,
-) -> Result<T> {
-    let made = async { T::from_service(&scope.within::<T>()?).await };
-    made.await.map_err(|error| of(owner, field, &error))
 }
 
 /// Reads the value of a field from the configuration.

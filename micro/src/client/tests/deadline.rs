@@ -144,6 +144,14 @@ async fn each_service_of_a_chain_sees_what_is_left_of_the_one_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_inherited_deadline_longer_than_the_default_applies_alone() {
+    let chain = chain(false, false).await;
+    let whole = 6 * crate::core::limits::Limits::DEFAULT.call.default_timeout;
+    chain.call().timeout(whole).await.unwrap();
+    assert_eq!(chain.left(), [whole, whole - WORK, whole - 2 * WORK]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_without_a_timeout_has_the_default_one() {
     let chain = chain(false, false).await;
     chain.call().await.unwrap();

@@ -3,5 +3,6 @@
 mod cut;
 mod cuts;
 mod deadline;
+mod layers;
 mod retries;
 mod world;

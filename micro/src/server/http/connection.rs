@@ -141,7 +141,7 @@ async fn drive<C: Future + Unpin>(
             biased;
             // What went wrong between the peer and hyper concerns nobody else.
             _ended = &mut *connection => return,
-            () = seat.told() => watch.told(seat.order(), clock::now()),
+            () = seat.told() => watch.told(seat, clock::now()),
             () = &mut timer => watch.tick(seat, clock::now()),
         }
         match watch.verdict {
@@ -201,11 +201,12 @@ impl Watch {
     }
 
     /// Follows an order.
-    fn told(&mut self, order: Order, now: Instant) {
-        match order {
+    fn told(&mut self, seat: &Seat, now: Instant) {
+        match seat.order() {
             Order::Serve => {}
-            // HTTP/2 says goodbye at once and loses nothing; on HTTP/1 a request may be on its way.
-            Order::Drain if !self.heads => self.verdict = Verdict::Finish,
+            // HTTP/2 says goodbye at once and loses nothing, unless it has not shaken hands yet; on
+            // HTTP/1 a request may be on its way.
+            Order::Drain if !self.heads && seat.requests() > 0 => self.verdict = Verdict::Finish,
             Order::Drain => {
                 self.finish_at = Some(clock::after(now, LINGER));
                 self.next = self.next.min(clock::after(now, LINGER));

@@ -3,11 +3,15 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::server::Cancellation;
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_drops_its_handler_unless_detached() {
-    for (endpoint, dropped) in [("Hang", 1), ("Detached", 0)] {
-        let rig = Rig::plain();
+    use Cancellation::{Detached, Dropped};
+    for (endpoint, cancellation, dropped) in
+        [("Hang", Dropped, 1), ("Detached", Dropped, 0), ("Hang", Detached, 0)]
+    {
+        let rig = Rig::new(|builder| builder.cancellation(cancellation));
         let mut http = rig.http1().await;
         let call = http.send_request(post(endpoint, ""));
         tokio::select! {
@@ -109,6 +113,38 @@ async fn draining_finishes_what_runs_and_refuses_the_rest() {
     let (hang, ()) = tokio::join!(hang, others);
     assert_eq!(hang.status, 200);
     assert_eq!(rig.server.connections(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_are_answered_to_the_end_of_draining() {
+    let rig = Rig::plain();
+    let mut busy = rig.http1().await;
+    let hang = with(post("Hang", ""), "timeout", "60s");
+    let hang = async { got(busy.send_request(hang).await.unwrap()).await };
+    let others = async {
+        rig.until_started(1).await;
+        let probes = async {
+            for seconds in 0..20 {
+                let health = rig.send(request("GET", "/healthz", "")).await;
+                let ready = rig.send(request("GET", "/readyz", "")).await;
+                assert_eq!((health.status, ready.status), (200, 503), "after {seconds} s");
+                let call = rig.call("Echo", "\"x\"").await;
+                assert_eq!(call.headers["micro-retry"], "safe");
+                clock::sleep(Duration::from_secs(1)).await;
+            }
+            let mut http = http2(rig.dial()).await;
+            let body = http_body_util::Empty::new().map_err(|never| match never {});
+            let body = http_body_util::combinators::BoxBody::new(body);
+            let probe = Request::get("http://localhost/healthz").body(body).unwrap();
+            assert_eq!(http.send_request(probe).await.unwrap().status(), 200);
+            rig.seen.release.notify_waiters();
+        };
+        let (left, ()) = tokio::join!(rig.server.drain(after(30)), probes);
+        assert_eq!(left, 0);
+        assert_eq!(rig.send(request("GET", "/healthz", "")).await.status, 200, "nothing runs");
+    };
+    let (hang, ()) = tokio::join!(hang, others);
+    assert_eq!(hang.status, 200);
 }
 
 #[tokio::test(start_paused = true)]

@@ -90,6 +90,7 @@ async fn a_real_port_is_bound_served_and_closed() {
     let got = got(http.send_request(post("Echo", "\"x\"")).await.unwrap()).await;
     assert_eq!((got.status, got.body.as_str()), (200, "\"x\""));
     assert_eq!(server.drain(after(5)).await, 0);
+    server.port.scope.shutdown.close();
     assert_eq!(server.port.scope.tasks.wait(after(5)).await, 0);
     assert!(tokio::net::TcpStream::connect(bound.to_string()).await.is_err());
 }

@@ -381,8 +381,8 @@ fn spawn(link: &Arc<Link>, id: u32, (target, entered): (Target, bool), work: Wor
     }
     let runs = Runs::new(link);
     // Boxed, because the future is large and is moved several times on its way into the task.
-    let finish = Box::pin(finish(Arc::clone(link), id, work, runs));
-    let task = link.tasks.spawn("native call", finish);
+    let call = Box::pin(finish(Arc::clone(link), id, work, (target.detached, runs)));
+    let task = link.tasks.spawn("native call", call);
     let mut state = link.lock();
     match state.streams.get(id) {
         Some(stream) => stream.task = Some(task.abort_on_drop()),
@@ -409,15 +409,23 @@ impl Drop for Runs {
     }
 }
 
-/// Runs a call to its end and sends its answer.
-async fn finish(link: Arc<Link>, id: u32, work: Work, _runs: Runs) {
+/// Runs a call to its end or its deadline and sends its answer; a detached handler runs on after
+/// its deadline.
+async fn finish(link: Arc<Link>, id: u32, work: Work, (detached, _runs): (bool, Runs)) {
+    let mut left = None;
     let outcome = match work {
         Work::Answer(outgoing) => Ok(outgoing),
         Work::Run(running, None) => running.await,
-        Work::Run(running, Some(deadline)) => match clock::timeout_at(deadline, running).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(inbound::reset_error(Reset::Deadline)),
-        },
+        Work::Run(mut running, Some(deadline)) => {
+            match clock::timeout_at(deadline, &mut running).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    running.context().cancel();
+                    left = detached.then_some(running);
+                    Err(inbound::reset_error(Reset::Deadline))
+                }
+            }
+        }
     };
     let outcome = match outcome {
         Ok(Outgoing::Message(body)) => Ok(Some(body)),
@@ -429,6 +437,10 @@ async fn finish(link: Arc<Link>, id: u32, work: Work, _runs: Runs) {
         Err(error) => Err(error),
     };
     answer(&link, id, outcome).await;
+    if let Some(running) = left {
+        // The caller has its answer, whatever the handler still says.
+        let _late = running.await;
+    }
 }
 
 /// Sends how a call ended, and ends its stream.
