@@ -6,10 +6,8 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -238,14 +236,10 @@ impl Default for Context {
     }
 }
 
-/// Polls a future inside a context, which is taken out of its slot meanwhile: that costs less than
-/// to count one more clone.
-pub(crate) fn poll_in<F: Future + ?Sized>(
-    slot: &mut Option<Context>,
-    future: Pin<&mut F>,
-    cx: &mut std::task::Context<'_>,
-) -> Poll<F::Output> {
-    // Invariant: the guard swaps back what was current even when the future unwinds.
+/// Runs `f` inside a context, which is taken out of its slot meanwhile: that costs less than to
+/// count one more clone.
+pub(crate) fn enter_slot<R>(slot: &mut Option<Context>, f: impl FnOnce() -> R) -> R {
+    // Invariant: the guard swaps back what was current even when `f` unwinds.
     struct Swapped<'a>(&'a mut Option<Context>);
     impl Drop for Swapped<'_> {
         fn drop(&mut self) {
@@ -254,7 +248,7 @@ pub(crate) fn poll_in<F: Future + ?Sized>(
     }
     CURRENT.with_borrow_mut(|current| std::mem::swap(current, slot));
     let _swapped = Swapped(slot);
-    future.poll(cx)
+    f()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use futures_core::Stream;
 use tokio::time::Instant;
 
 use crate::core::content_type::ContentType;
-use crate::core::context::{Context, poll_in};
+use crate::core::context::{Context, enter_slot};
 use crate::core::descriptor::CallKind;
 use crate::core::error::{Error, Result};
 use crate::core::future::BoxFuture;
@@ -480,7 +480,7 @@ impl Future for Running {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let poll = || poll_in(&mut this.context, this.future.as_mut(), task);
+        let poll = || enter_slot(&mut this.context, || this.future.as_mut().poll(task));
         // The future is never polled again after it unwound, so no broken state is seen.
         let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(poll));
         let result = match polled {

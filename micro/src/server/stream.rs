@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context as Task, Poll};
 
-use crate::core::context::{Context, Parts};
+use crate::core::context::{Context, Parts, enter_slot};
 use crate::core::error::Result;
 use crate::core::exchange::{Outgoing, Slot, panicked};
 use crate::core::stream::{BoxSource, MessageSource};
@@ -25,7 +25,7 @@ pub(super) async fn held(
             Ok(Outgoing::Stream(Box::pin(Held {
                 source,
                 context,
-                inner,
+                inner: Some(inner),
                 over: false,
                 _slot: slot,
             })))
@@ -37,7 +37,8 @@ pub(super) async fn held(
 struct Held {
     source: BoxSource,
     context: Context,
-    inner: Context,
+    /// What the source is polled in; away meanwhile.
+    inner: Option<Context>,
     over: bool,
     /// Dropped last: the call counts as over when its stream is gone.
     _slot: Slot,
@@ -54,14 +55,15 @@ impl MessageSource for Held {
             return Poll::Ready(None);
         }
         let start = out.len();
-        let poll = || this.inner.enter(|| this.source.as_mut().poll_encode(task, out));
+        let source = &mut this.source;
+        let poll = || enter_slot(&mut this.inner, || source.as_mut().poll_encode(task, out));
         // The source is never polled again after it unwound, so no broken state is seen.
         let next = match catch_unwind(AssertUnwindSafe(poll)) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(next)) => next,
             Err(panic) => {
                 out.truncate(start);
-                Some(Err(panicked(&this.inner, panic.as_ref())))
+                Some(Err(panicked(&this.context, panic.as_ref())))
             }
         };
         this.over = !matches!(next, Some(Ok(())));
@@ -73,7 +75,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         if !self.over {
             self.context.cancel();
-            self.inner.cancel();
+            self.inner.iter().for_each(Context::cancel);
         }
     }
 }
