@@ -2,6 +2,7 @@
 
 mod browsers;
 mod calls;
+mod connections;
 mod ends;
 mod limits;
 mod network;
