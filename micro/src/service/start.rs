@@ -218,11 +218,13 @@ fn server(
     readiness: Readiness,
     steps: impl Iterator<Item = Configure<server::Builder>>,
 ) -> Result<Server> {
+    let sight = readiness.clone();
     let server = Server::builder()
         .limits(backends.limits.clone())
         .codecs(backends.codecs.clone())
         .tasks(backends.tasks.clone())
         .shutdown(backends.shutdown.clone())
+        .lapsed(move |now| sight.is_lapsed(now))
         .ready(move || readiness.is_ready());
     steps.fold(server, |server, step| step(server)).build()
 }
@@ -274,14 +276,12 @@ async fn register(
     services: &[&'static ServiceDescriptor],
     place: &Place,
 ) -> Result<Vec<Lease>> {
-    let limits = &backends.limits.registry;
     let mut leases = Vec::new();
     for record in records(services, place) {
         leases.push(Lease::start(
             Arc::clone(&backends.registry),
             record,
-            limits.ttl,
-            limits.heartbeat_interval,
+            &backends.limits,
             &backends.tasks,
         )?);
     }
