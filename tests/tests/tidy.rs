@@ -256,7 +256,8 @@ fn every_feature_stands_in_the_readme() {
 /// Whether a text names a field of something: `.name`, and no longer name.
 fn reads(text: &str, field: &str) -> bool {
     let named = format!(".{field}");
-    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '(');
+    let ends =
+        |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '(');
     text.match_indices(&named).any(|(at, found)| ends(&text[at + found.len()..]))
 }
 

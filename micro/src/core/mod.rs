@@ -15,6 +15,7 @@ pub mod metadata;
 pub mod net;
 pub mod secret;
 pub mod shutdown;
+pub mod stall;
 pub mod status;
 pub mod stream;
 pub mod trace;

@@ -1,5 +1,6 @@
 //! The beginning of a process: settings, backends, wiring, serving, registering.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::core::descriptor::ServiceDescriptor;
 use crate::core::error::Result;
 use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
+use crate::core::stall::Watchdog;
 use crate::registry::{Lease, Record};
 use crate::server::{self, Server, Subscribed, Surroundings};
 use crate::service::advertise::advertised;
@@ -141,6 +143,7 @@ impl Service {
         let subscriptions = readiness.subscriptions();
         subscriptions.make(&backends.broker, subscribed, START_WAIT, &backends.tasks).await?;
         let place = place(&backends, settings, self.metadata, &address)?;
+        let stalls = watch_for_stalls(&backends, &services)?;
         readiness.started(register(&backends, &services, &place).await?);
         let name = settings.server_name.clone().unwrap_or(self.name);
         Ok(Running {
@@ -152,6 +155,7 @@ impl Service {
                 backends,
                 server,
                 readiness,
+                stalls,
                 services,
                 subscribers: self.subscribers.iter().map(|free| free.spec).collect(),
                 hooks: Mutex::new(self.hooks),
@@ -160,6 +164,21 @@ impl Service {
             }),
         })
     }
+}
+
+/// Has handlers that hold a worker found until the process closes; returns their count.
+fn watch_for_stalls(
+    backends: &Backends,
+    services: &[&'static ServiceDescriptor],
+) -> Result<Arc<AtomicU64>> {
+    let stalls = Arc::<AtomicU64>::default();
+    let watchdog = Watchdog::start(services, Arc::clone(&stalls))?;
+    let shutdown = backends.shutdown.clone();
+    backends.tasks.spawn("watchdog", async move {
+        let _watchdog = watchdog;
+        shutdown.closed().await;
+    });
+    Ok(stalls)
 }
 
 /// Ends the tasks of a start that fails or is given up.

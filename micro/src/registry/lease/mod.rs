@@ -113,8 +113,14 @@ impl Lease {
         // A registry that hangs shows its failure within a heartbeat and a write.
         let slack = heartbeat.saturating_mul(2).saturating_add(WRITE_TIMEOUT);
         let sight = Sight::new(ttl.max(slack));
-        let keeper =
-            Keeper { registry, record, limits: limits.clone(), goals, reports, sight: sight.clone() };
+        let keeper = Keeper {
+            registry,
+            record,
+            limits: limits.clone(),
+            goals,
+            reports,
+            sight: sight.clone(),
+        };
         // The handle is let go: the task ends when the goal is `Closed`, which dropping ensures.
         drop(tracker.spawn("registry.lease", keeper.run()));
         Ok(Self { goal, status, sight })

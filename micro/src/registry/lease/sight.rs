@@ -61,11 +61,9 @@ mod tests {
         let begin = clock::now();
         assert!(!sight.is_lost(begin + lasts * 10), "nothing was tried yet");
         sight.renew(begin);
-        for (passed, lost) in [
-            (lasts, false),
-            (lasts + Duration::from_micros(1), true),
-            (lasts * 10, true),
-        ] {
+        for (passed, lost) in
+            [(lasts, false), (lasts + Duration::from_micros(1), true), (lasts * 10, true)]
+        {
             assert_eq!(sight.is_lost(begin + passed), lost, "{passed:?}");
         }
         sight.renew(begin + lasts * 10);

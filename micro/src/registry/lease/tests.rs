@@ -97,7 +97,10 @@ fn limits(ttl: Duration, heartbeat_interval: Duration) -> Limits {
 fn start(registry: &Arc<Recorder>) -> (Lease, TaskTracker) {
     let tracker = TaskTracker::new();
     let shared = Arc::<Recorder>::clone(registry);
-    (Lease::start(shared, record("127.0.0.1:1"), &limits(TTL, HEARTBEAT), &tracker).unwrap(), tracker)
+    (
+        Lease::start(shared, record("127.0.0.1:1"), &limits(TTL, HEARTBEAT), &tracker).unwrap(),
+        tracker,
+    )
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,7 +222,10 @@ async fn what_nobody_could_reach_is_refused_at_start() {
     let tracker = TaskTracker::new();
     let begin = |record: Record, ttl, heartbeat| {
         let registry = Arc::new(Memory::new());
-        Lease::start(registry, record, &limits(ttl, heartbeat), &tracker).map(drop).unwrap_err().code()
+        Lease::start(registry, record, &limits(ttl, heartbeat), &tracker)
+            .map(drop)
+            .unwrap_err()
+            .code()
     };
     assert_eq!(begin(record("0.0.0.0:80"), TTL, HEARTBEAT), 400);
     assert_eq!(begin(record("127.0.0.1:80"), TTL, TTL), 400);

@@ -477,7 +477,8 @@ mod tests {
             let temp = tempfile::tempdir().unwrap();
             let directory = Directory::new(temp.path().join("registry"), 1);
             let table = Arc::new(Table::default());
-            let (mirror, _) = Mirror::new(directory, Machine::read(), (table, Arc::default()), Notice::Poll);
+            let (mirror, _) =
+                Mirror::new(directory, Machine::read(), (table, Arc::default()), Notice::Poll);
             let mut fixture = Self { temp, mirror, now: clock::now() };
             fixture.write("a", ttl);
             fixture.pass(Duration::ZERO);

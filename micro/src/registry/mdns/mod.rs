@@ -80,7 +80,11 @@ pub struct MdnsConfig {
 
 impl Default for MdnsConfig {
     fn default() -> Self {
-        Self { interfaces: vec![Ipv4Addr::LOCALHOST], port: socket::PORT, limits: RegistryLimits::DEFAULT }
+        Self {
+            interfaces: vec![Ipv4Addr::LOCALHOST],
+            port: socket::PORT,
+            limits: RegistryLimits::DEFAULT,
+        }
     }
 }
 
