@@ -66,21 +66,24 @@ async fn an_account_has_so_many_connections_and_no_more() {
 }
 
 /// A client of the native transport.
-struct Native {
+pub(super) struct Native {
     connection: Arc<dyn Connection>,
     scope: Scope,
 }
 
 impl Rig {
-    fn native(&self) -> Native {
-        let scope = Scope::default();
-        let socket = Arc::new(self.dial());
-        Native { connection: native::connect(socket, "memory".into(), &scope), scope }
+    pub(super) fn native(&self) -> Native {
+        Native::over(self.dial())
     }
 }
 
 impl Native {
-    fn start(&self, endpoint: &str, account: Option<&str>) -> Result<Exchange> {
+    pub(super) fn over(pipe: Pipe) -> Self {
+        let scope = Scope::default();
+        Self { connection: native::connect(Arc::new(pipe), "memory".into(), &scope), scope }
+    }
+
+    pub(super) fn start(&self, endpoint: &str, account: Option<&str>) -> Result<Exchange> {
         let name = format!("Sample.{endpoint}");
         let route = Route::new("sample", &name, CallKind::Unary);
         let now = clock::now();
@@ -100,7 +103,7 @@ impl Native {
         Arc::clone(&self.connection).start(&head, &Bytes::from_static(b"\"x\""), None)
     }
 
-    async fn call(&self, endpoint: &str, account: Option<&str>) -> Result<Bytes, Error> {
+    pub(super) async fn call(&self, endpoint: &str, account: Option<&str>) -> Result<Bytes, Error> {
         reply(self.start(endpoint, account)?).await
     }
 }

@@ -6,6 +6,7 @@ mod connections;
 mod ends;
 mod limits;
 mod network;
+mod noise;
 mod ports;
 mod routing;
 mod streams;
