@@ -4,6 +4,7 @@ mod browsers;
 mod calls;
 mod connections;
 mod ends;
+mod http2;
 mod limits;
 mod network;
 mod noise;
