@@ -344,9 +344,10 @@ impl Seats {
 }
 
 /// Counts one less, and forgets what is not counted any more.
-fn discount<K: Hash + Eq, Q: Hash + Eq + ?Sized>(counts: &mut HashMap<K, usize>, key: &Q)
+fn discount<K, Q>(counts: &mut HashMap<K, usize>, key: &Q)
 where
-    K: Borrow<Q>,
+    K: Hash + Eq + Borrow<Q>,
+    Q: Hash + Eq + ?Sized,
 {
     if let Some(count) = counts.get_mut(key) {
         *count -= 1;

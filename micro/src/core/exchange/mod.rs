@@ -24,6 +24,7 @@ use crate::core::stream::{BoxSource, RawStream};
 use crate::core::trace::Trace;
 
 pub use self::messages::requests;
+#[cfg(feature = "server")]
 pub(crate) use self::running::panicked;
 pub use self::running::{Release, Running, Slot};
 
