@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -57,9 +57,10 @@ impl Face {
         let mut connection = builder.serve_connection(io, service).with_upgrades();
         let watch = Watch::new(limits, Some(seat.since));
         drive(&mut connection, |c| c.graceful_shutdown(), &seat, watch).await;
-        if seat.unread.load(Ordering::Relaxed)
-            && let Some(parts) = connection.into_parts()
-        {
+        let unread = seat.unread.load(Ordering::Relaxed);
+        // What is left of the connection is dropped before its stream is waited for.
+        let rest = connection.into_parts().filter(|_| unread);
+        if let Some(parts) = rest {
             discard(parts.io.into_inner()).await;
         }
         if seat.is_upgraded() {
@@ -104,6 +105,7 @@ impl Face {
         http1: bool,
     ) -> Response<Reply> {
         let busy = peer.seat.begin();
+        let upgrade = Upgrade::of(&request);
         let mut answer = pin!(self.answer(peer, request));
         let mut response = std::future::poll_fn(|task| {
             // The future is never polled again after it unwound, so no broken state is seen.
@@ -113,13 +115,41 @@ impl Face {
             }
         })
         .await;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if http1 && upgrade.is_done(response.status()) {
             peer.seat.set_upgraded();
         } else if http1 && peer.seat.order() != Order::Serve {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response.body_mut().hold(busy);
         response
+    }
+}
+
+/// Which answer turns the connection of a request into something else.
+#[derive(Clone, Copy, Debug)]
+enum Upgrade {
+    Never,
+    /// A change of protocols, as a WebSocket asks for.
+    Switch,
+    /// A tunnel, opened by any success.
+    Tunnel,
+}
+
+impl Upgrade {
+    fn of<B>(request: &Request<B>) -> Self {
+        match request.method() {
+            &Method::CONNECT => Self::Tunnel,
+            _ if request.headers().contains_key(UPGRADE) => Self::Switch,
+            _ => Self::Never,
+        }
+    }
+
+    fn is_done(self, status: StatusCode) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Switch => status == StatusCode::SWITCHING_PROTOCOLS,
+            Self::Tunnel => status.is_success(),
+        }
     }
 }
 

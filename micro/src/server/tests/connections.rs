@@ -293,6 +293,26 @@ async fn an_upgraded_connection_is_waited_for_by_the_drain_and_cut_by_the_end() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upgrade_that_nobody_asked_for_or_that_is_cut_leaves_nothing() {
+    let rig = Rig::new(|builder| builder.router(upgrading()));
+    let mut http = rig.http1().await;
+    let _refused = http.send_request(request("GET", "/echo", "")).await;
+    clock::sleep(Duration::from_secs(310)).await;
+    assert_eq!((rig.server.connections(), rig.server.in_flight()), (0, 0));
+    // Told to close in the same moment.
+    let mut pipe = rig.dial();
+    let head =
+        b"GET /echo HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+    pipe.write_all(head).await.unwrap();
+    for _ in 0..3 {
+        tokio::task::yield_now().await;
+    }
+    rig.server.port.roster.tell(crate::server::roster::Order::Close);
+    rig.server.port.roster.empty(after(1)).await;
+    assert_eq!(rig.server.connections(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_upgraded_connection_has_no_limits_of_http_and_ends_with_the_tasks() {
     let rig = Rig::new(|builder| builder.router(upgrading()));
     let mut pipe = upgraded(&rig).await;
