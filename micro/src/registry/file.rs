@@ -49,6 +49,7 @@ pub struct StaticFile {
 
 struct Shared {
     path: PathBuf,
+    limits: RegistryLimits,
     table: Table,
     last: Mutex<Last>,
 }
@@ -69,7 +70,17 @@ impl StaticFile {
     ///
     /// 412 naming the file if it cannot be read, is too long or is not a list of records.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
-        let shared = Shared { path: path.into(), table: Table::default(), last: Mutex::default() };
+        Self::open_with(path, RegistryLimits::DEFAULT)
+    }
+
+    /// Opens a file within other limits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn open_with(path: impl Into<PathBuf>, limits: RegistryLimits) -> Result<Self> {
+        let (path, table, last) = (path.into(), Table::default(), Mutex::default());
+        let shared = Shared { path, limits, table, last };
         shared.reload().map_err(|why| {
             let detail = format!("cannot use the registry file {}: {why}", shared.path.display());
             Error::precondition_failed(ERROR_ID, detail)
@@ -114,7 +125,7 @@ impl Shared {
         }
         last.stamp = stamp;
         metadata.map_err(|error| error.to_string())?;
-        let records = read(&self.path)?;
+        let records = read(&self.path, &self.limits)?;
         self.table.replace(&records);
         Ok(())
     }
@@ -131,7 +142,7 @@ impl Shared {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<Record>, String> {
+fn read(path: &Path, limits: &RegistryLimits) -> Result<Vec<Record>, String> {
     let mut text = String::new();
     let read = |text: &mut String| -> io::Result<usize> {
         File::open(path)?.take(FILE_BYTES_MAX.saturating_add(1)).read_to_string(text)
@@ -141,13 +152,12 @@ fn read(path: &Path) -> Result<Vec<Record>, String> {
         return Err(format!("it has more than {FILE_BYTES_MAX} bytes"));
     }
     let records: Vec<Record> = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-    validate(&records)?;
+    validate(&records, limits)?;
     Ok(records)
 }
 
 /// Refuses what would be ambiguous or over a limit, before any of it counts.
-fn validate(records: &[Record]) -> Result<(), String> {
-    let limits = RegistryLimits::DEFAULT;
+fn validate(records: &[Record], limits: &RegistryLimits) -> Result<(), String> {
     let mut services: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for record in records {
         if record.name.is_empty() {
@@ -290,5 +300,26 @@ mod tests {
         fs::write(&path, long).unwrap();
         assert_eq!(StaticFile::open(&path).unwrap_err().code(), 412);
         assert_eq!(StaticFile::open(path.join("absent")).unwrap_err().code(), 412);
+    }
+
+    #[tokio::test]
+    async fn services_and_nodes_are_limited() {
+        let limits =
+            RegistryLimits { services_max: 3, nodes_per_service_max: 2, ..Default::default() };
+        let list = |services: usize, nodes: usize| {
+            let node = |s, n| format!(r#"{{"id": "{s}-{n}", "address": "h:1"}}"#);
+            let record = |s| {
+                let nodes: Vec<_> = (0..nodes).map(|n| node(s, n)).collect();
+                format!(r#"{{"name": "s{s}", "version": "1", "nodes": [{}]}}"#, nodes.join(","))
+            };
+            format!("[{}]", (0..services).map(record).collect::<Vec<_>>().join(","))
+        };
+        for (services, nodes, fits) in
+            [(3, 2, true), (4, 2, false), (30, 2, false), (3, 3, false), (3, 20, false)]
+        {
+            let (_temp, path) = file(&list(services, nodes));
+            let opened = StaticFile::open_with(path, limits.clone());
+            assert_eq!(opened.is_ok(), fits, "{services} {nodes}");
+        }
     }
 }

@@ -47,6 +47,7 @@ pub(crate) struct Backends {
 impl Backends {
     /// Opens what was not handed over.
     pub(crate) fn open(given: Given, settings: &Settings) -> Result<Self> {
+        let limits = settings.apply(given.limits.unwrap_or_default())?;
         let registry = match given.registry {
             Some(registry) => handed("registry", settings.registry.as_ref(), registry),
             None => {
@@ -54,10 +55,9 @@ impl Backends {
                 let name = name.as_deref().unwrap_or("local");
                 let mut url = Url::join("registry", name, address.as_deref())?;
                 announce(&mut url, settings);
-                open::open_registry(&url)?
+                open::open_registry(&url, &limits)?
             }
         };
-        let limits = settings.apply(given.limits.unwrap_or_default())?;
         let tasks = TaskTracker::new();
         #[cfg(feature = "server")]
         let owns_broker = given.broker.is_none();

@@ -32,12 +32,12 @@ const BROKERS: &[Backend] = &[Backend::built_in("memory")];
 
 const TRANSPORTS: &[Backend] = &[Backend::built_in("native"), Backend::built_in("memory")];
 
-/// Opens a registry.
+/// Opens a registry with limits of its own.
 ///
 /// # Errors
 /// 412 when the name is unknown, not compiled in, or the backend cannot be used.
-pub fn registry(url: &str) -> Result<Arc<dyn Registry>> {
-    open_registry(&Url::parse(url)?)
+pub fn registry(url: &str, limits: &Limits) -> Result<Arc<dyn Registry>> {
+    open_registry(&Url::parse(url)?, limits)
 }
 
 /// Opens a broker with limits of its own; its tasks belong to `tasks`.
@@ -70,18 +70,19 @@ pub fn selector(name: &str) -> Result<Arc<dyn Selector>> {
     selector::by_name(name)
 }
 
-pub(crate) fn open_registry(url: &Url) -> Result<Arc<dyn Registry>> {
+pub(crate) fn open_registry(url: &Url, limits: &Limits) -> Result<Arc<dyn Registry>> {
+    let limits = limits.registry.clone();
     url.check("registry", REGISTRIES)?;
     match url.scheme.as_str() {
         "memory" => {
             plain(url, "registry")?;
-            Ok(Arc::new(registry::Memory::new()))
+            Ok(Arc::new(registry::Memory::with_limits(limits)))
         }
         "file" if url.rest.is_empty() => Err(Error::precondition_failed(
             "micro.open",
             "the registry `file` needs a path: `file:///path/nodes.json`",
         )),
-        "file" => Ok(Arc::new(registry::StaticFile::open(&url.rest)?)),
+        "file" => Ok(Arc::new(registry::StaticFile::open_with(&url.rest, limits)?)),
         #[cfg(feature = "mdns")]
         "mdns" => {
             let interface = |text: &str| {
@@ -91,14 +92,14 @@ pub(crate) fn open_registry(url: &Url) -> Result<Arc<dyn Registry>> {
                     Error::precondition_failed("micro.open", detail).with_source(error)
                 })
             };
-            let mut config = registry::MdnsConfig::default();
+            let mut config = registry::MdnsConfig::default().with_limits(limits);
             for text in url.rest.split(',').filter(|text| !text.is_empty()) {
                 config = config.with_interface(interface(text)?);
             }
             Ok(Arc::new(registry::Mdns::with_config(config)))
         }
-        "local" if url.rest.is_empty() => Ok(Arc::new(registry::Local::open()?)),
-        "local" => Ok(Arc::new(registry::Local::open_at(&url.rest)?)),
+        "local" if url.rest.is_empty() => Ok(Arc::new(registry::Local::open()?.limited(limits))),
+        "local" => Ok(Arc::new(registry::Local::open_at(&url.rest)?.limited(limits))),
         other => {
             // Invariant: the table lists nothing that is not opened above.
             let detail = format!("the registry `{other}` has no way to open it");
@@ -129,6 +130,10 @@ fn plain(url: &Url, component: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn registry(url: &str) -> Result<Arc<dyn Registry>> {
+        super::registry(url, &Limits::default())
+    }
 
     fn broker(url: &str) -> Result<Arc<dyn Broker>> {
         super::broker(url, &Limits::default(), &TaskTracker::new())

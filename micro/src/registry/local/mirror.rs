@@ -69,6 +69,7 @@ pub(super) struct Mirror {
     directory: Directory,
     machine: Machine,
     table: Arc<Table>,
+    limits: Arc<RegistryLimits>,
     seen: BTreeMap<String, Seen>,
     notice: Notice,
     watcher: Option<RecommendedWatcher>,
@@ -123,7 +124,7 @@ impl Mirror {
     pub(super) fn new(
         directory: Directory,
         machine: Machine,
-        table: Arc<Table>,
+        (table, limits): (Arc<Table>, Arc<RegistryLimits>),
         notice: Notice,
     ) -> (Self, mpsc::Receiver<String>) {
         let (sender, changes) = mpsc::channel(CHANGES_QUEUED_MAX);
@@ -132,6 +133,7 @@ impl Mirror {
             directory,
             machine,
             table,
+            limits,
             seen,
             notice,
             watcher,
@@ -341,7 +343,7 @@ impl Mirror {
 
     fn put(&self, name: &str, entry: Entry) -> Option<Live> {
         let node = entry.node()?;
-        match self.table.put(node, &entry.record, None, &RegistryLimits::DEFAULT) {
+        match self.table.put(node, &entry.record, None, &self.limits) {
             Ok(()) => Some(Live {
                 service: entry.record.name.clone(),
                 node: node.id.clone(),
@@ -475,7 +477,8 @@ mod tests {
             let temp = tempfile::tempdir().unwrap();
             let directory = Directory::new(temp.path().join("registry"), 1);
             let table = Arc::new(Table::default());
-            let (mirror, _) = Mirror::new(directory, Machine::read(), table, Notice::Poll);
+            let (mirror, _) =
+                Mirror::new(directory, Machine::read(), (table, Arc::default()), Notice::Poll);
             let mut fixture = Self { temp, mirror, now: clock::now() };
             fixture.write("a", ttl);
             fixture.pass(Duration::ZERO);

@@ -80,6 +80,7 @@ struct Shared {
 struct Disk {
     directory: Arc<Directory>,
     machine: Arc<Machine>,
+    limits: Arc<RegistryLimits>,
 }
 
 struct Hub {
@@ -109,6 +110,14 @@ impl Local {
         Self::start(Directory::new(path.into(), 1), Notice::System)
     }
 
+    /// Works within other limits; shares nothing with clones made before.
+    #[must_use]
+    pub fn limited(self, limits: RegistryLimits) -> Self {
+        let disk = Disk { limits: Arc::new(limits), ..self.shared.disk.clone() };
+        let (tasks, hub) = (TaskTracker::new(), Mutex::new(Weak::new()));
+        Self { shared: Arc::new(Shared { disk, notice: self.shared.notice, tasks, hub }) }
+    }
+
     /// Returns the directory.
     pub fn path(&self) -> &Path {
         self.shared.disk.directory.path()
@@ -117,7 +126,7 @@ impl Local {
     fn start(directory: Directory, notice: Notice) -> Result<Self> {
         directory.prepare()?;
         let machine = Arc::new(Machine::read());
-        let disk = Disk { directory: Arc::new(directory), machine };
+        let disk = Disk { directory: Arc::new(directory), machine, limits: Arc::default() };
         let (tasks, hub) = (TaskTracker::new(), Mutex::new(Weak::new()));
         Ok(Self { shared: Arc::new(Shared { disk, notice, tasks, hub }) })
     }
@@ -135,7 +144,7 @@ impl Shared {
         let (mirror, changes) = Mirror::new(
             Directory::clone(directory),
             Machine::clone(machine),
-            Arc::clone(&table),
+            (Arc::clone(&table), Arc::clone(&self.disk.limits)),
             self.notice,
         );
         let mirror = blocking(move || Ok(mirror.start())).await?;
@@ -193,7 +202,7 @@ impl Disk {
         let names = self.names()?;
         let own = names.iter().filter(|name| name.starts_with(&prefix));
         let live = own.filter_map(|name| self.live(name)).filter(|record| record.name == service);
-        let records = Record::merge(live.take(RegistryLimits::DEFAULT.nodes_per_service_max));
+        let records = Record::merge(live.take(self.limits.nodes_per_service_max));
         Ok(if records.is_empty() { None } else { Some(records) })
     }
 
@@ -246,7 +255,7 @@ impl Registry for Local {
     /// Not undone by dropping the future: the file may be written all the same.
     fn register<'a>(&'a self, record: &'a Record, ttl: Duration) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            check(record, ttl, &RegistryLimits::DEFAULT)?;
+            check(record, ttl, &self.shared.disk.limits)?;
             let (disk, record) = (self.shared.disk.clone(), record.clone());
             blocking(move || disk.register(&record, ttl)).await
         })

@@ -53,6 +53,7 @@ impl Site {
         check_kind(target.kind, parts.version, &head)?;
         let extra = head.extra.as_deref();
         let account = router.admit(Some(entry), extra, &peer.remote, peer.origin)?;
+        router.claim(&peer.seat, account.as_deref())?;
         let until = router.deadline(entry, now, head.deadline);
         let (body, messages) = if target.kind.streams_requests() {
             (Bytes::new(), Some(lines(body, limits.message.bytes_max)))
