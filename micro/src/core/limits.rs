@@ -273,8 +273,10 @@ limits! {
         memory_records_max: usize = 1_000_000,
         /// Bytes of the keys, values and metadata of a store in memory: 256 MiB. More is a 429.
         memory_bytes_max: usize = 256 * MIB,
-        /// Writes that wait for the disk: 1,024. Further ones wait for a place.
+        /// Writes that wait for the disk: 1,024, at most 65,535. Further ones wait for a place.
         pending_writes_max: usize = 1024,
+        /// Bytes of a file that are kept in memory: 64 MiB. More are read again.
+        file_cache_bytes_max: usize = 64 * MIB,
     }
 
     /// The phases of a graceful stop (L28); with a 5 s pre-stop they fit into 40 s.

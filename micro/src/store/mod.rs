@@ -35,6 +35,8 @@
 
 mod cache;
 mod feed;
+#[cfg(feature = "redb")]
+mod file;
 mod handle;
 mod hub;
 mod key;
@@ -52,6 +54,8 @@ use crate::core::future::BoxFuture;
 
 pub use self::cache::{Cached, CachedConfig};
 pub use self::feed::{Event, Feed, WATCH_EVENTS_MAX, Watch};
+#[cfg(feature = "redb")]
+pub use self::file::File;
 pub use self::handle::{Handle, UPDATE_TRIES_MAX};
 pub use self::hub::WATCHERS_MAX;
 pub use self::key::{KEY_BYTES_MAX, Key, NAME_BYTES_MAX, Space};

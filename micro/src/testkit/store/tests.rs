@@ -26,6 +26,19 @@ async fn cached_memory_conforms() {
     conformance(make).await.unwrap_or_else(|failures| panic!("{failures}"));
 }
 
+#[cfg(feature = "redb")]
+#[tokio::test]
+async fn file_conforms() {
+    let make = async || {
+        let dir = tempfile::tempdir().unwrap();
+        let store = crate::store::File::open(dir.path().join("store.redb")).await.unwrap();
+        Subject::new(Arc::new(store.clone()), Arc::new(store))
+            .with_ttl(Duration::from_millis(400))
+            .with_guard(dir)
+    };
+    conformance(make).await.unwrap_or_else(|failures| panic!("{failures}"));
+}
+
 /// Every flaw must be caught, and by the claim that names it.
 #[tokio::test(start_paused = true)]
 async fn broken_stores_fail() {
