@@ -24,6 +24,7 @@ use crate::service::mount::{Mount, Value, Wired};
 use crate::service::running::Running;
 use crate::service::settings::SECTION;
 use crate::service::wiring::{FromService, Wiring};
+use crate::store::Store;
 use crate::transport::Transport;
 
 /// A process of services: what it serves, what it listens to, what it runs on.
@@ -190,6 +191,22 @@ impl Service {
     #[must_use]
     pub fn shared_broker(mut self, broker: Arc<dyn Broker>) -> Self {
         self.given.broker = Some(broker);
+        self
+    }
+
+    /// Keeps records in a store, whatever is configured.
+    ///
+    /// The service works in a database of its name; `Store` as a field of a wired struct, and
+    /// [`Running::store`], are handles to it.
+    #[must_use]
+    pub fn store(self, store: impl Store) -> Self {
+        self.shared_store(Arc::new(store))
+    }
+
+    /// Keeps records in a store that others use too; it stays open when this process stops.
+    #[must_use]
+    pub fn shared_store(mut self, store: Arc<dyn Store>) -> Self {
+        self.given.store = Some(store);
         self
     }
 

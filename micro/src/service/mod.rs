@@ -20,6 +20,8 @@ mod flags;
 pub mod glue;
 #[cfg(feature = "server")]
 mod hooks;
+#[cfg(feature = "server")]
+mod kept;
 mod layers;
 #[cfg(feature = "server")]
 mod mount;

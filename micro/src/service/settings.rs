@@ -39,6 +39,8 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("registry_address", "ADDRESS", "address for a registry given by name"),
     spec("broker", "URL", "what carries events; default memory"),
     spec("broker_address", "ADDRESS", "address for a broker given by name"),
+    spec("store", "URL", "where services keep records; default memory"),
+    spec("store_address", "ADDRESS", "address for a store given by name"),
     spec("transport", "URL", "what carries calls; default native"),
     spec("selector", "NAME", "how a node is chosen; default p2c"),
     spec("register_ttl", "DURATION", "life of a record without a heartbeat; default 15s"),
@@ -65,6 +67,10 @@ pub(crate) struct Settings {
     pub(crate) registry_address: Option<String>,
     pub(crate) broker: Option<String>,
     pub(crate) broker_address: Option<String>,
+    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients keep nothing"))]
+    pub(crate) store: Option<String>,
+    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients keep nothing"))]
+    pub(crate) store_address: Option<String>,
     pub(crate) transport: Option<String>,
     pub(crate) selector: Option<String>,
     pub(crate) register_ttl: Option<Duration>,

@@ -18,6 +18,7 @@ use crate::service::backends::Backends;
 use crate::service::banner;
 use crate::service::builder::{Args, Configure, Service};
 use crate::service::flags::{self, Flags};
+use crate::service::kept::Kept;
 use crate::service::layers::Layers;
 use crate::service::mount::Mount;
 use crate::service::readiness::Readiness;
@@ -101,10 +102,12 @@ impl Service {
         let code = std::mem::take(&mut self.code);
         let layers = Layers { code, sources, variables, flags: flags.values };
         let (config, settings) = layers.load().await?;
+        let store = self.given.store.take();
         let backends = Backends::open(std::mem::take(&mut self.given), &settings)?;
         // From here on there are tasks: whatever ends the start ends them too.
         let guard = Guard::new(&backends);
-        let running = self.serve(backends, config, &settings).await?;
+        let kept = Kept::open(store, &settings, &self.name, &backends.limits.store).await?;
+        let running = self.serve(backends, kept, config, &settings).await?;
         guard.keep();
         Ok(running)
     }
@@ -112,14 +115,17 @@ impl Service {
     async fn serve(
         mut self,
         backends: Backends,
+        kept: Kept,
         config: Config,
         settings: &Settings,
     ) -> Result<Running> {
         let client = self.client.drain(..).fold(backends.client(), |client, step| step(client));
         let client = client.build();
+        let store = kept.handle(&self.name)?;
         let scope = Wiring::new(
             client.clone(),
             config.clone(),
+            store.clone(),
             backends.shutdown.clone(),
             backends.tasks.clone(),
         );
@@ -149,6 +155,8 @@ impl Service {
                 address,
                 client,
                 config,
+                store,
+                kept,
                 backends,
                 server,
                 readiness,

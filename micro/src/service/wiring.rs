@@ -14,10 +14,12 @@ use crate::core::error::{Error, Result};
 use crate::core::future::BoxFuture;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::service::schema::short_name;
+use crate::store::Handle as Store;
 
 /// A value that is made from the running service.
 ///
-/// Implemented by generated clients, by the handles [`Client`], `Broker` and [`Config`], by structs
+/// Implemented by generated clients, by the handles [`Client`], `Broker`, [`Store`] and [`Config`],
+/// by structs
 /// marked `#[service]`, and by `Arc<T>` of each of them: the one shared value of the process.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be wired from the running service",
@@ -43,6 +45,7 @@ pub struct Wiring {
 struct Parts {
     client: Client,
     config: Config,
+    store: Store,
     shutdown: Shutdown,
     tasks: TaskTracker,
     shared: Mutex<HashMap<TypeId, Slot>>,
@@ -60,8 +63,14 @@ enum Slot {
 
 impl Wiring {
     /// Offers the parts of a process.
-    pub fn new(client: Client, config: Config, shutdown: Shutdown, tasks: TaskTracker) -> Self {
-        let parts = Parts { client, config, shutdown, tasks, shared: Mutex::default() };
+    pub fn new(
+        client: Client,
+        config: Config,
+        store: Store,
+        shutdown: Shutdown,
+        tasks: TaskTracker,
+    ) -> Self {
+        let parts = Parts { client, config, store, shutdown, tasks, shared: Mutex::default() };
         Self { parts: Arc::new(parts), chain: Vec::new() }
     }
 
@@ -73,6 +82,11 @@ impl Wiring {
     /// Returns the settings of the process.
     pub fn config(&self) -> &Config {
         &self.parts.config
+    }
+
+    /// Returns the handle to the database of the process.
+    pub fn store(&self) -> &Store {
+        &self.parts.store
     }
 
     /// Returns the lifecycle of the process.
@@ -178,6 +192,13 @@ impl FromService for Publisher {
         let publisher = scope.client().publisher().cloned();
         let missing = || Error::precondition_failed("micro.wiring", "the process has no broker");
         Box::pin(std::future::ready(publisher.ok_or_else(missing)))
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl FromService for Store {
+    fn from_service(scope: &Wiring) -> BoxFuture<'_, Result<Self>> {
+        Box::pin(std::future::ready(Ok(scope.store().clone())))
     }
 }
 
@@ -317,7 +338,8 @@ mod tests {
         let document = json!({"smtp": {"port": 25}});
         let config = Config::load(&[Arc::new(Memory::new("test", document))]).await.unwrap();
         let client = Client::builder().build();
-        Wiring::new(client, config, Shutdown::new(), TaskTracker::new())
+        let store = Store::new(crate::store::Memory::new());
+        Wiring::new(client, config, store, Shutdown::new(), TaskTracker::new())
     }
 
     macro_rules! wired {

@@ -114,7 +114,12 @@ impl File {
             let detail = "the store `file` needs a path, since there is no HOME: `file:///path`";
             Error::precondition_failed(ERROR_ID, detail)
         })?;
-        Ok(base.join("micro/store").join(file_name(service)))
+        Ok(Self::within(base.join("micro/store"), service))
+    }
+
+    /// Returns where the store of a service is in a directory.
+    pub fn within(directory: impl AsRef<Path>, service: &str) -> PathBuf {
+        directory.as_ref().join(file_name(service))
     }
 
     /// Returns the path of the file.
