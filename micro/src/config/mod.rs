@@ -31,28 +31,40 @@
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(example()).unwrap();
 //! ```
 
+mod changes;
+mod document;
 mod duration;
 mod env;
 mod fault;
 mod file;
 mod flat;
+mod format;
 mod handle;
+mod listing;
 mod memory;
 mod nearest;
 mod reader;
+mod reload;
+mod snapshot;
 mod tree;
+mod values;
 
 use std::fmt;
 
 use crate::core::error::Result;
 use crate::core::future::BoxFuture;
 
+pub use self::changes::{Changes, Signal};
+pub use self::document::Document;
 pub use self::duration::parse_duration;
 pub use self::env::Env;
 pub use self::file::File;
 pub use self::flat::Flat;
-pub use self::handle::{Config, Setting};
+pub use self::handle::Config;
+pub use self::listing::Setting;
 pub use self::memory::Memory;
+pub use self::reload::Reloads;
+pub use self::values::Values;
 
 #[cfg(feature = "client")]
 pub(crate) use self::nearest::nearest;
@@ -71,16 +83,17 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the source cannot be read or does not hold a document; the error names the source.
-    fn load(&self) -> BoxFuture<'_, Result<serde_json::Value>>;
+    fn load(&self) -> BoxFuture<'_, Result<Document>>;
 
-    /// Returns where exactly a key is set, such as the name of the variable.
-    fn origin(&self, key: &str) -> String {
-        let _ = key;
-        self.name().to_owned()
-    }
-
-    /// Returns whether every scalar is text, to be read as whatever type the program asks for.
-    fn is_text(&self) -> bool {
-        false
+    /// Watches the document: every change after this returns is signalled. `None` for a source
+    /// that never changes.
+    ///
+    /// # Errors
+    /// When the source cannot be watched for the time being; it is tried again.
+    fn watch(&self) -> BoxFuture<'_, Result<Option<Changes>>> {
+        Box::pin(std::future::ready(Ok(None)))
     }
 }
+
+#[cfg(test)]
+mod tests;

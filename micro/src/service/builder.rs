@@ -5,10 +5,12 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
+
 use crate::broker::Broker;
 use crate::client;
 use crate::codec::Codec;
-use crate::config::{Flat, Source};
+use crate::config::{Config, Flat, Source};
 use crate::core::descriptor::ServiceDescriptor;
 use crate::core::error::Result;
 use crate::core::limits::Limits;
@@ -57,14 +59,21 @@ pub struct Service {
 pub(crate) type Configure<B> = Box<dyn FnOnce(B) -> B + Send>;
 
 /// Where settings come from beside the code.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Inputs {
     pub(crate) sources: Vec<Arc<dyn Source>>,
     /// `None` means those of the process.
     pub(crate) variables: Option<Variables>,
     pub(crate) args: Args,
     pub(crate) own: Vec<Own>,
+    /// Whether the store is a source too.
+    pub(crate) is_stored: bool,
+    /// What the settings must satisfy, at the start and later.
+    pub(crate) required: Vec<Require>,
 }
+
+/// Reads a section that has to be there.
+pub(crate) type Require = Box<dyn FnOnce(&Config) -> Result<()> + Send>;
 
 /// The command line.
 #[derive(Debug, Default)]
@@ -264,6 +273,24 @@ impl Service {
     #[must_use]
     pub fn config(mut self, source: impl Source) -> Self {
         self.inputs.sources.push(Arc::new(source));
+        self
+    }
+
+    /// Reads settings from the store too, each a record of table `config` in the database of this
+    /// service: under its dotted key, as JSON. They override files and are overridden by variables
+    /// and flags.
+    #[must_use]
+    pub fn config_from_store(mut self) -> Self {
+        self.inputs.is_stored = true;
+        self
+    }
+
+    /// Ends the start unless a section of the settings can be read as `T`, and refuses every later
+    /// change under which it could not.
+    #[must_use]
+    pub fn require_config<T: DeserializeOwned + 'static>(mut self, key: &'static str) -> Self {
+        let require = move |config: &Config| config.require::<T>(key).map(drop);
+        self.inputs.required.push(Box::new(require));
         self
     }
 

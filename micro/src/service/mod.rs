@@ -45,6 +45,8 @@ mod start;
 #[cfg(feature = "server")]
 mod stop;
 #[cfg(feature = "server")]
+mod stored;
+#[cfg(feature = "server")]
 mod subscribe;
 mod url;
 #[cfg(feature = "server")]
@@ -59,6 +61,7 @@ pub use self::{
     run::{run, run_wired},
     running::Running,
     stop::Report,
+    stored::Stored,
     wiring::{
         Field, FromService, WireOwned, WireShared, Wiring, wire_client, wire_config, wire_field,
     },

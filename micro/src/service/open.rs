@@ -195,8 +195,14 @@ mod tests {
             (registry("memory://x").unwrap_err(), "takes no address"),
             (transport("quic").unwrap_err(), "there are native, memory"),
             (broker("nats").unwrap_err(), "there are memory"),
-            (super::store("redis://h", "s", &StoreLimits::default()).await.unwrap_err(), "are memory, file"),
-            (super::store("memory://x", "s", &StoreLimits::default()).await.unwrap_err(), "no address"),
+            (
+                super::store("redis://h", "s", &StoreLimits::default()).await.unwrap_err(),
+                "are memory, file",
+            ),
+            (
+                super::store("memory://x", "s", &StoreLimits::default()).await.unwrap_err(),
+                "no address",
+            ),
             (selector("p2d").unwrap_err(), "p2c"),
         ] {
             assert!(error.detail().contains(part), "{error}");

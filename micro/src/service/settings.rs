@@ -47,7 +47,7 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("register_interval", "DURATION", "pause between heartbeats; default 5s"),
     spec("client_request_timeout", "DURATION", "deadline of calls that name none; default 10s"),
     spec("client_retries", "NUMBER", "retries of a call after its first try; default 2"),
-    spec("config", "PATH", "JSON file of settings"),
+    spec("config", "PATH", "file of settings, in the format of its extension"),
 ];
 
 /// The section of the configuration that holds the settings.
@@ -84,7 +84,8 @@ pub(crate) struct Settings {
 impl Settings {
     /// Reads the settings of the merged configuration.
     pub(crate) fn read(config: &Config) -> Result<Self> {
-        Ok(config.find(SECTION)?.unwrap_or_default())
+        // They are read once; a later change that breaks them is refused all the same.
+        Ok(config.accept(SECTION)?.unwrap_or_default())
     }
 
     /// Returns the facts about the node.

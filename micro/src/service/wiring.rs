@@ -303,17 +303,18 @@ pub async fn wire_field<T: FromService>(
     made.await.map_err(|error| of(owner, field, &error))
 }
 
-/// Reads the value of a field from the configuration.
+/// Reads the value of a field from the configuration; a later change that does not fit it is
+/// refused.
 ///
 /// # Errors
 /// 412 that names the field, the key, and what is wrong with it.
-pub async fn wire_config<T: DeserializeOwned>(
+pub async fn wire_config<T: DeserializeOwned + 'static>(
     scope: &Wiring,
     owner: &'static str,
     field: &'static str,
     path: &'static str,
 ) -> Result<T> {
-    scope.config().get(path).map_err(|error| of(owner, field, &error))
+    scope.config().require(path).map_err(|error| of(owner, field, &error))
 }
 
 /// Makes a generated client.
