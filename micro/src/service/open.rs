@@ -196,13 +196,10 @@ mod tests {
             (transport("quic").unwrap_err(), "there are native, memory"),
             (broker("nats").unwrap_err(), "there are memory"),
             (
-                super::store("redis://h", "s", &StoreLimits::default()).await.unwrap_err(),
+                store("redis://h", "s", &StoreLimits::default()).await.unwrap_err(),
                 "are memory, file",
             ),
-            (
-                super::store("memory://x", "s", &StoreLimits::default()).await.unwrap_err(),
-                "no address",
-            ),
+            (store("memory://x", "s", &StoreLimits::default()).await.unwrap_err(), "no address"),
             (selector("p2d").unwrap_err(), "p2c"),
         ] {
             assert!(error.detail().contains(part), "{error}");

@@ -78,7 +78,7 @@ impl Format {
             Self::Toml => toml::from_str(text).map_err(|error| at_line(text, &error)),
             #[cfg(feature = "hcl")]
             Self::Hcl => {
-                shallow(text).and_then(|()| hcl::from_str(text).map_err(|error| error.to_string()))
+                shallow(text).and_then(|()| hcl::from_str(text).map_err(|error| hcl_error(&error)))
             }
             #[cfg(feature = "xml")]
             Self::Xml => xml::parse(text),
@@ -115,7 +115,10 @@ fn unknown(extension: &str) -> String {
 
 #[cfg(feature = "yaml")]
 fn yaml(text: &str) -> Result<Value, String> {
-    let value: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    // Without the lines at fault, which may hold secrets.
+    let options = serde_saphyr::options! { with_snippet: false };
+    let value: Value =
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())?;
     // A document of comments alone is a null.
     Ok(if value.is_null() { Value::Object(serde_json::Map::new()) } else { value })
 }
@@ -126,6 +129,17 @@ fn at_line(text: &str, error: &toml::de::Error) -> String {
     let start = error.span().map_or(0, |span| span.start);
     let line = text.get(..start).unwrap_or(text).matches('\n').count() + 1;
     format!("{} at line {line}", error.message())
+}
+
+/// Names the line of an error of HCL without showing the line itself, which may hold a secret.
+#[cfg(feature = "hcl")]
+fn hcl_error(error: &hcl::Error) -> String {
+    match error {
+        hcl::Error::Parse(error) => {
+            format!("{} at line {}", error.message(), error.location().line())
+        }
+        other => other.to_string(),
+    }
 }
 
 /// Refuses text with more brackets open than any document needs: parsers recurse on them.
