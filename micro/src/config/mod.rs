@@ -1,6 +1,8 @@
 //! Settings from several places, merged into one document that knows where each value is from.
 //!
-//! Later sources win: defaults, then files, then the environment, then flags. What a program reads
+//! Later sources win. A process reads, in this order: what its code sets ([`Memory`], [`Flat`]), the
+//! sources it adds, the file of `MICRO_CONFIG` ([`File`]), its store, variables ([`Env`]), flags.
+//! [`Config::settings`] lists every value with where it is set, secrets masked. What a program reads
 //! is checked against its own type: an unknown key, a missing one or a value of the wrong type is
 //! an error that names the key and the source. Values are taken literally; nothing in them is
 //! expanded.
@@ -26,6 +28,10 @@
 //! assert_eq!((smtp.host.as_str(), smtp.port), ("mail.internal", 25));
 //! assert_eq!(smtp.timeout, Duration::from_secs(5));
 //! assert_eq!(config.origin("smtp.host").as_deref(), Some("MICRO_CONFIG_SMTP__HOST"));
+//!
+//! // A change is taken whole, if it fits every type that is required, or not at all.
+//! let mut ports = config.watch::<u16>("smtp.port")?;
+//! assert_eq!(ports.next().await, Some(25));
 //! # Ok(())
 //! # }
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(example()).unwrap();

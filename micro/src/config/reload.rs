@@ -35,11 +35,14 @@ pub struct Reloads {
     pub last_error: Option<Error>,
 }
 
+/// Reads settings as somebody requires them.
+type Read = Box<dyn Fn(&Snapshot) -> Result<()> + Send + Sync>;
+
 /// What new settings must satisfy.
 pub(super) struct Check {
     pub(super) kind: TypeId,
     pub(super) key: String,
-    pub(super) run: Box<dyn Fn(&Snapshot) -> Result<()> + Send + Sync>,
+    pub(super) run: Read,
 }
 
 impl fmt::Debug for Check {

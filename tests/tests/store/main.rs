@@ -4,4 +4,5 @@
 
 #[cfg(all(feature = "redb", unix))]
 mod kill;
+mod outside;
 mod wired;

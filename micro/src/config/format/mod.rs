@@ -70,7 +70,7 @@ impl Format {
     /// Reads a document; an empty one holds nothing.
     pub(super) fn parse(self, text: &str) -> Result<Value, String> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let value = match self {
+        let value: Value = match self {
             Self::Json => serde_json::from_str(text).map_err(|error| error.to_string()),
             #[cfg(feature = "yaml")]
             Self::Yaml => shallow(text).and_then(|()| yaml(text)),
