@@ -56,6 +56,7 @@ pub mod core;
 pub mod codec;
 pub mod config;
 
+pub mod store;
 pub mod transport;
 
 pub mod registry;
@@ -105,6 +106,7 @@ pub use crate::config::Config;
 pub use crate::core::context::Context;
 pub use crate::core::error::{Error, Result};
 pub use crate::core::stream::Streaming;
+pub use crate::store::Handle as Store;
 
 #[cfg(feature = "client")]
 pub use crate::client::{Call, Client, Publisher as Broker};

@@ -2,8 +2,7 @@
 
 use std::ffi::OsString;
 
-use serde_json::Value;
-
+use crate::config::document::Document;
 use crate::config::{Flat, Source};
 use crate::core::error::{Error, Result};
 use crate::core::future::BoxFuture;
@@ -63,7 +62,7 @@ impl Source for Env {
         self.flat.name()
     }
 
-    fn load(&self) -> BoxFuture<'_, Result<Value>> {
+    fn load(&self) -> BoxFuture<'_, Result<Document>> {
         Box::pin(async {
             if let Some(name) = &self.broken {
                 let detail = format!("the value of {name} is not Unicode");
@@ -71,14 +70,6 @@ impl Source for Env {
             }
             self.flat.document()
         })
-    }
-
-    fn origin(&self, key: &str) -> String {
-        self.flat.origin(key)
-    }
-
-    fn is_text(&self) -> bool {
-        true
     }
 }
 
@@ -90,8 +81,8 @@ mod tests {
     async fn two_underscores_separate_levels_and_one_does_not() {
         let env = Env::of("P_", [("P_SMTP__FROM_ADDRESS", "a@b"), ("P_", "x"), ("Q_A", "y")]);
         let document = env.load().await.unwrap();
-        assert_eq!(document, serde_json::json!({"smtp": {"from_address": "a@b"}}));
-        assert_eq!(env.origin("smtp.from_address"), "P_SMTP__FROM_ADDRESS");
+        assert_eq!(document.value, serde_json::json!({"smtp": {"from_address": "a@b"}}));
+        assert_eq!(document.origin("smtp.from_address"), Some("P_SMTP__FROM_ADDRESS"));
     }
 
     #[tokio::test]

@@ -52,7 +52,9 @@ impl fmt::Display for Fault {
         let origin = self.origin.as_deref().unwrap_or("?");
         if let Some(field) = self.missing {
             let dot = if key.is_empty() { "" } else { "." };
-            return write!(f, "`{key}{dot}{field}` is missing");
+            write!(f, "`{key}{dot}{field}` is missing")?;
+            // The root is nowhere in particular.
+            return if key.is_empty() { Ok(()) } else { write!(f, " in `{key}` from {origin}") };
         }
         write!(f, "`{key}` from {origin}: {}", self.message)?;
         match &self.found {

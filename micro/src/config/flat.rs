@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::config::Source;
+use crate::config::document::Document;
 use crate::core::error::{Error, Result};
 use crate::core::future::BoxFuture;
 
@@ -54,7 +55,7 @@ impl Flat {
     }
 
     /// Builds the nested document.
-    pub(super) fn document(&self) -> Result<Value> {
+    pub(super) fn document(&self) -> Result<Document> {
         let mut root = Map::new();
         for entry in &self.entries {
             let value = value_of(&entry.text).map_err(|error| {
@@ -63,7 +64,11 @@ impl Flat {
             })?;
             insert(&mut root, entry, value)?;
         }
-        Ok(Value::Object(root))
+        let document = Document::new(Value::Object(root)).of_text();
+        let origin = |document: Document, entry: &Entry| {
+            document.with_origin(entry.key.as_str(), entry.origin.as_str())
+        };
+        Ok(self.entries.iter().fold(document, origin))
     }
 }
 
@@ -120,21 +125,7 @@ impl Source for Flat {
         &self.name
     }
 
-    fn load(&self) -> BoxFuture<'_, Result<Value>> {
+    fn load(&self) -> BoxFuture<'_, Result<Document>> {
         Box::pin(async { self.document() })
-    }
-
-    fn origin(&self, key: &str) -> String {
-        // A value inside a JSON text is where the text is.
-        let covers = |entry: &&Entry| {
-            key.strip_prefix(entry.key.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        let found = self.entries.iter().find(covers);
-        found.map_or_else(|| self.name.clone(), |entry| entry.origin.clone())
-    }
-
-    fn is_text(&self) -> bool {
-        true
     }
 }

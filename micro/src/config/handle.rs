@@ -1,37 +1,57 @@
 //! The handle through which a program reads its settings.
 
+use std::any::TypeId;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
-use crate::config::fault::is_secret;
-use crate::config::reader::Reader;
-use crate::config::tree::{Kind, Node};
+use crate::config::document::Document;
+use crate::config::listing::{self, Setting};
+use crate::config::reload::{CHECKS_MAX, Check, Reloads};
+use crate::config::snapshot::Snapshot;
+use crate::config::values::Values;
 use crate::config::{Env, Source};
 use crate::core::error::{Error, Result};
 
 /// The merged settings; a clone shares them.
+///
+/// They stay as they are unless [`Config::reload`] or [`Config::follow`] takes a change, which
+/// replaces all of them at once. Two reads may therefore see two states; a section that is read
+/// whole is of one.
 #[derive(Clone)]
 pub struct Config {
-    inner: Arc<Inner>,
+    shared: Arc<Shared>,
 }
 
-struct Inner {
-    root: Node,
-    sources: Vec<String>,
+pub(super) struct Shared {
+    pub(super) sources: Vec<Arc<dyn Source>>,
+    /// What each source last held; held while they are read.
+    pub(super) documents: tokio::sync::Mutex<Vec<Document>>,
+    pub(super) snapshot: watch::Sender<Arc<Snapshot>>,
+    checks: Mutex<Vec<Check>>,
+    reloads: Mutex<Reloads>,
 }
 
-/// One value as [`Config::settings`] lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Setting {
-    /// The dotted key.
-    pub key: String,
-    /// The value as JSON; `***` where the key looks as if it held a secret.
-    pub value: String,
-    /// Where it is set.
-    pub origin: String,
+impl Shared {
+    fn new(sources: Vec<Arc<dyn Source>>, documents: Vec<Document>, snapshot: Snapshot) -> Self {
+        Self {
+            sources,
+            documents: tokio::sync::Mutex::new(documents),
+            snapshot: watch::Sender::new(Arc::new(snapshot)),
+            checks: Mutex::default(),
+            reloads: Mutex::default(),
+        }
+    }
+
+    pub(super) fn checks(&self) -> MutexGuard<'_, Vec<Check>> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn reloads(&self) -> MutexGuard<'_, Reloads> {
+        self.reloads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Config {
@@ -40,13 +60,13 @@ impl Config {
     /// # Errors
     /// When one of them cannot be read; the error names it.
     pub async fn load(sources: &[Arc<dyn Source>]) -> Result<Self> {
-        let mut root = Node::empty();
+        let mut documents = Vec::with_capacity(sources.len());
         for source in sources {
-            root.overlay(source.as_ref(), source.load().await?)?;
+            documents.push(source.load().await?);
         }
-        let mut sources: Vec<_> = sources.iter().map(|source| source.name().to_owned()).collect();
-        sources.dedup();
-        Ok(Self { inner: Arc::new(Inner { root, sources }) })
+        let parts = sources.iter().map(|source| source.as_ref()).zip(&documents);
+        let snapshot = Snapshot::merge(parts)?;
+        Ok(Self { shared: Arc::new(Shared::new(sources.to_vec(), documents, snapshot)) })
     }
 
     /// Reads the value of a dotted key, such as a section.
@@ -55,17 +75,7 @@ impl Config {
     /// 412 when the key is not set, when a field of `T` is missing, unknown or of another type;
     /// the error names the key and where it is set.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
-        self.find(key)?.ok_or_else(|| {
-            let hint =
-                format!("{}{}", "MICRO_CONFIG_", key.to_ascii_uppercase().replace('.', "__"));
-            let looked = self.inner.sources.join(", ");
-            let detail = if looked.is_empty() {
-                format!("`{key}` is not set: nothing is configured")
-            } else {
-                format!("`{key}` is not set; looked in {looked} (a variable would be {hint})")
-            };
-            Error::precondition_failed("micro.config", detail)
-        })
+        self.snapshot().get(key)
     }
 
     /// Reads the value of a dotted key, `None` if it is not set.
@@ -73,21 +83,60 @@ impl Config {
     /// # Errors
     /// As [`Config::get`], but for a key that is not set.
     pub fn find<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        let Some(node) = self.inner.root.find(key) else { return Ok(None) };
-        let value = T::deserialize(Reader::new(node, key));
-        value.map(Some).map_err(|fault| Error::precondition_failed("micro.config", fault))
+        self.snapshot().find(key)
     }
 
-    /// Returns where a key is set.
+    /// Reads a value as [`Config::get`] does, and refuses every later change under which that
+    /// would fail.
+    ///
+    /// # Errors
+    /// As [`Config::get`]; 429 when more than 1,024 types are required.
+    pub fn require<T: DeserializeOwned + 'static>(&self, key: &str) -> Result<T> {
+        let read = key.to_owned();
+        let run = move |snapshot: &Snapshot| snapshot.get::<T>(&read).map(drop);
+        self.checked(TypeId::of::<T>(), key, run, || self.get(key))
+    }
+
+    /// Reads a value as [`Config::find`] does, and refuses every later change under which that
+    /// would fail.
+    ///
+    /// # Errors
+    /// As [`Config::find`]; 429 when more than 1,024 types are required.
+    pub fn accept<T: DeserializeOwned + 'static>(&self, key: &str) -> Result<Option<T>> {
+        let read = key.to_owned();
+        let run = move |snapshot: &Snapshot| snapshot.find::<T>(&read).map(drop);
+        self.checked(TypeId::of::<Option<T>>(), key, run, || self.find(key))
+    }
+
+    /// Follows the value of a dotted key: the present one comes first, then each that differs.
+    ///
+    /// A change under which the key cannot be read as `T` is refused, as by [`Config::require`],
+    /// so every value fits.
+    ///
+    /// # Errors
+    /// As [`Config::require`].
+    pub fn watch<T>(&self, key: &str) -> Result<Values<T>>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        let snapshots = self.shared.snapshot.subscribe();
+        self.require::<T>(key)?;
+        Ok(Values::new(key, snapshots))
+    }
+
+    /// Returns where a key is set, such as `app.json:3`.
     pub fn origin(&self, key: &str) -> Option<String> {
-        self.inner.root.find(key).map(|node| node.origin.to_string())
+        self.snapshot().root.find(key).map(|node| node.origin.to_string())
     }
 
     /// Lists every value with its origin, in key order, secrets masked.
     pub fn settings(&self) -> Vec<Setting> {
-        let mut out = Vec::new();
-        collect(&self.inner.root, "", &mut out);
-        out
+        listing::list(&self.snapshot().root)
+    }
+
+    /// Lists the sources, each overriding those before it.
+    pub fn sources(&self) -> Vec<String> {
+        self.shared.sources.iter().map(|source| source.name().to_owned()).collect()
     }
 
     /// Reads `MICRO_CONFIG_*` alone, for programs without a service.
@@ -97,36 +146,41 @@ impl Config {
     pub async fn from_env() -> Result<Self> {
         Self::load(&[Arc::new(Env::new("MICRO_CONFIG_"))]).await
     }
-}
 
-fn collect(node: &Node, key: &str, out: &mut Vec<Setting>) {
-    if let Kind::Table(table) = &node.kind {
-        for (name, node) in table {
-            let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
-            collect(node, &key, out);
-        }
-        return;
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
-    let value = if is_secret(key) { "***".to_owned() } else { show(node) };
-    out.push(Setting { key: key.to_owned(), value, origin: node.origin.to_string() });
-}
 
-fn show(node: &Node) -> String {
-    match &node.kind {
-        Kind::Null => "null".to_owned(),
-        Kind::Bool(value) => value.to_string(),
-        Kind::Number(value) => value.to_string(),
-        Kind::Text(text) => format!("\"{}\"", text.escape_debug()),
-        Kind::Loose(text) => text.escape_debug().to_string(),
-        // Lists may hold tables with keys of their own; their parts are not shown.
-        Kind::List(items) => format!("[{} items]", items.len()),
-        Kind::Table(table) => format!("{{{} keys}}", table.len()),
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.shared.snapshot.borrow())
+    }
+
+    /// Reads a value and keeps the check of it for later changes, both under one state.
+    fn checked<V>(
+        &self,
+        kind: TypeId,
+        key: &str,
+        run: impl Fn(&Snapshot) -> Result<()> + Send + Sync + 'static,
+        read: impl FnOnce() -> Result<V>,
+    ) -> Result<V> {
+        // Invariant: whoever replaces the settings holds this lock from the checks on.
+        let mut checks = self.shared.checks();
+        let value = read()?;
+        if checks.iter().any(|check| check.kind == kind && check.key == key) {
+            return Ok(value);
+        }
+        if checks.len() >= CHECKS_MAX {
+            let detail = format!("more than {CHECKS_MAX} types of settings are required");
+            return Err(Error::too_many_requests("micro.config", detail));
+        }
+        checks.push(Check { kind, key: key.to_owned(), run: Box::new(run) });
+        Ok(value)
     }
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { inner: Arc::new(Inner { root: Node::empty(), sources: Vec::new() }) }
+        Self { shared: Arc::new(Shared::new(Vec::new(), Vec::new(), Snapshot::empty())) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Number, Value};
 
-use crate::config::Source;
+use crate::config::document::Document;
 use crate::core::error::{Error, Result};
 
 /// A value and its origin.
@@ -35,12 +35,12 @@ impl Node {
     }
 
     /// Lays a source's document over this one; tables merge, everything else is replaced.
-    pub(super) fn overlay(&mut self, source: &dyn Source, document: Value) -> Result<()> {
-        if !document.is_object() {
-            let detail = format!("{} does not hold an object", source.name());
+    pub(super) fn overlay(&mut self, source: &str, document: &Document) -> Result<()> {
+        if !document.value.is_object() {
+            let detail = format!("{source} does not hold an object");
             return Err(Error::precondition_failed("micro.config", detail));
         }
-        self.merge(build(source, "", document));
+        self.merge(build(&Origin { document, source }, "", &document.value));
         Ok(())
     }
 
@@ -67,24 +67,45 @@ impl Node {
     }
 }
 
+/// Whether two values are the same, wherever they are set.
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.kind, &other.kind) {
+            (Kind::Null, Kind::Null) => true,
+            (Kind::Bool(a), Kind::Bool(b)) => a == b,
+            (Kind::Number(a), Kind::Number(b)) => a == b,
+            (Kind::Text(a), Kind::Text(b)) | (Kind::Loose(a), Kind::Loose(b)) => a == b,
+            (Kind::List(a), Kind::List(b)) => a == b,
+            (Kind::Table(a), Kind::Table(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+/// A document and the source whose name stands where it knows no better.
+struct Origin<'a> {
+    document: &'a Document,
+    source: &'a str,
+}
+
 /// Turns a document into nodes; its depth is bounded by the parser that made it.
-fn build(source: &dyn Source, key: &str, value: Value) -> Node {
+fn build(origin: &Origin<'_>, key: &str, value: &Value) -> Node {
     let kind = match value {
         Value::Null => Kind::Null,
-        Value::Bool(value) => Kind::Bool(value),
-        Value::Number(value) => Kind::Number(value),
-        Value::String(text) if source.is_text() => Kind::Loose(text),
-        Value::String(text) => Kind::Text(text),
+        Value::Bool(value) => Kind::Bool(*value),
+        Value::Number(value) => Kind::Number(value.clone()),
+        Value::String(text) if origin.document.is_text => Kind::Loose(text.clone()),
+        Value::String(text) => Kind::Text(text.clone()),
         Value::Array(items) => {
-            Kind::List(items.into_iter().map(|item| build(source, key, item)).collect())
+            Kind::List(items.iter().map(|item| build(origin, key, item)).collect())
         }
         Value::Object(fields) => {
-            let child = |(name, value): (String, Value)| {
+            let child = |(name, value): (&String, &Value)| {
                 let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
-                (name, build(source, &key, value))
+                (name.clone(), build(origin, &key, value))
             };
-            Kind::Table(fields.into_iter().map(child).collect())
+            Kind::Table(fields.iter().map(child).collect())
         }
     };
-    Node { origin: source.origin(key).into(), kind }
+    Node { origin: origin.document.origin(key).unwrap_or(origin.source).into(), kind }
 }

@@ -89,6 +89,8 @@ limits! {
         broker: BrokerLimits = BrokerLimits::DEFAULT,
         /// Records and leases of a registry.
         registry: RegistryLimits = RegistryLimits::DEFAULT,
+        /// Records of a store.
+        store: StoreLimits = StoreLimits::DEFAULT,
         /// The phases of a graceful stop.
         shutdown: ShutdownLimits = ShutdownLimits::DEFAULT,
         /// Trace context.
@@ -256,6 +258,20 @@ limits! {
         heartbeat_jitter_percent: u32 = 20,
     }
 
+    /// Bounds of the embedded stores.
+    StoreLimits {
+        /// Bytes of one value: 4 MiB, a message's. More is a 413.
+        value_bytes_max: usize = 4 * MIB,
+        /// Records of a store in memory: 1,000,000. More are a 429.
+        memory_records_max: usize = 1_000_000,
+        /// Bytes of the keys, values and metadata of a store in memory: 256 MiB. More is a 429.
+        memory_bytes_max: usize = 256 * MIB,
+        /// Writes that wait for the disk: 1,024, at most 65,535. Further ones wait for a place.
+        pending_writes_max: usize = 1024,
+        /// Bytes of a file that are kept in memory: 64 MiB. More are read again.
+        file_cache_bytes_max: usize = 64 * MIB,
+    }
+
     /// The phases of a graceful stop (L28); with a 5 s pre-stop they fit into 40 s.
     ShutdownLimits {
         /// Serving on after the registry says draining: at most 5 s; a registry that propagates
@@ -328,6 +344,7 @@ impl Limits {
                 self.registry.heartbeat_interval < self.registry.ttl,
                 "registry.heartbeat_interval must be below registry.ttl",
             ),
+            (self.store.pending_writes_max > 0, "store.pending_writes_max must not be 0"),
         ];
         let broken: Vec<_> = rules.into_iter().filter(|rule| !rule.0).map(|rule| rule.1).collect();
         if broken.is_empty() {

@@ -13,6 +13,7 @@ use crate::selector::Selector;
 use crate::service::open;
 use crate::service::settings::Settings;
 use crate::service::url::Url;
+use crate::store::Store;
 #[cfg(feature = "server")]
 use crate::transport::Scope;
 use crate::transport::Transport;
@@ -22,6 +23,9 @@ use crate::transport::Transport;
 pub(crate) struct Given {
     pub(crate) registry: Option<Arc<dyn Registry>>,
     pub(crate) broker: Option<Arc<dyn Broker>>,
+    /// Taken before the others are opened: opening it may wait.
+    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients keep nothing"))]
+    pub(crate) store: Option<Arc<dyn Store>>,
     pub(crate) transport: Option<Arc<dyn Transport>>,
     pub(crate) selector: Option<Arc<dyn Selector>>,
     pub(crate) codecs: Codecs,

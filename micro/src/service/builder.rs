@@ -5,13 +5,14 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use tower_layer::Layer;
 use tower_service::Service as Tower;
 
 use crate::broker::Broker;
 use crate::client;
 use crate::codec::Codec;
-use crate::config::{Flat, Source};
+use crate::config::{Config, Flat, Source};
 use crate::core::descriptor::ServiceDescriptor;
 use crate::core::error::{Error, Result};
 use crate::core::limits::Limits;
@@ -27,6 +28,7 @@ use crate::service::mount::{Mount, Value, Wired};
 use crate::service::running::Running;
 use crate::service::settings::SECTION;
 use crate::service::wiring::{FromService, Wiring};
+use crate::store::Store;
 use crate::transport::Transport;
 
 /// A process of services: what it serves, what it listens to, what it runs on.
@@ -59,14 +61,21 @@ pub struct Service {
 pub(crate) type Configure<B> = Box<dyn FnOnce(B) -> B + Send>;
 
 /// Where settings come from beside the code.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Inputs {
     pub(crate) sources: Vec<Arc<dyn Source>>,
     /// `None` means those of the process.
     pub(crate) variables: Option<Variables>,
     pub(crate) args: Args,
     pub(crate) own: Vec<Own>,
+    /// Whether the store is a source too.
+    pub(crate) is_stored: bool,
+    /// What the settings must satisfy, at the start and later.
+    pub(crate) required: Vec<Require>,
 }
+
+/// Reads a section that has to be there.
+pub(crate) type Require = Box<dyn FnOnce(&Config) -> Result<()> + Send>;
 
 /// The command line.
 #[derive(Debug, Default)]
@@ -196,6 +205,22 @@ impl Service {
         self
     }
 
+    /// Keeps records in a store, whatever is configured.
+    ///
+    /// The service works in a database of its name; `Store` as a field of a wired struct, and
+    /// [`Running::store`], are handles to it.
+    #[must_use]
+    pub fn store(self, store: impl Store) -> Self {
+        self.shared_store(Arc::new(store))
+    }
+
+    /// Keeps records in a store that others use too; it stays open when this process stops.
+    #[must_use]
+    pub fn shared_store(mut self, store: Arc<dyn Store>) -> Self {
+        self.given.store = Some(store);
+        self
+    }
+
     /// Uses a transport for calls to other nodes, whatever is configured; a transport other than
     /// the native one also serves.
     #[must_use]
@@ -263,6 +288,24 @@ impl Service {
     #[must_use]
     pub fn config(mut self, source: impl Source) -> Self {
         self.inputs.sources.push(Arc::new(source));
+        self
+    }
+
+    /// Reads settings from the store too, each a record of table `config` in the database of this
+    /// service: under its dotted key, as JSON. They override files and are overridden by variables
+    /// and flags.
+    #[must_use]
+    pub fn config_from_store(mut self) -> Self {
+        self.inputs.is_stored = true;
+        self
+    }
+
+    /// Ends the start unless a section of the settings can be read as `T`, and refuses every later
+    /// change under which it could not.
+    #[must_use]
+    pub fn require_config<T: DeserializeOwned + 'static>(mut self, key: &'static str) -> Self {
+        let require = move |config: &Config| config.require::<T>(key).map(drop);
+        self.inputs.required.push(Box::new(require));
         self
     }
 

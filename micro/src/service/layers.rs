@@ -27,21 +27,51 @@ impl Layers {
         Self { code, sources: Vec::new(), variables, flags }
     }
 
-    /// Reads and merges everything.
-    pub(crate) async fn load(self) -> Result<(Config, Settings)> {
+    /// Puts the sources in order: those below settings in the store, and those above them.
+    pub(crate) fn sources(self) -> Result<Sources> {
         let environment = env::settings(&self.variables)?;
         let key = format!("{SECTION}.config");
         let path = [&self.flags, &environment, &self.code].into_iter().find_map(|f| f.text(&key));
         let file = path.map(|path| path.strip_prefix("file://").unwrap_or(path).to_owned());
-        let mut sources: Vec<Arc<dyn Source>> = vec![Arc::new(self.code)];
-        sources.extend(self.sources);
+        let mut below: Vec<Arc<dyn Source>> = vec![Arc::new(self.code)];
+        below.extend(self.sources);
         if let Some(path) = file {
-            sources.push(Arc::new(File::new(path)));
+            below.push(Arc::new(File::new(path)));
         }
-        sources.push(Arc::new(Env::of(CONFIG_PREFIX, self.variables)));
-        sources.push(Arc::new(environment));
-        sources.push(Arc::new(self.flags));
-        let config = Config::load(&sources).await?;
+        let variables = Env::of(CONFIG_PREFIX, self.variables);
+        let above: [Arc<dyn Source>; 3] =
+            [Arc::new(variables), Arc::new(environment), Arc::new(self.flags)];
+        Ok(Sources { below, above })
+    }
+
+    /// Reads and merges everything.
+    pub(crate) async fn load(self) -> Result<(Config, Settings)> {
+        self.sources()?.load().await
+    }
+}
+
+/// The sources of a process's settings, each overriding those before it.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    below: Vec<Arc<dyn Source>>,
+    above: [Arc<dyn Source>; 3],
+}
+
+impl Sources {
+    /// Reads and merges everything but what is in the store.
+    pub(crate) async fn load(&self) -> Result<(Config, Settings)> {
+        self.merged(None).await
+    }
+
+    /// Reads and merges everything, settings in the store too.
+    #[cfg(feature = "server")]
+    pub(crate) async fn load_with(&self, stored: Arc<dyn Source>) -> Result<(Config, Settings)> {
+        self.merged(Some(stored)).await
+    }
+
+    async fn merged(&self, stored: Option<Arc<dyn Source>>) -> Result<(Config, Settings)> {
+        let sources = self.below.iter().chain(&stored).chain(&self.above);
+        let config = Config::load(&sources.cloned().collect::<Vec<_>>()).await?;
         let settings = Settings::read(&config)?;
         Ok((config, settings))
     }
@@ -76,7 +106,7 @@ mod tests {
         assert_eq!(settings.registry.as_deref(), Some("memory"));
         assert_eq!(settings.server_name.as_deref(), Some("shop"));
         assert_eq!(config.origin("b").as_deref(), Some("MICRO_CONFIG_B"));
-        assert_eq!(config.origin("micro.registry"), Some(path.display().to_string()));
+        assert_eq!(config.origin("micro.registry"), Some(format!("{}:1", path.display())));
     }
 
     #[tokio::test]

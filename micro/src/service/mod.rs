@@ -20,6 +20,8 @@ mod flags;
 pub mod glue;
 #[cfg(feature = "server")]
 mod hooks;
+#[cfg(feature = "server")]
+mod kept;
 mod layers;
 #[cfg(feature = "server")]
 mod mount;
@@ -43,6 +45,8 @@ mod start;
 #[cfg(feature = "server")]
 mod stop;
 #[cfg(feature = "server")]
+mod stored;
+#[cfg(feature = "server")]
 mod subscribe;
 mod url;
 #[cfg(feature = "server")]
@@ -57,5 +61,6 @@ pub use self::{
     run::{run, run_wired},
     running::Running,
     stop::Report,
+    stored::Stored,
     wiring::{Field, FromService, WireOwned, WireShared, Wiring, wire_client, wire_config},
 };

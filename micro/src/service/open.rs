@@ -4,6 +4,7 @@
 //! |---|---|
 //! | registry | `local` (also `local:///directory`), `memory`, `file:///nodes.json`, `mdns` (also `mdns://interface`) |
 //! | broker | `memory` (within the process) |
+//! | store | `memory`, `file` (also `file:///shop.redb` or, for a file in it, `file:///directory/`) |
 //! | transport | `native`, `memory` |
 //! | selector | `p2c`, `random`, `round-robin`, `least-connections`, `consistent-hash` |
 //!
@@ -14,11 +15,12 @@ use std::sync::Arc;
 
 use crate::broker::{self, Broker};
 use crate::core::error::{Error, Result};
-use crate::core::limits::Limits;
+use crate::core::limits::{Limits, StoreLimits};
 use crate::core::shutdown::TaskTracker;
 use crate::registry::{self, Registry};
 use crate::selector::{self, Selector};
 use crate::service::url::{Backend, Url};
+use crate::store::{self, Store};
 use crate::transport::{self, Transport};
 
 const REGISTRIES: &[Backend] = &[
@@ -29,6 +31,9 @@ const REGISTRIES: &[Backend] = &[
 ];
 
 const BROKERS: &[Backend] = &[Backend::built_in("memory")];
+
+const STORES: &[Backend] =
+    &[Backend::built_in("memory"), Backend::behind("file", "redb", cfg!(feature = "redb"))];
 
 const TRANSPORTS: &[Backend] = &[Backend::built_in("native"), Backend::built_in("memory")];
 
@@ -46,6 +51,16 @@ pub fn registry(url: &str, limits: &Limits) -> Result<Arc<dyn Registry>> {
 /// 412 when the name is unknown or not compiled in.
 pub fn broker(url: &str, limits: &Limits, tasks: &TaskTracker) -> Result<Arc<dyn Broker>> {
     open_broker(&Url::parse(url)?, limits, tasks)
+}
+
+/// Opens a store; a file without a path is that of the service.
+///
+/// Use it through [`store::Handle::shared`].
+///
+/// # Errors
+/// 412 when the name is unknown, not compiled in, or another process has the file open.
+pub async fn store(url: &str, service: &str, limits: &StoreLimits) -> Result<Arc<dyn Store>> {
+    open_store(&Url::parse(url)?, service, limits).await
 }
 
 /// Opens a transport.
@@ -118,6 +133,30 @@ pub(crate) fn open_broker(
     Ok(Arc::new(broker::Memory::with_limits(limits, tasks.clone())))
 }
 
+pub(crate) async fn open_store(
+    url: &Url,
+    service: &str,
+    limits: &StoreLimits,
+) -> Result<Arc<dyn Store>> {
+    url.check("store", STORES)?;
+    match url.scheme.as_str() {
+        #[cfg(feature = "redb")]
+        "file" => {
+            let path = match url.rest.as_str() {
+                "" => store::File::default_path(service)?,
+                directory if directory.ends_with('/') => store::File::within(directory, service),
+                path => path.into(),
+            };
+            Ok(Arc::new(store::File::open_with(path, limits.clone()).await?))
+        }
+        _ => {
+            let _ = service;
+            plain(url, "store")?;
+            Ok(Arc::new(store::Memory::with_limits(limits.clone())))
+        }
+    }
+}
+
 /// Refuses an address where the backend has none.
 fn plain(url: &Url, component: &str) -> Result<()> {
     if url.rest.is_empty() {
@@ -161,10 +200,32 @@ mod tests {
             (registry("memory://x").unwrap_err(), "takes no address"),
             (transport("quic").unwrap_err(), "there are native, memory"),
             (broker("nats").unwrap_err(), "there are memory"),
+            (
+                store("redis://h", "s", &StoreLimits::default()).await.unwrap_err(),
+                "are memory, file",
+            ),
+            (store("memory://x", "s", &StoreLimits::default()).await.unwrap_err(), "no address"),
             (selector("p2d").unwrap_err(), "p2c"),
         ] {
             assert!(error.detail().contains(part), "{error}");
         }
+    }
+
+    #[cfg(feature = "redb")]
+    #[tokio::test]
+    async fn a_store_in_a_directory_is_a_file_of_the_service() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("file://{}/", dir.path().display());
+        let store = store(&url, "shop", &StoreLimits::default()).await.unwrap();
+        assert_eq!(store.name(), "file");
+        assert!(dir.path().join("shop.redb").exists());
+    }
+
+    #[cfg(not(feature = "redb"))]
+    #[tokio::test]
+    async fn a_file_without_its_feature_names_it() {
+        let error = store("file", "shop", &StoreLimits::default()).await.unwrap_err();
+        assert!(error.detail().contains("enable the feature `redb`"), "{error}");
     }
 
     #[cfg(not(feature = "mdns"))]

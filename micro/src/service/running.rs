@@ -14,9 +14,11 @@ use crate::core::net::Address;
 use crate::server::Server;
 use crate::service::backends::Backends;
 use crate::service::hooks::Hooks;
+use crate::service::kept::Kept;
 use crate::service::readiness::Readiness;
 use crate::service::signal::Signals;
 use crate::service::stop::{self, Report};
+use crate::store::Handle as Store;
 
 /// A handle to a process that serves; clones share it.
 ///
@@ -32,6 +34,9 @@ pub(crate) struct Inner {
     pub(crate) address: Address,
     pub(crate) client: Client,
     pub(crate) config: Config,
+    /// The handle to the process's own database, and the store that it is in.
+    pub(crate) store: Store,
+    pub(crate) kept: Kept,
     pub(crate) backends: Backends,
     pub(crate) server: Server,
     pub(crate) readiness: Readiness,
@@ -74,6 +79,11 @@ impl Running {
     /// Returns the settings of the process.
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    /// Returns the handle to the database of the process.
+    pub fn store(&self) -> Store {
+        self.inner.store.clone()
     }
 
     /// Lists what is served, in the order of mounting.

@@ -39,13 +39,15 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("registry_address", "ADDRESS", "address for a registry given by name"),
     spec("broker", "URL", "what carries events; default memory"),
     spec("broker_address", "ADDRESS", "address for a broker given by name"),
+    spec("store", "URL", "where services keep records; default memory"),
+    spec("store_address", "ADDRESS", "address for a store given by name"),
     spec("transport", "URL", "what carries calls; default native"),
     spec("selector", "NAME", "how a node is chosen; default p2c"),
     spec("register_ttl", "DURATION", "life of a record without a heartbeat; default 15s"),
     spec("register_interval", "DURATION", "pause between heartbeats; default 5s"),
     spec("client_request_timeout", "DURATION", "deadline of calls that name none; default 10s"),
     spec("client_retries", "NUMBER", "retries of a call after its first try; default 2"),
-    spec("config", "PATH", "JSON file of settings"),
+    spec("config", "PATH", "file of settings, in the format of its extension"),
 ];
 
 /// The section of the configuration that holds the settings.
@@ -65,6 +67,10 @@ pub(crate) struct Settings {
     pub(crate) registry_address: Option<String>,
     pub(crate) broker: Option<String>,
     pub(crate) broker_address: Option<String>,
+    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients keep nothing"))]
+    pub(crate) store: Option<String>,
+    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients keep nothing"))]
+    pub(crate) store_address: Option<String>,
     pub(crate) transport: Option<String>,
     pub(crate) selector: Option<String>,
     pub(crate) register_ttl: Option<Duration>,
@@ -78,7 +84,8 @@ pub(crate) struct Settings {
 impl Settings {
     /// Reads the settings of the merged configuration.
     pub(crate) fn read(config: &Config) -> Result<Self> {
-        Ok(config.find(SECTION)?.unwrap_or_default())
+        // They are read once; a later change that breaks them is refused all the same.
+        Ok(config.accept(SECTION)?.unwrap_or_default())
     }
 
     /// Returns the facts about the node.

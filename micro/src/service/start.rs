@@ -20,6 +20,7 @@ use crate::service::backends::Backends;
 use crate::service::banner;
 use crate::service::builder::{Args, Configure, Service};
 use crate::service::flags::{self, Flags};
+use crate::service::kept::Kept;
 use crate::service::layers::Layers;
 use crate::service::mount::Mount;
 use crate::service::readiness::Readiness;
@@ -27,11 +28,15 @@ use crate::service::record::{Place, add_free, record};
 use crate::service::running::{Inner, Running};
 use crate::service::settings::Settings;
 use crate::service::signal::Signals;
+use crate::service::stored::Stored;
 use crate::service::wiring::Wiring;
 
 /// How long a start waits for the broker and for the registry; one that is down later than that
 /// does not keep the process from serving, only from being ready.
 const START_WAIT: Duration = Duration::from_secs(2);
+
+/// The table, in the database of the process, of settings in the store.
+const STORED_TABLE: &str = "config";
 
 /// Where a process listens unless it is told.
 const ADDRESS: &str = "127.0.0.1:0";
@@ -102,11 +107,22 @@ impl Service {
         let sources = std::mem::take(&mut self.inputs.sources);
         let code = std::mem::take(&mut self.code);
         let layers = Layers { code, sources, variables, flags: flags.values };
-        let (config, settings) = layers.load().await?;
+        let sources = layers.sources()?;
+        let (mut config, settings) = sources.load().await?;
+        let store = self.given.store.take();
         let backends = Backends::open(std::mem::take(&mut self.given), &settings)?;
         // From here on there are tasks: whatever ends the start ends them too.
         let guard = Guard::new(&backends);
-        let running = self.serve(backends, config, &settings).await?;
+        let kept = Kept::open(store, &settings, &self.name, &backends.limits.store).await?;
+        if self.inputs.is_stored {
+            let table = kept.handle(&self.name)?.table(STORED_TABLE)?;
+            (config, _) = sources.load_with(Arc::new(Stored::new(table))).await?;
+        }
+        for require in self.inputs.required.drain(..) {
+            require(&config)?;
+        }
+        config.follow(&backends.tasks).await;
+        let running = self.serve(backends, kept, config, &settings).await?;
         guard.keep();
         Ok(running)
     }
@@ -114,14 +130,17 @@ impl Service {
     async fn serve(
         mut self,
         backends: Backends,
+        kept: Kept,
         config: Config,
         settings: &Settings,
     ) -> Result<Running> {
         let client = self.client.drain(..).fold(backends.client(), |client, step| step(client));
         let client = client.build();
+        let store = kept.handle(&self.name)?;
         let scope = Wiring::new(
             client.clone(),
             config.clone(),
+            store.clone(),
             backends.shutdown.clone(),
             backends.tasks.clone(),
         );
@@ -155,6 +174,8 @@ impl Service {
                 address,
                 client,
                 config,
+                store,
+                kept,
                 backends,
                 server,
                 readiness,

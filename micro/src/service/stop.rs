@@ -85,6 +85,7 @@ pub(crate) async fn run(running: &Running) -> Report {
     while let Some(hook) = take(inner, |hooks| &mut hooks.after_stop) {
         logged("after_stop", hook()).await;
     }
+    inner.kept.close().await;
     let report = Report { finished: before.saturating_sub(cut), cut, cut_subscriptions, left };
     tracing::info!(finished = report.finished, cut = report.cut, left, "stopped");
     report

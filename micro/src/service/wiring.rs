@@ -14,11 +14,12 @@ use crate::core::error::{Error, Result};
 use crate::core::future::BoxFuture;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::service::schema::short_name;
+use crate::store::Handle as Store;
 
 /// A value that is made from the running service.
 ///
-/// Implemented by generated clients, by the handles [`Client`], `Broker` and [`Config`], by structs
-/// marked `#[service]`, and by `Arc<T>` of each of them.
+/// Implemented by generated clients, by the handles [`Client`], `Broker`, [`Store`] and [`Config`],
+/// by structs marked `#[service]`, and by `Arc<T>` of each of them.
 ///
 /// A process has one value of each type. A field gets a clone of it where the type is `Clone`, as
 /// an `Arc<T>` is; a value that cannot be cloned belongs to the one field that asks for it. Types
@@ -47,6 +48,7 @@ pub struct Wiring {
 struct Parts {
     client: Client,
     config: Config,
+    store: Store,
     shutdown: Shutdown,
     tasks: TaskTracker,
     shared: Mutex<HashMap<TypeId, Slot>>,
@@ -64,8 +66,14 @@ enum Slot {
 
 impl Wiring {
     /// Offers the parts of a process.
-    pub fn new(client: Client, config: Config, shutdown: Shutdown, tasks: TaskTracker) -> Self {
-        let parts = Parts { client, config, shutdown, tasks, shared: Mutex::default() };
+    pub fn new(
+        client: Client,
+        config: Config,
+        store: Store,
+        shutdown: Shutdown,
+        tasks: TaskTracker,
+    ) -> Self {
+        let parts = Parts { client, config, store, shutdown, tasks, shared: Mutex::default() };
         Self { parts: Arc::new(parts), chain: Vec::new() }
     }
 
@@ -77,6 +85,11 @@ impl Wiring {
     /// Returns the settings of the process.
     pub fn config(&self) -> &Config {
         &self.parts.config
+    }
+
+    /// Returns the handle to the database of the process.
+    pub fn store(&self) -> &Store {
+        &self.parts.store
     }
 
     /// Returns the lifecycle of the process.
@@ -186,6 +199,13 @@ impl FromService for Publisher {
 }
 
 #[diagnostic::do_not_recommend]
+impl FromService for Store {
+    fn from_service(scope: &Wiring) -> BoxFuture<'_, Result<Self>> {
+        Box::pin(std::future::ready(Ok(scope.store().clone())))
+    }
+}
+
+#[diagnostic::do_not_recommend]
 impl FromService for Config {
     fn from_service(scope: &Wiring) -> BoxFuture<'_, Result<Self>> {
         Box::pin(std::future::ready(Ok(scope.config().clone())))
@@ -273,17 +293,18 @@ impl<T> WireOwned<T> for Field<T> {
     }
 }
 
-/// Reads the value of a field from the configuration.
+/// Reads the value of a field from the configuration; a later change that does not fit it is
+/// refused.
 ///
 /// # Errors
 /// 412 that names the field, the key, and what is wrong with it.
-pub async fn wire_config<T: DeserializeOwned>(
+pub async fn wire_config<T: DeserializeOwned + 'static>(
     scope: &Wiring,
     owner: &'static str,
     field: &'static str,
     path: &'static str,
 ) -> Result<T> {
-    scope.config().get(path).map_err(|error| of(owner, field, &error))
+    scope.config().require(path).map_err(|error| of(owner, field, &error))
 }
 
 /// Makes a generated client.
@@ -308,7 +329,8 @@ mod tests {
         let document = json!({"smtp": {"port": 25}});
         let config = Config::load(&[Arc::new(Memory::new("test", document))]).await.unwrap();
         let client = Client::builder().build();
-        Wiring::new(client, config, Shutdown::new(), TaskTracker::new())
+        let store = Store::new(crate::store::Memory::new());
+        Wiring::new(client, config, store, Shutdown::new(), TaskTracker::new())
     }
 
     macro_rules! wired {

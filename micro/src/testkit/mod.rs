@@ -7,3 +7,4 @@ pub mod broker;
 pub mod codec;
 pub mod registry;
 pub mod selector;
+pub mod store;

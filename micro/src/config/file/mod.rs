@@ -1,17 +1,22 @@
 //! A document in a file.
 
+mod watch;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
+use crate::config::changes::Changes;
+use crate::config::document::Document;
+use crate::config::format::Format;
 use crate::config::{DOCUMENT_BYTES_MAX, Source};
 use crate::core::error::{Error, Result};
 use crate::core::future::BoxFuture;
 
-/// A JSON file, at most [`DOCUMENT_BYTES_MAX`] bytes long.
+/// A file, at most [`DOCUMENT_BYTES_MAX`] bytes long, in the format of its extension.
 ///
-/// A file that is not there is an error: a path that somebody wrote down is meant.
+/// `.json` is always read; `.yaml` and `.yml`, `.toml`, `.hcl` and `.xml` with the features of
+/// those names. Nothing in it is expanded. A file that is not there is an error: a path that
+/// somebody wrote down is meant.
 #[derive(Clone, Debug)]
 pub struct File {
     path: PathBuf,
@@ -31,7 +36,7 @@ impl Source for File {
         &self.name
     }
 
-    fn load(&self) -> BoxFuture<'_, Result<Value>> {
+    fn load(&self) -> BoxFuture<'_, Result<Document>> {
         Box::pin(async {
             let path = self.path.clone();
             let read = tokio::task::spawn_blocking(move || read(&path)).await;
@@ -40,7 +45,15 @@ impl Source for File {
                 Ok(Err(error)) => return Err(self.broken(&error).with_source(error)),
                 Err(error) => return Err(self.broken(&error).with_source(error)),
             };
-            parse(&self.path, &text).map_err(|what| self.broken(&what))
+            self.parse(&text).map_err(|what| self.broken(&what))
+        })
+    }
+
+    fn watch(&self) -> BoxFuture<'_, Result<Option<Changes>>> {
+        Box::pin(async {
+            let path = self.path.clone();
+            let watching = tokio::task::spawn_blocking(move || watch::watch(path)).await;
+            watching.map(Some).map_err(|error| self.broken(&error).with_source(error))
         })
     }
 }
@@ -50,6 +63,21 @@ impl File {
         let detail = format!("the configuration file {}: {what}", self.name);
         Error::precondition_failed("micro.config", detail)
     }
+
+    fn parse(&self, text: &str) -> Result<Document, String> {
+        if text.len() > DOCUMENT_BYTES_MAX {
+            return Err(format!("longer than {DOCUMENT_BYTES_MAX} bytes"));
+        }
+        let format = Format::of(self.path.extension().and_then(|extension| extension.to_str()))?;
+        let value = format.parse(text)?;
+        let lines = format.lines(text, &value);
+        let document = Document::new(value);
+        let document = if format.is_text() { document.of_text() } else { document };
+        let origin = |document: Document, (key, line)| {
+            document.with_origin(key, format!("{}:{line}", self.name))
+        };
+        Ok(lines.into_iter().fold(document, origin))
+    }
 }
 
 fn read(path: &Path) -> std::io::Result<String> {
@@ -58,16 +86,6 @@ fn read(path: &Path) -> std::io::Result<String> {
     let limit = u64::try_from(DOCUMENT_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
     std::fs::File::open(path)?.take(limit).read_to_string(&mut text)?;
     Ok(text)
-}
-
-fn parse(path: &Path, text: &str) -> Result<Value, String> {
-    if text.len() > DOCUMENT_BYTES_MAX {
-        return Err(format!("longer than {DOCUMENT_BYTES_MAX} bytes"));
-    }
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("json") | None => serde_json::from_str(text).map_err(|error| error.to_string()),
-        Some(other) => Err(format!("no format for `.{other}`; write JSON into a `.json` file")),
-    }
 }
 
 #[cfg(test)]
@@ -84,7 +102,7 @@ mod tests {
     #[tokio::test]
     async fn json_is_read() {
         let (_dir, file) = file("a.json", r#"{"a": {"b": 1}}"#);
-        assert_eq!(file.load().await.unwrap(), serde_json::json!({"a": {"b": 1}}));
+        assert_eq!(file.load().await.unwrap().value, serde_json::json!({"a": {"b": 1}}));
     }
 
     #[tokio::test]
