@@ -1,0 +1,99 @@
+//! The services that a client calls, by name.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::client::recent::Recent;
+use crate::client::target::Target;
+use crate::core::clock::Instant;
+use crate::core::descriptor::CallKind;
+use crate::core::exchange::Route;
+
+/// Services called by names from run time that are followed between their calls; beyond it those
+/// called longest ago are found anew.
+const DYNAMIC_TARGETS_MAX: usize = 1024;
+
+/// Endpoints called by names from run time that get a number of their own; further ones are
+/// spelled out in each call.
+const DYNAMIC_ROUTES_MAX: usize = 1024;
+
+/// Bytes of both names of an endpoint that gets a number.
+const ROUTE_BYTES_MAX: usize = 1024;
+
+/// Whom the client calls.
+///
+/// Generated clients keep their targets alive; those of calls by name are kept while they are
+/// used. A target that nobody keeps ends its watch.
+#[derive(Debug)]
+pub(super) struct Targets {
+    known: HashMap<String, Weak<Target>>,
+    dynamic: Recent<String, Arc<Target>>,
+    routes: HashMap<(String, String), Arc<Route>>,
+}
+
+impl Targets {
+    /// Keeps the targets of calls by name for `idle` after the last call.
+    pub(super) fn new(idle: Duration) -> Self {
+        let dynamic = Recent::new(DYNAMIC_TARGETS_MAX, idle);
+        Self { known: HashMap::new(), dynamic, routes: HashMap::new() }
+    }
+
+    /// Finds a target, or makes it.
+    pub(super) fn find(&mut self, service: &str, make: impl FnOnce() -> Target) -> Arc<Target> {
+        if let Some(target) = self.known.get(service).and_then(Weak::upgrade) {
+            return target;
+        }
+        self.known.retain(|_, target| target.strong_count() > 0);
+        let target = Arc::new(make());
+        self.known.insert(service.to_owned(), Arc::downgrade(&target));
+        target
+    }
+
+    /// Keeps a target for further calls by name; what falls out is to be dropped without a lock.
+    #[must_use]
+    pub(super) fn keep(&mut self, target: &Arc<Target>, now: Instant) -> Vec<Arc<Target>> {
+        let service = target.view.service();
+        let fallen = self.dynamic.sweep(now);
+        match self.dynamic.get(service, now) {
+            Some(kept) if Arc::ptr_eq(&kept, target) => fallen,
+            _ => {
+                let more = self.dynamic.insert(service.to_owned(), Arc::clone(target), now);
+                fallen.into_iter().chain(more).collect()
+            }
+        }
+    }
+
+    /// Names an endpoint that a call names at run time.
+    pub(super) fn route(&mut self, service: &str, endpoint: &str) -> Arc<Route> {
+        let key = (service.to_owned(), endpoint.to_owned());
+        if let Some(route) = self.routes.get(&key) {
+            return Arc::clone(route);
+        }
+        let long = service.len() + endpoint.len() > ROUTE_BYTES_MAX;
+        if long || self.routes.len() >= DYNAMIC_ROUTES_MAX {
+            return Route::unnumbered(service, endpoint, CallKind::Unary);
+        }
+        let route = Route::new(service, endpoint, CallKind::Unary);
+        self.routes.insert(key, Arc::clone(&route));
+        route
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_named_again_is_the_same_and_endless_names_get_no_number() {
+        let mut targets = Targets::new(Duration::from_secs(1));
+        let first = targets.route("shop", "Orders.Read");
+        assert!(Arc::ptr_eq(&first, &targets.route("shop", "Orders.Read")));
+        for n in 0..2 * DYNAMIC_ROUTES_MAX {
+            targets.route("shop", &n.to_string());
+        }
+        assert_eq!(targets.routes.len(), DYNAMIC_ROUTES_MAX);
+        assert_eq!(targets.route("shop", "One.More").symbol(), u32::MAX);
+        assert!(Arc::ptr_eq(&first, &targets.route("shop", "Orders.Read")));
+    }
+}
