@@ -97,7 +97,8 @@ pub(super) async fn tries(mut plan: Plan, mut progress: Progress) -> Result<Repl
         return Err(draining());
     }
     let source = plan.source.take();
-    let mut source = source.map(|source| source.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let mut source =
+        source.map(|source| source.into_inner().unwrap_or_else(PoisonError::into_inner));
     let pace = Pace { deadline: plan.deadline(progress.began), plan: &plan };
     let mut backoff = Backoff::from_limits(&plan.client().scope.limits.retry);
     if let Some(failed) = progress.last.take() {

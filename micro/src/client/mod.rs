@@ -102,24 +102,23 @@ impl Client {
         &self.inner.registry
     }
 
-    /// Names an endpoint to call, for as long as there is a client of its service.
+    /// Names an endpoint to call.
     fn endpoint(&self, service: &str, name: &str, kind: CallKind) -> Endpoint {
-        Endpoint {
-            client: self.clone(),
-            route: Route::new(service, name, kind),
-            target: self.inner.targets().find(service, || self.inner.target(service)),
-            idempotent: false,
-            timeout: None,
-        }
+        self.routed(service, |_| Route::new(service, name, kind))
     }
 
     /// Names an endpoint for one call by names from run time.
     fn dynamic(&self, service: &str, name: &str) -> Endpoint {
+        self.routed(service, |targets| targets.route(service, name))
+    }
+
+    fn routed(&self, service: &str, route: impl FnOnce(&mut Targets) -> Arc<Route>) -> Endpoint {
         let mut targets = self.inner.targets();
         let target = targets.find(service, || self.inner.target(service));
         let fallen = targets.keep(&target, clock::now());
-        let route = targets.route(service, name);
+        let route = route(&mut targets);
         drop(targets);
+        // The last owner of a target ends its watch, which is not for this lock.
         drop(fallen);
         Endpoint { client: self.clone(), route, target, idempotent: false, timeout: None }
     }

@@ -89,3 +89,23 @@ impl Client {
         self.inner.publisher.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::context::Parts;
+    use crate::core::limits::METADATA_ENTRIES_MAX;
+    use crate::core::trace::Trace;
+
+    #[test]
+    fn a_full_baggage_leaves_the_trace_its_place_and_fails_no_publish() {
+        let mut persistent = Metadata::new();
+        for n in 0..METADATA_ENTRIES_MAX {
+            persistent.insert(format!("key-{n:02}"), "x").expect("fits");
+        }
+        let parts = Parts { persistent, trace: Some(Trace::root()), ..Parts::default() };
+        let metadata = Context::from_parts(parts).enter(inherited);
+        assert!(metadata.contains_key(TRACE_KEY));
+        assert_eq!(metadata.len(), METADATA_ENTRIES_MAX);
+    }
+}

@@ -83,7 +83,11 @@ mod tests {
         assert_eq!(recent.get("a", start + second(2)), Some(1));
         assert_eq!(recent.insert("c", 3, start + second(3)), [2]);
         assert_eq!(recent.get("b", start + second(3)), None);
-        assert_eq!(recent.insert("c", 4, start + second(3)), [3], "the same key takes no more room");
+        assert_eq!(
+            recent.insert("c", 4, start + second(3)),
+            [3],
+            "the same key takes no more room"
+        );
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Task, Poll};
 
+use crate::core::error::Result;
 use crate::core::exchange::Connection;
 use crate::core::future::BoxFuture;
-use crate::core::error::Result;
 
 /// The first of some connections to take calls; `None` when all have closed.
 pub(super) struct Room<'a> {

@@ -10,9 +10,9 @@ use crate::core::clock::Instant;
 use crate::core::descriptor::CallKind;
 use crate::core::exchange::Route;
 
-/// Services called by names from run time that are followed between their calls; beyond it those
-/// called longest ago are found anew.
-const DYNAMIC_TARGETS_MAX: usize = 1024;
+/// Services that are followed although no generated client of them is alive; beyond it those named
+/// longest ago are found anew.
+const TARGETS_MAX: usize = 1024;
 
 /// Endpoints called by names from run time that get a number of their own; further ones are
 /// spelled out in each call.
@@ -23,20 +23,21 @@ const ROUTE_BYTES_MAX: usize = 1024;
 
 /// Whom the client calls.
 ///
-/// Generated clients keep their targets alive; those of calls by name are kept while they are
-/// used. A target that nobody keeps ends its watch.
+/// Generated clients keep their targets alive. Those of calls by name, and of generated clients
+/// that are gone, are kept for a while, so that neither a name nor a client for each call costs
+/// what is known of the nodes. A target that nobody keeps ends its watch.
 #[derive(Debug)]
 pub(super) struct Targets {
     known: HashMap<String, Weak<Target>>,
-    dynamic: Recent<String, Arc<Target>>,
+    recent: Recent<String, Arc<Target>>,
     routes: HashMap<(String, String), Arc<Route>>,
 }
 
 impl Targets {
-    /// Keeps the targets of calls by name for `idle` after the last call.
+    /// Keeps targets for `idle` after they were named last.
     pub(super) fn new(idle: Duration) -> Self {
-        let dynamic = Recent::new(DYNAMIC_TARGETS_MAX, idle);
-        Self { known: HashMap::new(), dynamic, routes: HashMap::new() }
+        let recent = Recent::new(TARGETS_MAX, idle);
+        Self { known: HashMap::new(), recent, routes: HashMap::new() }
     }
 
     /// Finds a target, or makes it.
@@ -50,15 +51,15 @@ impl Targets {
         target
     }
 
-    /// Keeps a target for further calls by name; what falls out is to be dropped without a lock.
+    /// Keeps a target that was named; what falls out is to be dropped without a lock.
     #[must_use]
     pub(super) fn keep(&mut self, target: &Arc<Target>, now: Instant) -> Vec<Arc<Target>> {
         let service = target.view.service();
-        let fallen = self.dynamic.sweep(now);
-        match self.dynamic.get(service, now) {
+        let fallen = self.recent.sweep(now);
+        match self.recent.get(service, now) {
             Some(kept) if Arc::ptr_eq(&kept, target) => fallen,
             _ => {
-                let more = self.dynamic.insert(service.to_owned(), Arc::clone(target), now);
+                let more = self.recent.insert(service.to_owned(), Arc::clone(target), now);
                 fallen.into_iter().chain(more).collect()
             }
         }
