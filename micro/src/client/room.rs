@@ -10,8 +10,11 @@ use crate::core::future::BoxFuture;
 
 /// The first of some connections to take calls; `None` when all have closed.
 pub(super) struct Room<'a> {
-    waiting: Vec<(&'a Arc<dyn Connection>, BoxFuture<'a, Result<()>>)>,
+    waiting: Vec<Waiting<'a>>,
 }
+
+/// A connection and its word that it takes calls.
+type Waiting<'a> = (&'a Arc<dyn Connection>, BoxFuture<'a, Result<()>>);
 
 /// Waits for room on any of these connections. Cancel safe; may be polled after its end.
 pub(super) fn room(open: &[Arc<dyn Connection>]) -> Room<'_> {

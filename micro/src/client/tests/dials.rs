@@ -20,12 +20,8 @@ async fn many(
     timeout: Duration,
 ) -> (Vec<Result<()>>, Duration) {
     let (tasks, began) = (TaskTracker::new(), clock::now());
-    let calls: Vec<_> = (0..count)
-        .map(|_| {
-            let call = call(client).timeout(timeout);
-            tasks.spawn("call", async move { call.await })
-        })
-        .collect();
+    let calls: Vec<_> =
+        (0..count).map(|_| tasks.spawn("call", call(client).timeout(timeout))).collect();
     let mut outcomes = Vec::new();
     for call in calls {
         outcomes.push(call.await.unwrap());
