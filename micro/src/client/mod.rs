@@ -102,14 +102,14 @@ impl Client {
         &self.inner.registry
     }
 
-    /// Names an endpoint to call.
-    fn endpoint(&self, service: &str, name: &str, kind: CallKind) -> Endpoint {
-        self.routed(service, |_| Route::new(service, name, kind))
+    /// Names an endpoint of a generated client.
+    fn endpoint(&self, service: &'static str, name: &'static str, kind: CallKind) -> Endpoint {
+        self.routed(service, |targets| targets.named(service, name, kind))
     }
 
     /// Names an endpoint for one call by names from run time.
     fn dynamic(&self, service: &str, name: &str) -> Endpoint {
-        self.routed(service, |targets| targets.route(service, name))
+        self.routed(service, |targets| targets.dynamic(service, name))
     }
 
     fn routed(&self, service: &str, route: impl FnOnce(&mut Targets) -> Arc<Route>) -> Endpoint {

@@ -30,14 +30,16 @@ const ROUTE_BYTES_MAX: usize = 1024;
 pub(super) struct Targets {
     known: HashMap<String, Weak<Target>>,
     recent: Recent<String, Arc<Target>>,
-    routes: HashMap<(String, String), Arc<Route>>,
+    /// The endpoints of generated clients: as many as the program names.
+    named: HashMap<(&'static str, &'static str), Arc<Route>>,
+    dynamic: HashMap<(String, String), Arc<Route>>,
 }
 
 impl Targets {
     /// Keeps targets for `idle` after they were named last.
     pub(super) fn new(idle: Duration) -> Self {
         let recent = Recent::new(TARGETS_MAX, idle);
-        Self { known: HashMap::new(), recent, routes: HashMap::new() }
+        Self { known: HashMap::new(), recent, named: HashMap::new(), dynamic: HashMap::new() }
     }
 
     /// Finds a target, or makes it.
@@ -65,18 +67,31 @@ impl Targets {
         }
     }
 
+    /// Names an endpoint of a generated client, the same for all clients of the service.
+    pub(super) fn named(
+        &mut self,
+        service: &'static str,
+        endpoint: &'static str,
+        kind: CallKind,
+    ) -> Arc<Route> {
+        let new = || Route::new(service, endpoint, kind);
+        let route = self.named.entry((service, endpoint)).or_insert_with(new);
+        // Two contracts may disagree about one name.
+        if route.kind() == kind { Arc::clone(route) } else { new() }
+    }
+
     /// Names an endpoint that a call names at run time.
-    pub(super) fn route(&mut self, service: &str, endpoint: &str) -> Arc<Route> {
+    pub(super) fn dynamic(&mut self, service: &str, endpoint: &str) -> Arc<Route> {
         let key = (service.to_owned(), endpoint.to_owned());
-        if let Some(route) = self.routes.get(&key) {
+        if let Some(route) = self.dynamic.get(&key) {
             return Arc::clone(route);
         }
         let long = service.len() + endpoint.len() > ROUTE_BYTES_MAX;
-        if long || self.routes.len() >= DYNAMIC_ROUTES_MAX {
+        if long || self.dynamic.len() >= DYNAMIC_ROUTES_MAX {
             return Route::unnumbered(service, endpoint, CallKind::Unary);
         }
         let route = Route::new(service, endpoint, CallKind::Unary);
-        self.routes.insert(key, Arc::clone(&route));
+        self.dynamic.insert(key, Arc::clone(&route));
         route
     }
 }
@@ -88,13 +103,13 @@ mod tests {
     #[test]
     fn an_endpoint_named_again_is_the_same_and_endless_names_get_no_number() {
         let mut targets = Targets::new(Duration::from_secs(1));
-        let first = targets.route("shop", "Orders.Read");
-        assert!(Arc::ptr_eq(&first, &targets.route("shop", "Orders.Read")));
+        let first = targets.dynamic("shop", "Orders.Read");
+        assert!(Arc::ptr_eq(&first, &targets.dynamic("shop", "Orders.Read")));
         for n in 0..2 * DYNAMIC_ROUTES_MAX {
-            targets.route("shop", &n.to_string());
+            targets.dynamic("shop", &n.to_string());
         }
-        assert_eq!(targets.routes.len(), DYNAMIC_ROUTES_MAX);
-        assert_eq!(targets.route("shop", "One.More").symbol(), u32::MAX);
-        assert!(Arc::ptr_eq(&first, &targets.route("shop", "Orders.Read")));
+        assert_eq!(targets.dynamic.len(), DYNAMIC_ROUTES_MAX);
+        assert_eq!(targets.dynamic("shop", "One.More").symbol(), u32::MAX);
+        assert!(Arc::ptr_eq(&first, &targets.dynamic("shop", "Orders.Read")));
     }
 }

@@ -98,6 +98,15 @@ async fn calls_by_name_reach_the_node_and_use_one_name() {
     assert!(Arc::ptr_eq(&one.route, &two.route) && Arc::ptr_eq(&one.target, &two.target));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_generated_client_for_each_call_uses_up_no_names() {
+    let client = lab().await.builder().build();
+    let route = || client.endpoint(SERVICE.name, "U", CallKind::Unary).route;
+    let first = route();
+    drop(Stub::new(client.clone(), &SERVICE));
+    assert!(Arc::ptr_eq(&first, &route()));
+}
+
 /// A registry that does not look at what it holds.
 #[derive(Debug)]
 struct Careless(Vec<Record>);
