@@ -7,6 +7,7 @@ use crate::client::tests::lab::{Answer, Lab, after, at_once, call, idempotent};
 use crate::core::budget::Budget;
 use crate::core::clock;
 use crate::core::error::{Error, Result};
+use crate::selector::Random;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -75,7 +76,7 @@ async fn a_call_to_one_address_burns_no_token() {
 async fn neither_node_of_a_hedge_that_failed_is_asked_again() {
     for _ in 0..20 {
         let lab = lab(2, Err(Error::unavailable("lab", "fails"))).await;
-        let client = lab.builder().build();
+        let client = lab.builder().selector(Arc::new(Random::new())).build();
         idempotent(&client).hedge(10 * MS).await.unwrap();
         let mut order = lab.order();
         order.sort_unstable();
