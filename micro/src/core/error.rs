@@ -236,6 +236,13 @@ impl Error {
         self
     }
 
+    /// Replaces the text for people and keeps everything else.
+    #[must_use]
+    pub(crate) fn with_detail(mut self, detail: impl fmt::Display) -> Self {
+        self.0.detail = bounded(detail.to_string(), ERROR_DETAIL_BYTES_MAX);
+        self
+    }
+
     /// Replaces the retry verdict.
     #[must_use]
     pub fn with_retry(mut self, retry: Retry) -> Self {

@@ -46,6 +46,13 @@ impl Route {
         Arc::new(Self { service: service.into(), endpoint: endpoint.into(), kind, symbol })
     }
 
+    /// Names an endpoint that connections spell out each time, for names that come from outside:
+    /// the numbers that connections give are few.
+    pub fn unnumbered(service: &str, endpoint: &str, kind: CallKind) -> Arc<Self> {
+        let (service, endpoint) = (service.into(), endpoint.into());
+        Arc::new(Self { service, endpoint, kind, symbol: u32::MAX })
+    }
+
     /// Returns the name of the service.
     pub fn service(&self) -> &Arc<str> {
         &self.service
@@ -61,7 +68,8 @@ impl Route {
         self.kind
     }
 
-    /// Returns a small number that no other route of this process has.
+    /// Returns a small number that no other route of this process has; `u32::MAX` for a route
+    /// that is to have none.
     pub fn symbol(&self) -> u32 {
         self.symbol
     }
@@ -144,6 +152,9 @@ pub trait Connection: fmt::Debug + Send + Sync {
     /// # Errors
     /// `Retry::Safe` when the connection is closed or draining.
     fn ready(&self) -> BoxFuture<'_, Result<()>>;
+
+    /// Waits until the connection is closed: no call runs on it and none can be started.
+    fn closed(&self) -> BoxFuture<'_, ()>;
 
     /// Stops accepting calls, lets running ones finish, then closes.
     fn drain(&self);

@@ -76,6 +76,10 @@ impl Connection for Link {
         Box::pin(self.room(true))
     }
 
+    fn closed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(Self::closed(self))
+    }
+
     fn drain(&self) {
         self.lock().draining = true;
         self.room_changed();

@@ -120,7 +120,7 @@ pub(super) fn reset_error(reason: Reset) -> Error {
     let id = "micro.transport";
     match reason {
         Reset::Refused => {
-            Error::unavailable(id, "the node refused the call").with_retry(Retry::Safe)
+            Error::too_many_requests(id, "the node refused the call").with_retry(Retry::Safe)
         }
         Reset::Draining => {
             Error::unavailable(id, "the node is about to stop").with_retry(Retry::Safe)

@@ -198,7 +198,7 @@ async fn streams_and_running_calls_beyond_the_limit_are_refused_safely() {
     }
     for slot in [100, 101, 1000, 0xffff] {
         assert!(raw.send(&open(slot, "Echo", b"")).await);
-        assert_eq!(answer(&mut raw, slot).await, Seen::Failed(503, true));
+        assert_eq!(answer(&mut raw, slot).await, Seen::Failed(429, true));
     }
     assert_eq!(real.link.lock().streams.live(), 100);
     limits.stream.native_max = 1000;
