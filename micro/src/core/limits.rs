@@ -263,14 +263,16 @@ limits! {
         heartbeat_jitter_percent: u32 = 20,
     }
 
-    /// The phases of a graceful stop (L28); with a 5 s pre-stop they fit into 40 s.
+    /// The phases of a graceful stop (L28): 37 s in all, within 40 s.
     ShutdownLimits {
         /// Serving on after the registry says draining: at most 5 s; a registry that propagates
         /// faster shortens it. Covers caches that still name this node.
         lame_duck: Duration = Duration::from_secs(5),
-        /// Waiting for calls in flight: 25 s. Then they are cut and counted.
+        /// Waiting for calls in flight and the tasks they spawned, `before_stop` hooks included:
+        /// 25 s beside the lame duck. Then they are cut and counted.
         drain_timeout: Duration = Duration::from_secs(25),
-        /// Closing drivers and flushing: 5 s. Then the rest is dropped and counted.
+        /// Closing drivers and flushing, event handlers included: 5 s. Then the rest is dropped
+        /// and counted.
         close_timeout: Duration = Duration::from_secs(5),
         /// Waiting for cancelled tasks to end: 2 s. Then they are counted and left.
         cancel_timeout: Duration = Duration::from_secs(2),

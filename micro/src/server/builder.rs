@@ -36,6 +36,7 @@ pub struct Builder {
     codecs: Codecs,
     limits: Arc<Limits>,
     tasks: TaskTracker,
+    spawned: Option<TaskTracker>,
     shutdown: Shutdown,
     rule: Rule,
     layers: Option<Next>,
@@ -72,6 +73,12 @@ impl Builder {
     /// Sets the owner of all tasks.
     pub fn tasks(mut self, tasks: TaskTracker) -> Self {
         self.tasks = tasks;
+        self
+    }
+
+    /// Sets the owner of the tasks that handlers spawn, by default that of all tasks.
+    pub fn spawned(mut self, tasks: TaskTracker) -> Self {
+        self.spawned = Some(tasks);
         self
     }
 
@@ -178,6 +185,7 @@ impl Builder {
             gate,
             shutdown: self.shutdown.clone(),
             tasks: self.tasks.clone(),
+            spawned: self.spawned.unwrap_or_else(|| self.tasks.clone()),
         });
         let site = Site {
             router: Arc::clone(&router),

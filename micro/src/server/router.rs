@@ -36,6 +36,8 @@ pub struct Router {
     pub(super) gate: Arc<Gate>,
     pub(super) shutdown: Shutdown,
     pub(super) tasks: TaskTracker,
+    /// Owns the tasks that handlers spawn.
+    pub(super) spawned: TaskTracker,
 }
 
 /// What a transport knows of a call beside the call itself.
@@ -149,7 +151,7 @@ impl Router {
             spec: Some(entry.spec),
             service: Some(Arc::clone(&entry.service)),
             shutdown: Some(self.shutdown.clone()),
-            tasks: Some(self.tasks.clone()),
+            tasks: Some(self.spawned.clone()),
         })
     }
 

@@ -41,6 +41,9 @@ pub(crate) struct Backends {
     pub(crate) codecs: Codecs,
     pub(crate) limits: Limits,
     pub(crate) tasks: TaskTracker,
+    /// Owns what handlers spawn, which a stop waits for.
+    #[cfg(feature = "server")]
+    pub(crate) spawned: TaskTracker,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -88,6 +91,8 @@ impl Backends {
             codecs: given.codecs,
             limits,
             tasks,
+            #[cfg(feature = "server")]
+            spawned: TaskTracker::new(),
             shutdown: Shutdown::new(),
         })
     }

@@ -143,6 +143,11 @@ impl Lease {
         self.wish(Wish::NotReady);
     }
 
+    /// Starts to mark the node as draining, without waiting as [`Self::set_draining`] does.
+    pub fn drain(&self) {
+        self.wish(Wish::Draining);
+    }
+
     /// Marks the node as draining, so that it is not chosen for new calls, and returns when that is
     /// written.
     ///
@@ -155,6 +160,11 @@ impl Lease {
     pub async fn set_draining(&self) -> Result<()> {
         let sequence = self.wish(Wish::Draining);
         self.wait(|status| status.reached >= Some(sequence)).await
+    }
+
+    /// Starts to remove the node from the registry, without waiting as [`Self::close`] does.
+    pub fn end(&self) {
+        self.wish(Wish::Closed);
     }
 
     /// Removes the node from the registry and ends the lease; may be repeated.
