@@ -246,8 +246,7 @@ async fn a_slow_registry_forgets_all_services_and_not_only_the_first() {
     let service = Service::new("test").no_env().registry(Slow(memory.clone()));
     let service = service.transport(transport::Memory::default());
     let service = service.mount(One).mount(Two).mount(Three).mount(Four);
-    let running =
-        service.mount(Five).mount(Six).mount(Seven).mount(Eight).start().await.unwrap();
+    let running = service.mount(Five).mount(Six).mount(Seven).mount(Eight).start().await.unwrap();
     assert_eq!(memory.list().await.unwrap().len(), 8);
     let began = Instant::now();
     assert!(running.stop().await.is_clean());

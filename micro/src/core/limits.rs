@@ -102,8 +102,8 @@ limits! {
         frame_bytes_max: usize = 128 * KIB,
         /// Bytes of an HTTP/2 frame (L2): 16 KiB, the protocol's least. More is a connection error.
         http2_frame_bytes_max: usize = 16 * KIB,
-        /// Bytes that all unfinished messages of one native connection may hold: 64 MiB, sixteen
-        /// of the longest. More closes the connection.
+        /// Bytes that all unfinished messages of one connection may hold: 64 MiB, sixteen of the
+        /// longest. More closes a native connection, and is a 429 on HTTP, safe to retry.
         reassembly_bytes_max: usize = 64 * MIB,
         /// Bytes out for each byte in when decompressing (L20): 100. More is a 400.
         decompression_ratio_max: usize = 100,

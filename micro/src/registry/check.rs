@@ -126,7 +126,9 @@ mod tests {
 
     #[test]
     fn addresses_that_nobody_can_reach_are_refused() {
-        for address in ["", ":80", "0.0.0.0:80", "[::]:80", "127.0.0.1:0", "host:0", "host", "host:http"] {
+        for address in
+            ["", ":80", "0.0.0.0:80", "[::]:80", "127.0.0.1:0", "host:0", "host", "host:http"]
+        {
             assert_eq!(code(&record("greeter", "a", address)), 400, "{address}");
         }
         for address in ["127.0.0.1:80", "[::1]:80", "host:80", "unix:/run/a.sock", "memory:a"] {

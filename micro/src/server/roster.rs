@@ -35,6 +35,8 @@ pub(super) struct Seat {
     pub(super) reading: AtomicBool,
     /// Whether a response went out before its request was read to the end.
     pub(super) unread: AtomicBool,
+    /// Bytes of request bodies that are not complete.
+    pub(super) unfinished: AtomicUsize,
 }
 
 impl Seat {
@@ -47,6 +49,7 @@ impl Seat {
             idle_ticks: AtomicUsize::new(0),
             reading: AtomicBool::new(false),
             unread: AtomicBool::new(false),
+            unfinished: AtomicUsize::new(0),
         };
         seat.tell(order);
         seat
@@ -151,15 +154,16 @@ impl Roster {
         limits: &ConnectionLimits,
     ) -> Option<Member> {
         let mut seats = self.lock();
+        let siblings = stranger.and_then(|ip| seats.strangers.get(&ip)).copied().unwrap_or(0);
+        // First of all: who is refused anyway must not cost anybody else a connection.
+        if stranger.is_some() && siblings >= limits.per_ip_max {
+            return None;
+        }
         if seats.taken.len() >= limits.total_max && !seats.evict() {
             return None;
         }
         if let Some(ip) = stranger {
-            let count = seats.strangers.entry(ip).or_default();
-            if *count >= limits.per_ip_max {
-                return None;
-            }
-            *count += 1;
+            seats.strangers.insert(ip, siblings + 1);
         }
         let seat = Arc::new(Seat::new(seats.order.unwrap_or(Order::Serve)));
         let id = seats.next;
@@ -262,6 +266,16 @@ mod tests {
         drop(b);
         let _busy = (a.seat.begin(), c.seat.begin());
         assert!(roster.join(None, &limits).is_none());
+    }
+
+    #[test]
+    fn an_address_over_its_limit_closes_nobodys_connection() {
+        let (roster, limits) = (Arc::new(Roster::default()), limits(2, 1));
+        let ip = Some(IpAddr::from([10, 0, 0, 1]));
+        let members = (roster.join(None, &limits).unwrap(), roster.join(ip, &limits).unwrap());
+        assert!((0..10).all(|_| roster.join(ip, &limits).is_none()));
+        assert_eq!(members.0.seat.order(), Order::Serve);
+        assert_eq!(members.1.seat.order(), Order::Serve);
     }
 
     #[tokio::test(start_paused = true)]

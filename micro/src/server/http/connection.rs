@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -55,13 +55,12 @@ impl Face {
         // The head's time is watched here without a timer for each request; the number of headers
         // stays at hyper's 100, for which it needs no memory of its own.
         builder.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX);
-        let mut connection = builder.serve_connection(io, service).with_upgrades();
+        // Without upgrades: a connection that became something else would be in no roster.
+        let mut connection = builder.serve_connection(io, service);
         let watch = Watch::new(limits, true);
         drive(&mut connection, |c| c.graceful_shutdown(), &seat, watch).await;
-        if seat.unread.load(Ordering::Relaxed)
-            && let Some(parts) = connection.into_parts()
-        {
-            discard(parts.io.into_inner()).await;
+        if seat.unread.load(Ordering::Relaxed) {
+            discard(connection.into_parts().io.into_inner()).await;
         }
     }
 
@@ -101,6 +100,8 @@ impl Face {
         http1: bool,
     ) -> Response<Reply> {
         let busy = peer.seat.begin();
+        // Until the body has been read the connection must not be closed abruptly.
+        peer.seat.unread.store(!request.body().is_end_stream(), Ordering::Relaxed);
         let mut answer = pin!(self.answer(peer, request));
         let mut response = std::future::poll_fn(|task| {
             // The future is never polled again after it unwound, so no broken state is seen.

@@ -8,6 +8,7 @@ mod network;
 mod ports;
 mod routing;
 mod streams;
+mod unread;
 
 use std::io;
 use std::sync::Arc;
