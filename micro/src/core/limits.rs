@@ -30,6 +30,12 @@ pub const ERROR_DETAIL_BYTES_MAX: usize = 8 * KIB;
 /// longest detail with every byte escaped.
 pub const ERROR_DOCUMENT_BYTES_MAX: usize = 64 * KIB;
 
+/// Nesting of arrays, maps and enum variants with content in a message (L19): far below what
+/// overflows a 2 MiB stack. More is a 400.
+pub const DECODE_DEPTH_MAX: usize = 64;
+/// Values in one message (L19), or its bytes if they are more; more is a 400.
+pub const DECODE_ELEMENTS_MAX: usize = 1_000_000;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -79,19 +85,17 @@ limits! {
         call: CallLimits = CallLimits::DEFAULT,
         /// Retries of a client.
         retry: RetryLimits = RetryLimits::DEFAULT,
-        /// Decoding of what peers send.
-        decode: DecodeLimits = DecodeLimits::DEFAULT,
         /// Subscriptions and deliveries of a broker.
         broker: BrokerLimits = BrokerLimits::DEFAULT,
         /// Records and leases of a registry.
         registry: RegistryLimits = RegistryLimits::DEFAULT,
         /// The phases of a graceful stop.
         shutdown: ShutdownLimits = ShutdownLimits::DEFAULT,
-        /// Trace context and metrics.
+        /// Trace context.
         trace: TraceLimits = TraceLimits::DEFAULT,
     }
 
-    /// Bounds of messages and frames (L1, L2, L20).
+    /// Bounds of messages and frames (L1, L2).
     MessageLimits {
         /// Bytes of a unary message or a stream item, both ways (L1): 4 MiB, as gRPC's. More is a
         /// 413 and a stream reset; the connection stays.
@@ -105,8 +109,6 @@ limits! {
         /// Bytes that all unfinished messages of one connection may hold: 64 MiB, sixteen of the
         /// longest. More closes a native connection, and is a 429 on HTTP, safe to retry.
         reassembly_bytes_max: usize = 64 * MIB,
-        /// Bytes out for each byte in when decompressing (L20): 100. More is a 400.
-        decompression_ratio_max: usize = 100,
     }
 
     /// Bounds of the streams of one connection (L4, L5, L6).
@@ -139,8 +141,6 @@ limits! {
         total_max: usize = 10_000,
         /// Connections from one off-host IP address (L7): 100. More are refused at accept.
         per_ip_max: usize = 100,
-        /// Connections of one principal (L7): 100. More are refused after authentication.
-        per_principal_max: usize = 100,
         /// From TCP accept to the first complete request, TLS and authentication included (L10):
         /// 5 s, so that silent peers hold no slot. Then the connection is closed.
         handshake_timeout: Duration = Duration::from_secs(5),
@@ -217,17 +217,6 @@ limits! {
         hint_max: Duration = Duration::from_secs(300),
     }
 
-    /// Bounds of decoding, checked before the decoder runs (L19).
-    DecodeLimits {
-        /// Nesting of arrays and maps: 64, far below what overflows a 2 MiB stack. More is a 400.
-        depth_max: usize = 64,
-        /// Values in one message: 1,000,000. More is a 400.
-        elements_max: usize = 1_000_000,
-        /// Whether a map may hold a key twice: no, since two readers may take different ones. A
-        /// duplicate is a 400.
-        duplicate_keys: bool = false,
-    }
-
     /// Bounds of a broker's subscriptions and deliveries (L22, L23).
     BrokerLimits {
         /// Subscriptions of one process: 1,000. More are a 429.
@@ -278,14 +267,12 @@ limits! {
         cancel_timeout: Duration = Duration::from_secs(2),
     }
 
-    /// Bounds of trace context and metrics (L30).
+    /// Bounds of trace context (L30).
     TraceLimits {
         /// Bytes of baggage on a call: 8 KiB, as W3C. Members past it are dropped and counted.
         baggage_bytes_max: usize = 8 * KIB,
         /// Members of baggage on a call: 64. Further ones are dropped and counted.
         baggage_members_max: usize = 64,
-        /// Label values of one metric: 1,000. Further ones are counted as `other`.
-        label_values_max: usize = 1000,
     }
 }
 
@@ -333,7 +320,6 @@ impl Limits {
                 self.retry.backoff_base <= self.retry.backoff_max,
                 "retry.backoff_base must not be above retry.backoff_max",
             ),
-            (self.decode.depth_max > 0, "decode.depth_max must not be 0"),
             (self.broker.deliveries_max > 0, "broker.deliveries_max must not be 0"),
             (self.broker.pending_messages_max > 0, "broker.pending_messages_max must not be 0"),
             (

@@ -38,6 +38,8 @@ use crate::registry::table::Table;
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Pause between looks at whether the file changed, while someone watches.
 const POLL_INTERVAL: Duration = Duration::from_millis(800);
+/// The coarsest step of the dates that file systems keep; a younger file is read again.
+const DATE_STEP_MAX: Duration = Duration::from_secs(2);
 /// How long a change takes to reach every watcher.
 const PROPAGATION: Duration = Duration::from_secs(1);
 
@@ -49,6 +51,7 @@ pub struct StaticFile {
 
 struct Shared {
     path: PathBuf,
+    limits: RegistryLimits,
     table: Table,
     last: Mutex<Last>,
 }
@@ -56,7 +59,8 @@ struct Shared {
 /// The file as it was last looked at.
 #[derive(Default)]
 struct Last {
-    /// Date and length; a file that kept both is not read again.
+    /// Date and length of a file that changes neither without the other; while it keeps both it is
+    /// not read again.
     stamp: Option<(Option<SystemTime>, u64)>,
     /// The trouble with it that was reported.
     trouble: Option<String>,
@@ -69,7 +73,17 @@ impl StaticFile {
     ///
     /// 412 naming the file if it cannot be read, is too long or is not a list of records.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
-        let shared = Shared { path: path.into(), table: Table::default(), last: Mutex::default() };
+        Self::open_within(path, RegistryLimits::DEFAULT)
+    }
+
+    /// Opens a file that may hold as many services and nodes as `limits` says.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn open_within(path: impl Into<PathBuf>, limits: RegistryLimits) -> Result<Self> {
+        let (path, table, last) = (path.into(), Table::default(), Mutex::default());
+        let shared = Shared { path, limits, table, last };
         shared.reload().map_err(|why| {
             let detail = format!("cannot use the registry file {}: {why}", shared.path.display());
             Error::precondition_failed(ERROR_ID, detail)
@@ -112,9 +126,9 @@ impl Shared {
         if last.stamp == stamp && stamp.is_some() {
             return last.trouble.clone().map_or(Ok(()), Err);
         }
-        last.stamp = stamp;
+        last.stamp = stamp.filter(|(modified, _)| modified.is_some_and(is_settled));
         metadata.map_err(|error| error.to_string())?;
-        let records = read(&self.path)?;
+        let records = read(&self.path, &self.limits)?;
         self.table.replace(&records);
         Ok(())
     }
@@ -131,7 +145,12 @@ impl Shared {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<Record>, String> {
+/// Returns whether a file of this date cannot change any more without another date.
+fn is_settled(modified: SystemTime) -> bool {
+    clock::system_now().duration_since(modified).is_ok_and(|age| age > DATE_STEP_MAX)
+}
+
+fn read(path: &Path, limits: &RegistryLimits) -> Result<Vec<Record>, String> {
     let mut text = String::new();
     let read = |text: &mut String| -> io::Result<usize> {
         File::open(path)?.take(FILE_BYTES_MAX.saturating_add(1)).read_to_string(text)
@@ -141,13 +160,12 @@ fn read(path: &Path) -> Result<Vec<Record>, String> {
         return Err(format!("it has more than {FILE_BYTES_MAX} bytes"));
     }
     let records: Vec<Record> = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-    validate(&records)?;
+    validate(&records, limits)?;
     Ok(records)
 }
 
 /// Refuses what would be ambiguous or over a limit, before any of it counts.
-fn validate(records: &[Record]) -> Result<(), String> {
-    let limits = RegistryLimits::DEFAULT;
+fn validate(records: &[Record], limits: &RegistryLimits) -> Result<(), String> {
     let mut services: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for record in records {
         if record.name.is_empty() {

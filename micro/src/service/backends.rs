@@ -50,6 +50,7 @@ pub(crate) struct Backends {
 impl Backends {
     /// Opens what was not handed over.
     pub(crate) fn open(given: Given, settings: &Settings) -> Result<Self> {
+        let limits = settings.apply(given.limits.unwrap_or_default())?;
         let registry = match given.registry {
             Some(registry) => handed("registry", settings.registry.as_ref(), registry),
             None => {
@@ -57,10 +58,9 @@ impl Backends {
                 let name = name.as_deref().unwrap_or("local");
                 let mut url = Url::join("registry", name, address.as_deref())?;
                 announce(&mut url, settings);
-                open::open_registry(&url)?
+                open::open_registry(&url, &limits.registry)?
             }
         };
-        let limits = settings.apply(given.limits.unwrap_or_default())?;
         let tasks = TaskTracker::new();
         #[cfg(feature = "server")]
         let owns_broker = given.broker.is_none();
@@ -109,7 +109,8 @@ impl Backends {
 
     /// Begins a client over these backends.
     pub(crate) fn client(&self) -> Builder {
-        let cached = Cached::new(Arc::clone(&self.registry), self.tasks.clone());
+        let (registry, tasks) = (Arc::clone(&self.registry), self.tasks.clone());
+        let cached = Cached::with_limits(registry, tasks, &self.limits.registry);
         Client::builder()
             .limits(self.limits.clone())
             .tasks(self.tasks.clone())

@@ -323,14 +323,12 @@ async fn register(backends: &Backends, records: Vec<Record>) -> Result<Vec<Lease
         tracing::info!(registry, "somebody else writes this registry: nothing is registered");
         return Ok(Vec::new());
     }
-    let limits = &backends.limits.registry;
     let mut leases = Vec::new();
     for record in records {
         leases.push(Lease::start(
             Arc::clone(&backends.registry),
             record,
-            limits.ttl,
-            limits.heartbeat_interval,
+            &backends.limits,
             &backends.tasks,
         )?);
     }

@@ -18,11 +18,7 @@ use serde::de::{Error as _, Visitor};
 
 use crate::codec::Visit;
 use crate::codec::depth::visitor::Guarded;
-use crate::core::limits::DecodeLimits;
-
-/// Limits: L19. A level is an array, a map or an enum variant with content.
-const DEPTH_MAX: usize = DecodeLimits::DEFAULT.depth_max;
-const ELEMENTS_MAX: usize = DecodeLimits::DEFAULT.elements_max;
+use crate::core::limits::{DECODE_DEPTH_MAX, DECODE_ELEMENTS_MAX};
 
 /// What is left of the allowance of one message.
 #[derive(Debug)]
@@ -37,19 +33,19 @@ pub(super) struct Tally {
 impl Tally {
     /// Makes the allowance of one message.
     pub(super) const fn new() -> Self {
-        Self::of(ELEMENTS_MAX)
+        Self::of(DECODE_ELEMENTS_MAX)
     }
 
     /// Makes the allowance of a message of so many bytes, whatever its elements are.
     ///
     /// One element for each byte is no amplification, and a list of bytes is not to be cut short.
     fn of_bytes(len: usize) -> Self {
-        Self::of(ELEMENTS_MAX.max(len))
+        Self::of(DECODE_ELEMENTS_MAX.max(len))
     }
 
     const fn of(elements: usize) -> Self {
         Self {
-            levels: Cell::new(DEPTH_MAX),
+            levels: Cell::new(DECODE_DEPTH_MAX),
             elements: Cell::new(elements),
             failed: Cell::new(false),
         }
@@ -69,7 +65,7 @@ impl Tally {
     #[inline(always)]
     fn level<T, E: serde::de::Error>(&self, run: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let Some(left) = self.levels.get().checked_sub(1) else {
-            return Err(self.fail(format_args!("nested deeper than {DEPTH_MAX} levels")));
+            return Err(self.fail(format_args!("nested deeper than {DECODE_DEPTH_MAX} levels")));
         };
         self.levels.set(left);
         let done = run();

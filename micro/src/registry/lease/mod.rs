@@ -15,8 +15,8 @@ use crate::core::clock;
 use crate::core::clock::Instant;
 use crate::core::error::Error;
 use crate::core::error::Result;
+use crate::core::limits::Limits;
 use crate::core::limits::RegistryLimits;
-use crate::core::limits::ShutdownLimits;
 use crate::core::shutdown::TaskTracker;
 use crate::registry::Registry;
 use crate::registry::check::ERROR_ID;
@@ -83,8 +83,9 @@ struct Status {
 impl Lease {
     /// Starts to keep `record` registered; returns before anything is written.
     ///
-    /// The node disappears `ttl` after the last heartbeat. The task belongs to `tracker`, and the
-    /// call must be made inside a tokio runtime.
+    /// Time to live, heartbeat and the end follow `limits`: the node disappears `registry.ttl` after
+    /// the last heartbeat. The task belongs to `tracker`, and the call must be made inside a tokio
+    /// runtime.
     ///
     /// # Errors
     ///
@@ -93,11 +94,12 @@ impl Lease {
     pub fn start(
         registry: Arc<dyn Registry>,
         record: Record,
-        ttl: Duration,
-        heartbeat: Duration,
+        limits: &Limits,
         tracker: &TaskTracker,
     ) -> Result<Self> {
-        check(&record, ttl, &RegistryLimits::DEFAULT)?;
+        let (close_timeout, limits) = (limits.shutdown.close_timeout, limits.registry.clone());
+        let (ttl, heartbeat) = (limits.ttl, limits.heartbeat_interval);
+        check(&record, ttl, &limits)?;
         if heartbeat.is_zero() || heartbeat >= ttl {
             return Err(bad(format_args!("heartbeat {heartbeat:?} is not below ttl {ttl:?}")));
         }
@@ -107,7 +109,7 @@ impl Lease {
         }
         let (goal, goals) = watch::channel(Goal { wish: Wish::Ready, sequence: 1 });
         let (reports, status) = watch::channel(Status::default());
-        let keeper = Keeper { registry, record, ttl, heartbeat, goals, reports };
+        let keeper = Keeper { registry, record, limits, close_timeout, goals, reports };
         // The handle is let go: the task ends when the goal is `Closed`, which dropping ensures.
         drop(tracker.spawn("registry.lease", keeper.run()));
         Ok(Self { goal, status })
@@ -169,7 +171,7 @@ impl Lease {
 
     /// Removes the node from the registry and ends the lease; may be repeated.
     ///
-    /// Returns after at most the close timeout (5 s); a node that could not be removed by then
+    /// Returns after at most `shutdown.close_timeout`; a node that could not be removed by then
     /// expires. Cancel safe: the removal goes on all the same.
     ///
     /// # Errors
@@ -234,8 +236,8 @@ impl fmt::Debug for Lease {
 struct Keeper {
     registry: Arc<dyn Registry>,
     record: Record,
-    ttl: Duration,
-    heartbeat: Duration,
+    limits: RegistryLimits,
+    close_timeout: Duration,
     goals: watch::Receiver<Goal>,
     reports: watch::Sender<Status>,
 }
@@ -252,8 +254,10 @@ impl Keeper {
             let pause = match self.write(goal).await {
                 Ok(()) => {
                     backoff.reset();
-                    let percent = RegistryLimits::DEFAULT.heartbeat_jitter_percent;
-                    goal.wish.is_present().then(|| jitter(self.heartbeat, percent))
+                    let limits = &self.limits;
+                    let beat =
+                        || jitter(limits.heartbeat_interval, limits.heartbeat_jitter_percent);
+                    goal.wish.is_present().then(beat)
                 }
                 Err(()) => Some(backoff.next_delay()),
             };
@@ -276,11 +280,11 @@ impl Keeper {
             node.metadata.insert(STATE.to_owned(), STATE_DRAINING.to_owned());
         }
         let written = if present {
-            limited(self.registry.register(&self.record, self.ttl)).await
+            limited(self.registry.register(&self.record, self.limits.ttl)).await
         } else {
             limited(self.registry.deregister(&self.record)).await
         };
-        let held_until = present.then(|| clock::after(start, self.ttl));
+        let held_until = present.then(|| clock::after(start, self.limits.ttl));
         self.reports.send_modify(|status| match &written {
             Ok(()) => {
                 *status = Status { reached: Some(goal.sequence), held_until, ..Status::default() };
@@ -298,7 +302,7 @@ impl Keeper {
 
     /// Removes the node within the close timeout.
     async fn leave(&mut self) {
-        let deadline = clock::after(clock::now(), ShutdownLimits::DEFAULT.close_timeout);
+        let deadline = clock::after(clock::now(), self.close_timeout);
         let mut backoff = Backoff::new(BACKOFF_BASE, BACKOFF_MAX);
         let closing = Goal { wish: Wish::Closed, sequence: u64::MAX };
         let left = clock::timeout_at(deadline, async {
@@ -309,7 +313,8 @@ impl Keeper {
         let in_time = left.await.is_ok();
         self.reports.send_modify(|status| {
             if !in_time && status.failure.is_none() {
-                let detail = format!("node not removed in time, it expires in {:?}", self.ttl);
+                let detail =
+                    format!("node not removed in time, it expires in {:?}", self.limits.ttl);
                 status.failure = Some(Error::timeout(ERROR_ID, detail));
             }
             status.ended = true;

@@ -88,10 +88,19 @@ impl Registry for Recorder {
     }
 }
 
+fn limits(ttl: Duration, heartbeat: Duration) -> Limits {
+    let mut limits = Limits::default();
+    (limits.registry.ttl, limits.registry.heartbeat_interval) = (ttl, heartbeat);
+    limits
+}
+
 fn start(registry: &Arc<Recorder>) -> (Lease, TaskTracker) {
     let tracker = TaskTracker::new();
     let shared = Arc::<Recorder>::clone(registry);
-    (Lease::start(shared, record("127.0.0.1:1"), TTL, HEARTBEAT, &tracker).unwrap(), tracker)
+    (
+        Lease::start(shared, record("127.0.0.1:1"), &limits(TTL, HEARTBEAT), &tracker).unwrap(),
+        tracker,
+    )
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,7 +191,7 @@ async fn closing_is_bounded_when_the_registry_is_down_or_hangs() {
         let begin = clock::now();
         let error = lease.close().await.unwrap_err();
         assert_eq!(error.code(), if hangs { 408 } else { 503 });
-        assert!(clock::now() - begin <= ShutdownLimits::DEFAULT.close_timeout);
+        assert!(clock::now() - begin <= crate::core::limits::ShutdownLimits::DEFAULT.close_timeout);
         clock::sleep(Duration::from_millis(1)).await;
         assert!(tracker.is_empty());
     }
@@ -213,12 +222,40 @@ async fn what_nobody_could_reach_is_refused_at_start() {
     let tracker = TaskTracker::new();
     let begin = |record: Record, ttl, heartbeat| {
         let registry = Arc::new(Memory::new());
-        Lease::start(registry, record, ttl, heartbeat, &tracker).map(drop).unwrap_err().code()
+        Lease::start(registry, record, &limits(ttl, heartbeat), &tracker)
+            .map(drop)
+            .unwrap_err()
+            .code()
     };
     assert_eq!(begin(record("0.0.0.0:80"), TTL, HEARTBEAT), 400);
     assert_eq!(begin(record("127.0.0.1:80"), TTL, TTL), 400);
     assert_eq!(begin(record("127.0.0.1:80"), TTL, Duration::ZERO), 400);
     assert!(tracker.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limits_that_are_given_hold() {
+    let registry = Arc::new(Recorder::default());
+    let tracker = TaskTracker::new();
+    let mut limits = limits(TTL, HEARTBEAT);
+    limits.registry.heartbeat_jitter_percent = 0;
+    limits.shutdown.close_timeout = Duration::from_secs(1);
+    let shared = Arc::<Recorder>::clone(&registry);
+    let lease = Lease::start(shared, record("127.0.0.1:1"), &limits, &tracker).unwrap();
+    lease.registered().await.unwrap();
+    clock::sleep(HEARTBEAT * 4 + HEARTBEAT / 2).await;
+    let beats: Vec<_> = registry.log.lock().unwrap().iter().map(|entry| entry.1).collect();
+    assert_eq!(beats.len(), 5);
+    assert!(beats.windows(2).all(|pair| pair[1] - pair[0] == HEARTBEAT));
+    registry.hangs.store(true, Ordering::SeqCst);
+    let began = clock::now();
+    assert!(lease.close().await.is_err());
+    assert_eq!(clock::now() - began, limits.shutdown.close_timeout);
+    let mut long = record("127.0.0.1:1");
+    long.nodes[0].metadata.insert("k".into(), "v".repeat(99));
+    limits.registry.node_metadata_bytes_max = 99;
+    let shared = Arc::<Recorder>::clone(&registry);
+    assert_eq!(Lease::start(shared, long, &limits, &tracker).unwrap_err().code(), 413);
 }
 
 #[derive(Clone, Debug)]

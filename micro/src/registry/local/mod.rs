@@ -6,8 +6,8 @@
 //! Limits: 1 MiB for an entry, 100,000 files, services and nodes as `RegistryLimits` says.
 //! Failure behaviour: an entry ends with its lease, and at once when its process does, however it
 //! dies; where the system does not tell of changes the directory is polled. Watchers keep the nodes
-//! they know while the directory is missing or unreadable, unless their process has ended, and for
-//! 7 s after it is back.
+//! they know while the directory is missing or unreadable, unless their process has ended, and
+//! after it is back until the lease that they know of is over, at least for 7 s.
 //! Configuration: the path. Not supported: other users, other machines.
 
 mod directory;
@@ -50,6 +50,7 @@ use crate::registry::local::entry::file_prefix;
 use crate::registry::local::mirror::FILES_MAX;
 use crate::registry::local::mirror::Mirror;
 use crate::registry::local::mirror::Notice;
+use crate::registry::local::mirror::Place;
 use crate::registry::local::mirror::VANISHED_PAUSE;
 use crate::registry::local::owner::Machine;
 use crate::registry::record::Record;
@@ -80,6 +81,7 @@ struct Shared {
 struct Disk {
     directory: Arc<Directory>,
     machine: Arc<Machine>,
+    limits: Arc<RegistryLimits>,
 }
 
 struct Hub {
@@ -109,6 +111,13 @@ impl Local {
         Self::start(Directory::new(path.into(), 1), Notice::System)
     }
 
+    /// Keeps within other limits from here on; clones made before keep theirs.
+    #[must_use]
+    pub fn with_limits(self, limits: RegistryLimits) -> Self {
+        let disk = Disk { limits: Arc::new(limits), ..self.shared.disk.clone() };
+        Self { shared: Arc::new(Shared::new(disk, self.shared.notice)) }
+    }
+
     /// Returns the directory.
     pub fn path(&self) -> &Path {
         self.shared.disk.directory.path()
@@ -117,13 +126,16 @@ impl Local {
     fn start(directory: Directory, notice: Notice) -> Result<Self> {
         directory.prepare()?;
         let machine = Arc::new(Machine::read());
-        let disk = Disk { directory: Arc::new(directory), machine };
-        let (tasks, hub) = (TaskTracker::new(), Mutex::new(Weak::new()));
-        Ok(Self { shared: Arc::new(Shared { disk, notice, tasks, hub }) })
+        let disk = Disk { directory: Arc::new(directory), machine, limits: Arc::default() };
+        Ok(Self { shared: Arc::new(Shared::new(disk, notice)) })
     }
 }
 
 impl Shared {
+    fn new(disk: Disk, notice: Notice) -> Self {
+        Self { disk, notice, tasks: TaskTracker::new(), hub: Mutex::new(Weak::new()) }
+    }
+
     /// Returns the running mirror, started if there is none.
     async fn hub(&self) -> Result<Arc<Hub>> {
         let mut slot = self.hub.lock().await;
@@ -131,13 +143,12 @@ impl Shared {
             return Ok(hub);
         }
         let table = Arc::new(Table::default());
-        let (directory, machine) = (&self.disk.directory, &self.disk.machine);
-        let (mirror, changes) = Mirror::new(
-            Directory::clone(directory),
-            Machine::clone(machine),
-            Arc::clone(&table),
-            self.notice,
-        );
+        let place = Place {
+            directory: Directory::clone(&self.disk.directory),
+            machine: Machine::clone(&self.disk.machine),
+            limits: RegistryLimits::clone(&self.disk.limits),
+        };
+        let (mirror, changes) = Mirror::new(place, Arc::clone(&table), self.notice);
         let mirror = blocking(move || Ok(mirror.start())).await?;
         let task = self.tasks.spawn("registry.local", mirror.run(changes)).abort_on_drop();
         let hub = Arc::new(Hub { table, task });
@@ -193,7 +204,7 @@ impl Disk {
         let names = self.names()?;
         let own = names.iter().filter(|name| name.starts_with(&prefix));
         let live = own.filter_map(|name| self.live(name)).filter(|record| record.name == service);
-        let records = Record::merge(live.take(RegistryLimits::DEFAULT.nodes_per_service_max));
+        let records = Record::merge(live.take(self.limits.nodes_per_service_max));
         Ok(if records.is_empty() { None } else { Some(records) })
     }
 
@@ -246,7 +257,7 @@ impl Registry for Local {
     /// Not undone by dropping the future: the file may be written all the same.
     fn register<'a>(&'a self, record: &'a Record, ttl: Duration) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            check(record, ttl, &RegistryLimits::DEFAULT)?;
+            check(record, ttl, &self.shared.disk.limits)?;
             let (disk, record) = (self.shared.disk.clone(), record.clone());
             blocking(move || disk.register(&record, ttl)).await
         })

@@ -114,6 +114,7 @@ pub(super) struct Core {
     state: Mutex<State>,
     /// What is watched of other nodes, and of this process's own as they are heard.
     pub(super) table: Table,
+    pub(super) limits: RegistryLimits,
     /// Told when there may be something to do earlier than planned.
     pub(super) changed: Notify,
 }
@@ -146,6 +147,10 @@ struct Own {
 type Outgoing = Vec<(Vec<u8>, Reach)>;
 
 impl Core {
+    pub(super) fn new(limits: RegistryLimits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
     /// Adds or renews a node of this process; returns what to announce at once.
     pub(super) fn put_own(&self, node: &Node, record: &Record, ttl: Duration) -> Result<Outgoing> {
         let now = clock::now();
@@ -243,7 +248,7 @@ impl Core {
                     state.heard.remove(&key);
                 }
             } else if state.heard.contains_key(&key) || state.heard.len() < NODES_MAX {
-                let put = self.table.put(node, &record, None, &RegistryLimits::DEFAULT);
+                let put = self.table.put(node, &record, None, &self.limits);
                 if put.is_ok() {
                     state.heard.insert(key, now);
                 }

@@ -74,11 +74,14 @@ pub struct MdnsConfig {
     pub interfaces: Vec<Ipv4Addr>,
     /// The port of the multicast group; 5353 unless a test keeps to itself.
     pub port: u16,
+    /// The bounds of records, of this process's and of those that others announce.
+    pub limits: RegistryLimits,
 }
 
 impl Default for MdnsConfig {
     fn default() -> Self {
-        Self { interfaces: vec![Ipv4Addr::LOCALHOST], port: socket::PORT }
+        let limits = RegistryLimits::default();
+        Self { interfaces: vec![Ipv4Addr::LOCALHOST], port: socket::PORT, limits }
     }
 }
 
@@ -87,6 +90,13 @@ impl MdnsConfig {
     #[must_use]
     pub fn with_interface(mut self, interface: Ipv4Addr) -> Self {
         self.interfaces.push(interface);
+        self
+    }
+
+    /// Keeps within other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: RegistryLimits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -141,7 +151,8 @@ impl Mdns {
     /// Makes a registry that speaks where the configuration says; opens nothing yet.
     pub fn with_config(config: MdnsConfig) -> Self {
         let interfaces = std::sync::Mutex::new(config.interfaces.into_iter().collect());
-        let (core, tasks, hub) = (Arc::default(), TaskTracker::new(), Mutex::default());
+        let core = Arc::new(Core::new(config.limits));
+        let (tasks, hub) = (TaskTracker::new(), Mutex::default());
         Self { shared: Arc::new(Shared { core, port: config.port, interfaces, tasks, hub }) }
     }
 }
@@ -187,7 +198,7 @@ impl Shared {
     }
 
     async fn register(&self, record: &Record, ttl: Duration) -> Result<()> {
-        let node = check(record, ttl, &RegistryLimits::DEFAULT)?;
+        let node = check(record, ttl, &self.core.limits)?;
         let mut slot = self.hub.lock().await;
         let hub = self.hub(&mut slot)?;
         self.join(&hub.net, &node.address)?;

@@ -119,7 +119,8 @@ async fn hostile_packets_do_not_stop_it() {
 #[tokio::test]
 async fn where_multicast_does_not_work_the_error_names_the_way_out() {
     // An address of no interface of any machine.
-    let nowhere = MdnsConfig { interfaces: vec![Ipv4Addr::new(192, 0, 2, 1)], port: port() };
+    let interfaces = vec![Ipv4Addr::new(192, 0, 2, 1)];
+    let nowhere = MdnsConfig { interfaces, ..MdnsConfig::default() }.with_port(port());
     let registry = Mdns::with_config(nowhere);
     for error in [
         registry.lookup("greeter").await.unwrap_err(),

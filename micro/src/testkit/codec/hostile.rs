@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::codec::Format;
-use crate::core::limits::DecodeLimits;
+use crate::core::limits::DECODE_DEPTH_MAX;
 use crate::testkit::codec::Verdict;
 use crate::testkit::codec::claims::full;
 use crate::testkit::codec::decode;
@@ -142,7 +142,7 @@ fn address_space_kib() -> u64 {
 }
 
 pub(super) fn nesting_ends_before_the_stack_does(format: &Format) -> Verdict {
-    let max = DecodeLimits::DEFAULT.depth_max;
+    let max = DECODE_DEPTH_MAX;
     for levels in [1, max.saturating_sub(1), max] {
         let bytes = nested(format, levels)?.ok_or_else(|| format!("{levels} have no form"))?;
         for done in descend(format, bytes)? {
