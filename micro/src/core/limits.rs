@@ -22,6 +22,12 @@ pub const METADATA_VALUE_BYTES_MAX: usize = 8 * KIB;
 /// A peer whose metadata is this many times over a limit is hostile: its connection is closed.
 pub const METADATA_CLOSE_FACTOR: usize = 4;
 
+/// Nesting of arrays and maps in a message (L19): 64, far below what overflows a 2 MiB stack; more
+/// is a 400. A codec is a plain function of bytes and has no service to ask.
+pub const DECODE_DEPTH_MAX: usize = 64;
+/// Values in one message (L19): 1,000,000; more is a 400.
+pub const DECODE_ELEMENTS_MAX: usize = 1_000_000;
+
 /// Bytes of an error's id and of its status text; more is cut off.
 pub const ERROR_ID_BYTES_MAX: usize = 512;
 /// Bytes of an error's detail; more is cut off, so that no peer fills logs with one.
@@ -29,12 +35,6 @@ pub const ERROR_DETAIL_BYTES_MAX: usize = 8 * KIB;
 /// Bytes of an error's JSON, payload included; longer text is taken for plain text. Holds the
 /// longest detail with every byte escaped.
 pub const ERROR_DOCUMENT_BYTES_MAX: usize = 64 * KIB;
-
-/// Nesting of arrays, maps and enum variants with content in a message (L19): far below what
-/// overflows a 2 MiB stack. More is a 400.
-pub const DECODE_DEPTH_MAX: usize = 64;
-/// Values in one message (L19), or its bytes if they are more; more is a 400.
-pub const DECODE_ELEMENTS_MAX: usize = 1_000_000;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -141,10 +141,14 @@ limits! {
         total_max: usize = 10_000,
         /// Connections from one off-host IP address (L7): 100. More are refused at accept.
         per_ip_max: usize = 100,
-        /// From TCP accept to the first complete request, TLS and authentication included (L10):
-        /// 5 s, so that silent peers hold no slot. Then the connection is closed.
+        /// Connections of one account, whatever their protocol (L7): 100. More are refused after
+        /// authentication as a 429, safe to retry, and closed.
+        per_principal_max: usize = 100,
+        /// From TCP accept to the first complete head on HTTP/1, to the complete preface otherwise
+        /// (L10): 5 s, so that silent peers hold no slot. Then the connection is closed.
         handshake_timeout: Duration = Duration::from_secs(5),
-        /// Reading one request's header (L11): 5 s. Then the connection is closed.
+        /// Reading one request's head on HTTP/1, from its first byte on (L11): 5 s. Then the
+        /// connection is closed.
         header_read_timeout: Duration = Duration::from_secs(5),
         /// Reading each [`Self::body_progress_bytes`] of a body (L12): 10 s. Then the stream is
         /// closed; the whole body is bounded by the call's deadline.

@@ -16,6 +16,7 @@ pub(crate) mod nearest;
 pub mod net;
 pub mod secret;
 pub mod shutdown;
+pub mod stall;
 pub mod status;
 pub mod stream;
 pub mod trace;

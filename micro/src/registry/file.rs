@@ -73,15 +73,15 @@ impl StaticFile {
     ///
     /// 412 naming the file if it cannot be read, is too long or is not a list of records.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
-        Self::open_within(path, RegistryLimits::DEFAULT)
+        Self::open_with(path, RegistryLimits::DEFAULT)
     }
 
-    /// Opens a file that may hold as many services and nodes as `limits` says.
+    /// Opens a file within other limits.
     ///
     /// # Errors
     ///
     /// As [`Self::open`].
-    pub fn open_within(path: impl Into<PathBuf>, limits: RegistryLimits) -> Result<Self> {
+    pub fn open_with(path: impl Into<PathBuf>, limits: RegistryLimits) -> Result<Self> {
         let (path, table, last) = (path.into(), Table::default(), Mutex::default());
         let shared = Shared { path, limits, table, last };
         shared.reload().map_err(|why| {
@@ -308,5 +308,26 @@ mod tests {
         fs::write(&path, long).unwrap();
         assert_eq!(StaticFile::open(&path).unwrap_err().code(), 412);
         assert_eq!(StaticFile::open(path.join("absent")).unwrap_err().code(), 412);
+    }
+
+    #[tokio::test]
+    async fn services_and_nodes_are_limited() {
+        let limits =
+            RegistryLimits { services_max: 3, nodes_per_service_max: 2, ..Default::default() };
+        let list = |services: usize, nodes: usize| {
+            let node = |s, n| format!(r#"{{"id": "{s}-{n}", "address": "h:1"}}"#);
+            let record = |s| {
+                let nodes: Vec<_> = (0..nodes).map(|n| node(s, n)).collect();
+                format!(r#"{{"name": "s{s}", "version": "1", "nodes": [{}]}}"#, nodes.join(","))
+            };
+            format!("[{}]", (0..services).map(record).collect::<Vec<_>>().join(","))
+        };
+        for (services, nodes, fits) in
+            [(3, 2, true), (4, 2, false), (30, 2, false), (3, 3, false), (3, 20, false)]
+        {
+            let (_temp, path) = file(&list(services, nodes));
+            let opened = StaticFile::open_with(path, limits.clone());
+            assert_eq!(opened.is_ok(), fits, "{services} {nodes}");
+        }
     }
 }

@@ -167,5 +167,10 @@ mod tests {
             let result = registry.register(&record(service, node), TTL).await;
             assert_eq!(result.map_or_else(|error| error.code(), |()| 0), code, "{service} {node}");
         }
+        for n in 0..20 {
+            let node = registry.register(&record("a", &format!("far-{n}")), TTL).await;
+            let service = registry.register(&record(&format!("far-{n}"), "1"), TTL).await;
+            assert_eq!((node.unwrap_err().code(), service.unwrap_err().code()), (429, 429));
+        }
     }
 }

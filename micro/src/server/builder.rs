@@ -11,8 +11,9 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::codec::Codecs;
+use crate::core::clock::Instant;
 use crate::core::error::{BoxError, Error, Result};
-use crate::core::exchange::{Dispatch, Outgoing};
+use crate::core::exchange::Outgoing;
 use crate::core::limits::Limits;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::server::Server;
@@ -21,9 +22,9 @@ use crate::server::gate::Gate;
 use crate::server::http::{Browser, Face, HttpNext, Ready, Site, Wrap, marked};
 use crate::server::layer::{Next, Request};
 use crate::server::listen::Port;
-use crate::server::policy::{Origin, Policy, Rule};
+use crate::server::policy::{Policy, Rule};
 use crate::server::roster::Roster;
-use crate::server::router::{Door, Router};
+use crate::server::router::{Lapsed, Router};
 use crate::server::serve::Serve;
 use crate::server::table::{Mounts, Table};
 use crate::transport::Scope;
@@ -44,6 +45,7 @@ pub struct Builder {
     user: Option<axum::Router>,
     browser: Browser,
     ready: Option<Ready>,
+    lapsed: Option<Lapsed>,
 }
 
 impl Builder {
@@ -166,6 +168,15 @@ impl Builder {
         self
     }
 
+    /// Refuses calls, safe to retry elsewhere, while `lapsed` says that the process has been out of
+    /// the world's sight at the instant the call arrived, as after it was stopped and resumed.
+    ///
+    /// Asked for every call: synchronous, never blocking.
+    pub fn lapsed(mut self, lapsed: impl Fn(Instant) -> bool + Send + Sync + 'static) -> Self {
+        self.lapsed = Some(Lapsed(Arc::new(lapsed)));
+        self
+    }
+
     /// Makes the server; no I/O.
     ///
     /// # Errors
@@ -186,6 +197,7 @@ impl Builder {
             shutdown: self.shutdown.clone(),
             tasks: self.tasks.clone(),
             spawned: self.spawned.unwrap_or_else(|| self.tasks.clone()),
+            lapsed: self.lapsed,
         });
         let site = Site {
             router: Arc::clone(&router),
@@ -193,14 +205,10 @@ impl Builder {
             browser: self.browser,
             ready: self.ready.unwrap_or_else(|| Arc::new(|| true)),
         };
-        let door = |origin| -> Arc<dyn Dispatch> {
-            Arc::new(Door { router: Arc::clone(&router), origin })
-        };
         let port = Port {
             face: Arc::new(Face::new(site, self.http_layers)),
             roster: Arc::new(Roster::default()),
             scope: Scope { limits: self.limits, tasks: self.tasks, shutdown: self.shutdown },
-            doors: [door(Origin::Local), door(Origin::OffHost)],
             tls_noted: AtomicBool::new(false),
             router,
         };

@@ -66,9 +66,9 @@ impl Server {
         Ok(bound)
     }
 
-    /// Returns how many calls run.
+    /// Returns how many calls run, connections that were upgraded to another protocol included.
     pub fn in_flight(&self) -> usize {
-        self.port.router.gate.len()
+        self.port.router.gate.len() + self.port.roster.upgraded()
     }
 
     /// Returns how many connections there are.

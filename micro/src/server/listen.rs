@@ -16,8 +16,8 @@ use crate::core::exchange::Dispatch;
 use crate::core::net::{Address, Listener, Prefixed, Stream};
 use crate::server::http::{Face, Peer};
 use crate::server::policy::Origin;
-use crate::server::roster::{Member, Order, Roster};
-use crate::server::router::Router;
+use crate::server::roster::{Member, Order, Roster, Seat};
+use crate::server::router::{Door, Router};
 use crate::server::sniff::{Protocol, sniff};
 use crate::transport::Scope;
 use crate::transport::native;
@@ -45,8 +45,6 @@ pub(super) struct Port {
     pub(super) face: Arc<Face>,
     pub(super) roster: Arc<Roster>,
     pub(super) scope: Scope,
-    /// The router as callers on this machine and on other hosts see it.
-    pub(super) doors: [Arc<dyn Dispatch>; 2],
     pub(super) tls_noted: AtomicBool,
 }
 
@@ -165,11 +163,19 @@ async fn serve(port: Arc<Port>, stream: Stream, peer: Peer, member: Member) {
     };
     match protocol {
         Protocol::Native => {
-            let [local, off_host] = &port.doors;
-            let door = if peer.origin == Origin::Local { local } else { off_host };
-            // The transport knows by itself when it is idle.
-            let _busy = member.seat.begin();
-            native::serve(stream, buffer, Arc::clone(door), &port.scope).await;
+            let session = native::Session::new(stream, &port.scope);
+            member.seat.set_native(session.clone());
+            let door: Arc<dyn Dispatch> = Arc::new(Door {
+                router: Arc::clone(&port.router),
+                origin: peer.origin,
+                seat: peer.seat,
+            });
+            let timeout = port.scope.limits.connection.handshake_timeout;
+            let greeted_by = clock::after(member.seat.since, timeout);
+            tokio::select! {
+                () = session.serve(buffer, door, greeted_by, &port.scope) => {}
+                () = evicted(&member.seat, &session, &port) => {}
+            }
         }
         Protocol::Http1 => {
             port.face.serve_http1(Prefixed::new(buffer, stream), peer).await;
@@ -184,6 +190,23 @@ async fn serve(port: Arc<Port>, stream: Stream, peer: Peer, member: Member) {
     }
 }
 
+/// Waits until a session is told to close and has had its chance to end well.
+///
+/// Who is idle has no call to lose, unless one is on its way.
+async fn evicted(seat: &Seat, session: &native::Session, port: &Port) {
+    seat.cut().await;
+    session.leave();
+    let until = clock::after(clock::now(), port.scope.limits.connection.age_grace);
+    // Progress: each turn takes its time, up to the grace.
+    loop {
+        clock::sleep(LINGER).await;
+        let now = clock::now();
+        if session.idle(now).is_some() || now >= until {
+            return;
+        }
+    }
+}
+
 /// Waits for the first bytes within the handshake's time; `None` when the connection is to end.
 async fn first_bytes(
     port: &Port,
@@ -192,7 +215,7 @@ async fn first_bytes(
     member: &Member,
 ) -> Option<Protocol> {
     let timeout = port.scope.limits.connection.handshake_timeout;
-    let mut until = clock::after(clock::now(), timeout);
+    let mut until = clock::after(member.seat.since, timeout);
     let mut sniffing = pin!(sniff(stream, buffer));
     loop {
         tokio::select! {

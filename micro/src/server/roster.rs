@@ -1,15 +1,19 @@
 //! Who is connected: the limits on connections, and the way to tell them to end.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::core::clock;
 use crate::core::clock::Instant;
 use crate::core::limits::ConnectionLimits;
+use crate::transport::native::Session;
 
 /// What a connection was told to do; a later order never takes back an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,35 +31,57 @@ pub(super) enum Order {
 pub(super) struct Seat {
     order: AtomicU8,
     told: Notify,
+    /// Wakes the upgraded connection when it has to end.
+    cut: Notify,
+    /// Wakes whoever waits for the end of the upgraded connection.
+    released: Notify,
+    upgraded: AtomicBool,
     active: AtomicUsize,
     requests: AtomicUsize,
-    /// Ticks of the connection's own timer since it last had a request.
-    idle_ticks: AtomicUsize,
-    /// Whether bytes came while no request was active: a head is on its way.
-    pub(super) reading: AtomicBool,
+    /// How long the connection had no request when its own timer last looked, in milliseconds.
+    idle_millis: AtomicU64,
+    /// When the connection was accepted.
+    pub(super) since: Instant,
+    /// When the head began that is on its way, in microseconds since the accept and at least one;
+    /// zero while there is none.
+    reading_micros: AtomicU64,
     /// Whether a response went out before its request was read to the end.
     pub(super) unread: AtomicBool,
     /// Bytes of request bodies that are not complete.
     pub(super) unfinished: AtomicUsize,
+    /// Knows better than the timer how long the connection has been idle.
+    native: OnceLock<Session>,
+    /// Whose connection it is: the first account that a call on it proved.
+    account: OnceLock<String>,
+    id: u64,
+    roster: Weak<Roster>,
 }
 
 impl Seat {
-    fn new(order: Order) -> Self {
+    fn new(id: u64, order: Order, roster: &Arc<Roster>) -> Self {
         let seat = Self {
             order: AtomicU8::new(0),
             told: Notify::new(),
+            cut: Notify::new(),
+            released: Notify::new(),
+            upgraded: AtomicBool::new(false),
             active: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
-            idle_ticks: AtomicUsize::new(0),
-            reading: AtomicBool::new(false),
+            idle_millis: AtomicU64::new(0),
+            since: clock::now(),
+            reading_micros: AtomicU64::new(0),
             unread: AtomicBool::new(false),
             unfinished: AtomicUsize::new(0),
+            native: OnceLock::new(),
+            account: OnceLock::new(),
+            id,
+            roster: Arc::downgrade(roster),
         };
         seat.tell(order);
         seat
     }
 
-    fn tell(&self, order: Order) {
+    pub(super) fn tell(&self, order: Order) {
         let number = match order {
             Order::Serve => 0,
             Order::Drain => 1,
@@ -63,6 +89,9 @@ impl Seat {
         };
         if self.order.fetch_max(number, Ordering::AcqRel) < number {
             self.told.notify_one();
+            if order == Order::Close {
+                self.cut.notify_waiters();
+            }
         }
     }
 
@@ -84,13 +113,13 @@ impl Seat {
     pub(super) fn begin(self: &Arc<Self>) -> Busy {
         self.active.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
-        self.reading.store(false, Ordering::Relaxed);
+        self.reading_micros.store(0, Ordering::Relaxed);
         Busy(Arc::clone(self))
     }
 
-    /// Returns whether a request is being served.
+    /// Returns whether a request is being served, or the connection is no longer HTTP's.
     pub(super) fn is_active(&self) -> bool {
-        self.active.load(Ordering::Relaxed) > 0
+        self.active.load(Ordering::Relaxed) > 0 || self.is_upgraded()
     }
 
     /// Returns how many requests there have been.
@@ -98,9 +127,97 @@ impl Seat {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Notes for how many ticks the connection has been idle.
-    pub(super) fn set_idle(&self, ticks: usize) {
-        self.idle_ticks.store(ticks, Ordering::Relaxed);
+    /// Notes that bytes of a head came, unless others came before them.
+    pub(super) fn note_head(&self) {
+        if self.reading_micros.load(Ordering::Relaxed) == 0 {
+            let passed = clock::now().saturating_duration_since(self.since).as_micros();
+            let micros = u64::try_from(passed).unwrap_or(u64::MAX).max(1);
+            self.reading_micros.store(micros, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns when the head began that is on its way.
+    pub(super) fn head_since(&self) -> Option<Instant> {
+        let micros = self.reading_micros.load(Ordering::Relaxed);
+        (micros > 0).then(|| clock::after(self.since, Duration::from_micros(micros)))
+    }
+
+    /// Notes for how long the connection has been idle.
+    pub(super) fn set_idle(&self, idle: Duration) {
+        let millis = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+        self.idle_millis.store(millis, Ordering::Relaxed);
+    }
+
+    /// Lets the session say how long the connection has been idle.
+    pub(super) fn set_native(&self, session: Session) {
+        // A connection is handed to the transport once.
+        let _first = self.native.set(session);
+    }
+
+    /// Returns for how long the connection has been idle; `None` while it is in use.
+    fn idle(&self, now: Instant) -> Option<Duration> {
+        match self.native.get() {
+            Some(session) => session.idle(now),
+            None if self.is_active() => None,
+            None => Some(Duration::from_millis(self.idle_millis.load(Ordering::Relaxed))),
+        }
+    }
+
+    /// Counts the connection for the account that a call on it proved; `false` when the account
+    /// has as many connections as it may, in which case this one is told to end.
+    ///
+    /// The first account counts, whoever else calls on the connection.
+    pub(super) fn claim(&self, account: &str, max: usize) -> bool {
+        if self.account.get().is_some() {
+            return true;
+        }
+        let Some(roster) = self.roster.upgrade() else { return true };
+        let claimed = roster.lock().claim(self, account, max);
+        if !claimed {
+            // HTTP ends after the response that says so; the transport ends within moments.
+            let order = if self.native.get().is_some() { Order::Close } else { Order::Drain };
+            self.tell(order);
+        }
+        claimed
+    }
+
+    /// Notes that the connection goes on as something else than HTTP.
+    pub(super) fn set_upgraded(&self) {
+        self.upgraded.store(true, Ordering::Release);
+    }
+
+    /// Returns whether the connection went on as something else than HTTP.
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.upgraded.load(Ordering::Acquire)
+    }
+
+    /// Waits for the order to close. Cancel safe.
+    pub(super) async fn cut(&self) {
+        // Progress: the order is given before this is woken.
+        loop {
+            let cut = self.cut.notified();
+            if self.order() == Order::Close {
+                return;
+            }
+            cut.await;
+        }
+    }
+
+    /// Says that the stream of the connection is gone.
+    pub(super) fn release(&self) {
+        self.released.notify_one();
+    }
+
+    /// Waits until the stream of the connection is gone; closes it when given up.
+    pub(super) async fn released(&self) {
+        struct Cut<'a>(&'a Seat);
+        impl Drop for Cut<'_> {
+            fn drop(&mut self) {
+                self.0.tell(Order::Close);
+            }
+        }
+        let _cut = Cut(self);
+        self.released.notified().await;
     }
 }
 
@@ -127,6 +244,8 @@ struct Seats {
     taken: HashMap<u64, Arc<Seat>>,
     /// Connections from each address on another host.
     strangers: HashMap<IpAddr, usize>,
+    /// Connections of each account.
+    accounts: HashMap<String, usize>,
     order: Option<Order>,
     /// Connections that came before any order.
     early: usize,
@@ -136,7 +255,6 @@ struct Seats {
 #[derive(Debug)]
 pub(super) struct Member {
     roster: Arc<Roster>,
-    id: u64,
     stranger: Option<IpAddr>,
     /// Whether it came before any order.
     early: bool,
@@ -154,24 +272,24 @@ impl Roster {
         limits: &ConnectionLimits,
     ) -> Option<Member> {
         let mut seats = self.lock();
-        let siblings = stranger.and_then(|ip| seats.strangers.get(&ip)).copied().unwrap_or(0);
+        let from = stranger.and_then(|ip| seats.strangers.get(&ip)).copied().unwrap_or_default();
         // First of all: who is refused anyway must not cost anybody else a connection.
-        if stranger.is_some() && siblings >= limits.per_ip_max {
+        if stranger.is_some() && from >= limits.per_ip_max {
             return None;
         }
         if seats.taken.len() >= limits.total_max && !seats.evict() {
             return None;
         }
         if let Some(ip) = stranger {
-            seats.strangers.insert(ip, siblings + 1);
+            seats.strangers.insert(ip, from + 1);
         }
-        let seat = Arc::new(Seat::new(seats.order.unwrap_or(Order::Serve)));
         let id = seats.next;
         seats.next += 1;
+        let seat = Arc::new(Seat::new(id, seats.order.unwrap_or(Order::Serve), self));
         seats.taken.insert(id, Arc::clone(&seat));
         let early = seats.order.is_none();
         seats.early += usize::from(early);
-        Some(Member { roster: Arc::clone(self), id, stranger, early, seat })
+        Some(Member { roster: Arc::clone(self), stranger, early, seat })
     }
 
     /// Tells every connection, and those that come later.
@@ -186,6 +304,11 @@ impl Roster {
     /// Returns how many connections there are.
     pub(super) fn len(&self) -> usize {
         self.lock().taken.len()
+    }
+
+    /// Returns how many connections went on as something else than HTTP.
+    pub(super) fn upgraded(&self) -> usize {
+        self.lock().taken.values().filter(|seat| seat.is_upgraded()).count()
     }
 
     /// Waits until all have left who came before any order, or until `until`. Cancel safe.
@@ -209,24 +332,52 @@ impl Roster {
 impl Seats {
     /// Tells the connection that has been idle longest to close; `false` if none is idle.
     fn evict(&self) -> bool {
-        let idle = self.taken.values().filter(|seat| !seat.is_active());
-        let open = idle.filter(|seat| seat.order() != Order::Close);
-        let oldest = open.max_by_key(|seat| seat.idle_ticks.load(Ordering::Relaxed));
-        oldest.inspect(|seat| seat.tell(Order::Close)).is_some()
+        let now = clock::now();
+        let open = self.taken.values().filter(|seat| seat.order() != Order::Close);
+        let idle = open.filter_map(|seat| Some((seat, seat.idle(now)?)));
+        let oldest = idle.max_by_key(|(_, idle)| *idle);
+        oldest.inspect(|(seat, _)| seat.tell(Order::Close)).is_some()
+    }
+
+    fn claim(&mut self, seat: &Seat, account: &str, max: usize) -> bool {
+        // A call may outlive its connection, which counts for nobody then.
+        if seat.account.get().is_some() || !self.taken.contains_key(&seat.id) {
+            return true;
+        }
+        let count = self.accounts.get(account).copied().unwrap_or_default();
+        if count >= max {
+            return false;
+        }
+        self.accounts.insert(account.to_owned(), count + 1);
+        // Set under the lock only, and only once.
+        let _first = seat.account.set(account.to_owned());
+        true
+    }
+}
+
+/// Counts one less, and forgets what is not counted any more.
+fn discount<K, Q>(counts: &mut HashMap<K, usize>, key: &Q)
+where
+    K: Hash + Eq + Borrow<Q>,
+    Q: Hash + Eq + ?Sized,
+{
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
     }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
         let mut seats = self.roster.lock();
-        seats.taken.remove(&self.id);
-        if let Some(ip) = self.stranger
-            && let Some(count) = seats.strangers.get_mut(&ip)
-        {
-            *count -= 1;
-            if *count == 0 {
-                seats.strangers.remove(&ip);
-            }
+        seats.taken.remove(&self.seat.id);
+        if let Some(ip) = self.stranger {
+            discount(&mut seats.strangers, &ip);
+        }
+        if let Some(account) = self.seat.account.get() {
+            discount(&mut seats.accounts, account.as_str());
         }
         seats.early -= usize::from(self.early);
         if self.early && seats.early == 0 {
@@ -259,8 +410,8 @@ mod tests {
     fn a_full_roster_closes_the_longest_idle_and_else_refuses() {
         let (roster, limits) = (Arc::new(Roster::default()), limits(2, 100));
         let (a, b) = (roster.join(None, &limits).unwrap(), roster.join(None, &limits).unwrap());
-        a.seat.set_idle(1);
-        b.seat.set_idle(2);
+        a.seat.set_idle(Duration::from_secs(1));
+        b.seat.set_idle(Duration::from_secs(2));
         let c = roster.join(None, &limits).unwrap();
         assert_eq!((a.seat.order(), b.seat.order()), (Order::Serve, Order::Close));
         drop(b);
@@ -289,7 +440,7 @@ mod tests {
         assert_eq!((early.seat.order(), late.seat.order()), (Order::Drain, Order::Drain));
         let began = clock::now();
         let leave = async { drop(early) };
-        tokio::join!(roster.empty(clock::after(began, std::time::Duration::from_secs(9))), leave);
+        tokio::join!(roster.empty(clock::after(began, Duration::from_secs(9))), leave);
         assert_eq!((roster.len(), clock::now()), (1, began), "the late one holds up nobody");
     }
 }

@@ -1,5 +1,6 @@
 //! From a call as it arrived to the handler's future.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::core::trace::Trace;
 use crate::server::gate::{Gate, Refused};
 use crate::server::layer::{Next, Request};
 use crate::server::policy::{Access, Origin, Rule};
+use crate::server::roster::Seat;
 use crate::server::serve::Incoming;
 use crate::server::stream::held;
 use crate::server::table::{Entry, Table};
@@ -38,6 +40,17 @@ pub struct Router {
     pub(super) tasks: TaskTracker,
     /// Owns the tasks that handlers spawn.
     pub(super) spawned: TaskTracker,
+    pub(super) lapsed: Option<Lapsed>,
+}
+
+/// Tells whether the process may have been forgotten by those who call it.
+#[derive(Clone)]
+pub(super) struct Lapsed(pub(super) Arc<dyn Fn(Instant) -> bool + Send + Sync>);
+
+impl fmt::Debug for Lapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lapsed")
+    }
 }
 
 /// What a transport knows of a call beside the call itself.
@@ -71,6 +84,9 @@ impl Router {
     /// Begins a call that was admitted.
     pub(super) fn run(&self, mut call: Inbound, arrival: Arrival) -> Result<Running> {
         let entry = self.entry(call.target)?;
+        if self.lapsed.as_ref().is_some_and(|lapsed| lapsed.0(call.now)) {
+            return Err(lapsed(&entry.id));
+        }
         let mut incoming = Incoming::new(
             self.codecs.format(&call.content_type)?,
             std::mem::take(&mut call.body),
@@ -149,9 +165,27 @@ impl Router {
         Ok(Slot::new(owner))
     }
 
-    fn admit_and_run(&self, call: Inbound, origin: Origin) -> Result<Running> {
+    /// Counts a connection for the account that a call on it proved.
+    ///
+    /// # Errors
+    /// 429, safe to retry, when the account has as many connections as it may.
+    pub(super) fn claim(&self, seat: &Seat, account: Option<&Account>) -> Result<()> {
+        let max = self.limits.connection.per_principal_max;
+        match account {
+            Some(account) if !seat.claim(account.id(), max) => {
+                let detail = format!("the account has {max} connections, as many as it may");
+                Err(Error::too_many_requests("micro.server", detail).with_retry(Retry::Safe))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn admit_and_run(&self, call: Inbound, origin: Origin, seat: Option<&Seat>) -> Result<Running> {
         let entry = self.entry(call.target)?;
         let account = self.admit(entry, call.extra.as_deref(), &call.remote, origin)?;
+        if let Some(seat) = seat {
+            self.claim(seat, account.as_deref())?;
+        }
         self.run(call, Arrival { origin, account, response: None })
     }
 
@@ -256,6 +290,13 @@ fn handler(
     }
 }
 
+/// Makes the error of a call to a process that does not know whether it is still chosen rightly.
+#[cold]
+fn lapsed(id: &str) -> Error {
+    let detail = "the registration of the node has lapsed; it registers again first";
+    Error::unavailable(id.to_owned(), detail).with_retry(Retry::Safe)
+}
+
 /// Makes the error of a call that no handler saw.
 fn refusal(id: &str, refused: Refused, in_max: usize, wait_max: Duration) -> Error {
     let id = id.to_owned();
@@ -280,15 +321,16 @@ impl Dispatch for Router {
 
     fn dispatch(&self, call: Inbound) -> Result<Running> {
         let origin = Origin::of(&call.remote);
-        self.admit_and_run(call, origin)
+        self.admit_and_run(call, origin, None)
     }
 }
 
-/// The router as the connections of one origin see it; found out once for each connection.
+/// The router as one connection sees it.
 #[derive(Debug)]
 pub(super) struct Door {
     pub(super) router: Arc<Router>,
     pub(super) origin: Origin,
+    pub(super) seat: Arc<Seat>,
 }
 
 impl Dispatch for Door {
@@ -297,6 +339,6 @@ impl Dispatch for Door {
     }
 
     fn dispatch(&self, call: Inbound) -> Result<Running> {
-        self.router.admit_and_run(call, self.origin)
+        self.router.admit_and_run(call, self.origin, Some(&self.seat))
     }
 }

@@ -58,7 +58,7 @@ impl Backends {
                 let name = name.as_deref().unwrap_or("local");
                 let mut url = Url::join("registry", name, address.as_deref())?;
                 announce(&mut url, settings);
-                open::open_registry(&url, &limits.registry)?
+                open::open_registry(&url, &limits)?
             }
         };
         let tasks = TaskTracker::new();

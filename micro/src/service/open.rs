@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::broker::{self, Broker};
 use crate::core::error::{Error, Result};
-use crate::core::limits::{Limits, RegistryLimits};
+use crate::core::limits::Limits;
 use crate::core::shutdown::TaskTracker;
 use crate::registry::{self, Registry};
 use crate::selector::{self, Selector};
@@ -32,11 +32,11 @@ const BROKERS: &[Backend] = &[Backend::built_in("memory")];
 
 const TRANSPORTS: &[Backend] = &[Backend::built_in("native"), Backend::built_in("memory")];
 
-/// Opens a registry that keeps within limits.
+/// Opens a registry with limits of its own.
 ///
 /// # Errors
 /// 412 when the name is unknown, not compiled in, or the backend cannot be used.
-pub fn registry(url: &str, limits: &RegistryLimits) -> Result<Arc<dyn Registry>> {
+pub fn registry(url: &str, limits: &Limits) -> Result<Arc<dyn Registry>> {
     open_registry(&Url::parse(url)?, limits)
 }
 
@@ -70,7 +70,8 @@ pub fn selector(name: &str) -> Result<Arc<dyn Selector>> {
     selector::by_name(name)
 }
 
-pub(crate) fn open_registry(url: &Url, limits: &RegistryLimits) -> Result<Arc<dyn Registry>> {
+pub(crate) fn open_registry(url: &Url, limits: &Limits) -> Result<Arc<dyn Registry>> {
+    let limits = limits.registry.clone();
     url.check("registry", REGISTRIES)?;
     let limits = limits.clone();
     match url.scheme.as_str() {
@@ -82,7 +83,7 @@ pub(crate) fn open_registry(url: &Url, limits: &RegistryLimits) -> Result<Arc<dy
             "micro.open",
             "the registry `file` needs a path: `file:///path/nodes.json`",
         )),
-        "file" => Ok(Arc::new(registry::StaticFile::open_within(&url.rest, limits)?)),
+        "file" => Ok(Arc::new(registry::StaticFile::open_with(&url.rest, limits)?)),
         #[cfg(feature = "mdns")]
         "mdns" => {
             let interface = |text: &str| {
@@ -98,10 +99,8 @@ pub(crate) fn open_registry(url: &Url, limits: &RegistryLimits) -> Result<Arc<dy
             }
             Ok(Arc::new(registry::Mdns::with_config(config)))
         }
-        "local" if url.rest.is_empty() => {
-            Ok(Arc::new(registry::Local::open()?.with_limits(limits)))
-        }
-        "local" => Ok(Arc::new(registry::Local::open_at(&url.rest)?.with_limits(limits))),
+        "local" if url.rest.is_empty() => Ok(Arc::new(registry::Local::open()?.limited(limits))),
+        "local" => Ok(Arc::new(registry::Local::open_at(&url.rest)?.limited(limits))),
         other => {
             // Invariant: the table lists nothing that is not opened above.
             let detail = format!("the registry `{other}` has no way to open it");
@@ -134,7 +133,7 @@ mod tests {
     use super::*;
 
     fn registry(url: &str) -> Result<Arc<dyn Registry>> {
-        super::registry(url, &RegistryLimits::default())
+        super::registry(url, &Limits::default())
     }
 
     #[tokio::test]
@@ -142,29 +141,14 @@ mod tests {
         use crate::registry::{Node, Record};
         use std::time::Duration;
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("nodes.json");
-        let two = |service: &str| {
-            let node = |id: &str| {
-                let (id, address) = (id.to_owned(), format!("127.0.0.1:{}", id.len()));
-                Node { id, address, ..Node::default() }
-            };
-            let nodes = vec![node("a"), node("bb")];
-            Record { name: service.to_owned(), nodes, ..Record::default() }
-        };
-        std::fs::write(&file, serde_json::to_vec(&[two("s")]).unwrap()).unwrap();
-        let limits = RegistryLimits {
-            node_metadata_bytes_max: 9,
-            nodes_per_service_max: 1,
-            ..RegistryLimits::default()
-        };
-        let file = super::registry(&format!("file://{}", file.display()), &limits).unwrap_err();
-        assert!(file.detail().contains("more than 1 nodes"), "{file}");
+        let node = Node { id: "a".into(), address: "127.0.0.1:1".into(), ..Node::default() };
+        let mut record = Record { name: "s".into(), nodes: vec![node], ..Record::default() };
+        record.nodes[0].metadata.insert("k".to_owned(), "v".repeat(9));
+        let mut limits = Limits::default();
+        limits.registry.node_metadata_bytes_max = 9;
         let local = format!("local://{}", dir.path().join("nodes").display());
         for url in ["memory", &local] {
             let registry = super::registry(url, &limits).unwrap();
-            let mut record = two("s");
-            record.nodes.pop();
-            record.nodes[0].metadata.insert("k".to_owned(), "v".repeat(9));
             let long = registry.register(&record, Duration::from_secs(9)).await;
             assert_eq!(long.unwrap_err().code(), 413, "{url}");
         }

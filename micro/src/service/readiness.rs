@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use crate::core::clock::Instant;
 use crate::registry::Lease;
 use crate::service::subscribe::Subscriptions;
 
@@ -40,6 +41,12 @@ impl Readiness {
     /// Returns the subscriptions of the process.
     pub(crate) fn subscriptions(&self) -> &Subscriptions {
         &self.inner.subscriptions
+    }
+
+    /// Returns whether the process was stopped for so long before `now` that the registry has
+    /// forgotten it.
+    pub(crate) fn is_lapsed(&self, now: Instant) -> bool {
+        self.leases().iter().any(|lease| lease.is_lapsed(now))
     }
 
     /// Returns whether the start is complete, every service registered, every subscription made

@@ -1,6 +1,7 @@
 //! A process that serves.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OnceCell, watch};
@@ -34,6 +35,8 @@ pub(crate) struct Inner {
     pub(crate) backends: Backends,
     pub(crate) server: Server,
     pub(crate) readiness: Readiness,
+    /// Handlers that were found to hold a worker.
+    pub(crate) stalls: Arc<AtomicU64>,
     pub(crate) services: Vec<&'static ServiceDescriptor>,
     pub(crate) subscribers: Vec<SubscriptionSpec>,
     pub(crate) hooks: Mutex<Hooks>,
@@ -90,6 +93,12 @@ impl Running {
     /// Returns whether the process is registered and takes calls.
     pub fn is_ready(&self) -> bool {
         self.inner.readiness.is_ready()
+    }
+
+    /// Returns how often a handler held a worker thread for most of a second without awaiting;
+    /// the log says which.
+    pub fn stalls(&self) -> u64 {
+        self.inner.stalls.load(Ordering::Relaxed)
     }
 
     /// Asks the process to stop, as a signal would, and returns at once.

@@ -1,5 +1,6 @@
 //! The beginning of a process: settings, backends, wiring, serving, registering.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::core::descriptor::ServiceDescriptor;
 use crate::core::error::{Error, Result};
 use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
+use crate::core::stall::Watchdog;
 use crate::registry::{Lease, Record};
 use crate::server::{self, Server, Subscribed, Surroundings};
 use crate::service::advertise::advertised;
@@ -145,6 +147,7 @@ impl Service {
         let subscriptions = readiness.subscriptions();
         subscriptions.make(&backends.broker, subscribed, START_WAIT, &backends.tasks).await?;
         let place = place(&backends, settings, self.metadata, &address)?;
+        let stalls = watch_for_stalls(&backends, &services)?;
         let name = settings.server_name.clone().unwrap_or(self.name);
         let free: Vec<_> = self.subscribers.iter().map(|free| free.spec).collect();
         let mut records = records(&services, &place);
@@ -159,6 +162,7 @@ impl Service {
                 backends,
                 server,
                 readiness,
+                stalls,
                 services,
                 subscribers: free,
                 hooks: Mutex::new(self.hooks),
@@ -167,6 +171,21 @@ impl Service {
             }),
         })
     }
+}
+
+/// Has handlers that hold a worker found until the process closes; returns their count.
+fn watch_for_stalls(
+    backends: &Backends,
+    services: &[&'static ServiceDescriptor],
+) -> Result<Arc<AtomicU64>> {
+    let stalls = Arc::<AtomicU64>::default();
+    let watchdog = Watchdog::start(services, Arc::clone(&stalls))?;
+    let shutdown = backends.shutdown.clone();
+    backends.tasks.spawn("watchdog", async move {
+        let _watchdog = watchdog;
+        shutdown.closed().await;
+    });
+    Ok(stalls)
 }
 
 /// Ends what a start has begun when it fails or is given up.
@@ -251,12 +270,14 @@ fn server(
     readiness: Readiness,
     steps: impl Iterator<Item = Configure<server::Builder>>,
 ) -> Result<Server> {
+    let sight = readiness.clone();
     let server = Server::builder()
         .limits(backends.limits.clone())
         .codecs(backends.codecs.clone())
         .tasks(backends.tasks.clone())
         .spawned(backends.spawned.clone())
         .shutdown(backends.shutdown.clone())
+        .lapsed(move |now| sight.is_lapsed(now))
         .ready(move || readiness.is_ready());
     steps.fold(server, |server, step| step(server)).build()
 }

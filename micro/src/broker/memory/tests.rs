@@ -332,15 +332,22 @@ async fn limits_hold_at_the_limit_and_one_more() {
     let ack = || decide(|_| Ack::Ack);
     let a = memory.subscribe("a", options(), ack()).await.unwrap();
     let _b = memory.subscribe("b", options(), ack()).await.unwrap();
-    let topics = memory.subscribe("c", options(), ack()).await.unwrap_err();
-    assert_eq!(topics.code(), 429);
+    for n in 0..20 {
+        let topics = memory.subscribe(&format!("c{n}"), options(), ack()).await.unwrap_err();
+        assert_eq!(topics.code(), 429, "{n}");
+    }
     a.close();
     let _c = memory.subscribe("c", options(), ack()).await.unwrap();
     let _d = memory.subscribe("c", queue("x"), ack()).await;
-    let many = memory.subscribe("c", queue("x"), ack()).await.unwrap_err();
-    assert_eq!(many.code(), 429);
-    let long = Message { body: vec![0; 4 * 1024 * 1024 + 1].into(), ..message("c") };
-    assert_eq!(memory.publish(long).await.unwrap_err().code(), 413);
+    for n in 0..30 {
+        let many = memory.subscribe("c", queue("x"), ack()).await.unwrap_err();
+        assert_eq!(many.code(), 429, "{n}");
+    }
+    let limit = Limits::DEFAULT.message.bytes_max;
+    for (bytes, code) in [(limit, None), (limit + 1, Some(413)), (limit * 10, Some(413))] {
+        let long = Message { body: vec![0; bytes].into(), ..message("d") };
+        assert_eq!(memory.publish(long).await.err().map(|error| error.code()), code, "{bytes}");
+    }
 }
 
 /// T12: whoever gives up waiting for room leaves no trace.

@@ -23,6 +23,7 @@ use crate::core::limits::{DECODE_DEPTH_MAX, DECODE_ELEMENTS_MAX};
 /// What is left of the allowance of one message.
 #[derive(Debug)]
 pub(super) struct Tally {
+    /// A level is an array, a map or an enum variant with content.
     levels: Cell<usize>,
     elements: Cell<usize>,
     /// An error came up inside a level. A type that swallows it would read on from the middle of

@@ -3,6 +3,8 @@
 //! One state machine decides: what the registry should hold follows from the goal alone, never
 //! from the outcome of the last attempt, so a node that is not ready cannot flap.
 
+mod sight;
+
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -16,12 +18,12 @@ use crate::core::clock::Instant;
 use crate::core::error::Error;
 use crate::core::error::Result;
 use crate::core::limits::Limits;
-use crate::core::limits::RegistryLimits;
 use crate::core::shutdown::TaskTracker;
 use crate::registry::Registry;
 use crate::registry::check::ERROR_ID;
 use crate::registry::check::bad;
 use crate::registry::check::check;
+use crate::registry::lease::sight::Sight;
 use crate::registry::pace::jitter;
 use crate::registry::record::Record;
 use crate::registry::record::STATE;
@@ -40,6 +42,7 @@ const BACKOFF_MAX: Duration = Duration::from_millis(1500);
 pub struct Lease {
     goal: watch::Sender<Goal>,
     status: watch::Receiver<Status>,
+    sight: Sight,
 }
 
 /// What the registry should hold.
@@ -83,23 +86,21 @@ struct Status {
 impl Lease {
     /// Starts to keep `record` registered; returns before anything is written.
     ///
-    /// Time to live, heartbeat and the end follow `limits`: the node disappears `registry.ttl` after
-    /// the last heartbeat. The task belongs to `tracker`, and the call must be made inside a tokio
-    /// runtime.
+    /// The node disappears `limits.registry.ttl` after the last heartbeat. The task belongs to
+    /// `tracker`, and the call must be made inside a tokio runtime.
     ///
     /// # Errors
     ///
     /// 400 or 413 if the record may not be registered (see [`check`]) or the heartbeat is not
-    /// below `ttl`; 501 if the registry cannot register.
+    /// below the ttl; 501 if the registry cannot register.
     pub fn start(
         registry: Arc<dyn Registry>,
         record: Record,
         limits: &Limits,
         tracker: &TaskTracker,
     ) -> Result<Self> {
-        let (close_timeout, limits) = (limits.shutdown.close_timeout, limits.registry.clone());
-        let (ttl, heartbeat) = (limits.ttl, limits.heartbeat_interval);
-        check(&record, ttl, &limits)?;
+        let (ttl, heartbeat) = (limits.registry.ttl, limits.registry.heartbeat_interval);
+        check(&record, ttl, &limits.registry)?;
         if heartbeat.is_zero() || heartbeat >= ttl {
             return Err(bad(format_args!("heartbeat {heartbeat:?} is not below ttl {ttl:?}")));
         }
@@ -109,16 +110,36 @@ impl Lease {
         }
         let (goal, goals) = watch::channel(Goal { wish: Wish::Ready, sequence: 1 });
         let (reports, status) = watch::channel(Status::default());
-        let keeper = Keeper { registry, record, limits, close_timeout, goals, reports };
+        // A registry that hangs shows its failure within a heartbeat and a write.
+        let slack = heartbeat.saturating_mul(2).saturating_add(WRITE_TIMEOUT);
+        let sight = Sight::new(ttl.max(slack));
+        let keeper = Keeper {
+            registry,
+            record,
+            limits: limits.clone(),
+            goals,
+            reports,
+            sight: sight.clone(),
+        };
         // The handle is let go: the task ends when the goal is `Closed`, which dropping ensures.
         drop(tracker.spawn("registry.lease", keeper.run()));
-        Ok(Self { goal, status })
+        Ok(Self { goal, status, sight })
     }
 
     /// Returns whether the registry holds the node as far as this process can know: a lease that
     /// was not renewed in time, as after a stopped process resumes, counts as lost.
     pub fn is_registered(&self) -> bool {
         self.status.borrow().held_until.is_some_and(|until| clock::now() < until)
+    }
+
+    /// Tells whether the process was stopped for so long before `now` that the registry has
+    /// forgotten the node and others have gone on without it, until it is registered again.
+    ///
+    /// A registry that fails is no lapse: those that know the node may go on calling it. The time
+    /// that counts is the ttl, or two heartbeats and a write if that is longer. Costs one atomic
+    /// read.
+    pub fn is_lapsed(&self, now: Instant) -> bool {
+        self.sight.is_lost(now)
     }
 
     /// Waits until the registry holds the node; at once if it does. Cancel safe.
@@ -236,10 +257,10 @@ impl fmt::Debug for Lease {
 struct Keeper {
     registry: Arc<dyn Registry>,
     record: Record,
-    limits: RegistryLimits,
-    close_timeout: Duration,
+    limits: Limits,
     goals: watch::Receiver<Goal>,
     reports: watch::Sender<Status>,
+    sight: Sight,
 }
 
 impl Keeper {
@@ -254,10 +275,9 @@ impl Keeper {
             let pause = match self.write(goal).await {
                 Ok(()) => {
                     backoff.reset();
-                    let limits = &self.limits;
-                    let beat =
-                        || jitter(limits.heartbeat_interval, limits.heartbeat_jitter_percent);
-                    goal.wish.is_present().then(beat)
+                    let limits = &self.limits.registry;
+                    let percent = limits.heartbeat_jitter_percent;
+                    goal.wish.is_present().then(|| jitter(limits.heartbeat_interval, percent))
                 }
                 Err(()) => Some(backoff.next_delay()),
             };
@@ -273,18 +293,24 @@ impl Keeper {
     /// Brings the registry to the goal once and reports how that went.
     async fn write(&mut self, goal: Goal) -> Result<(), ()> {
         let start = clock::now();
-        let present = goal.wish.is_present();
+        let (present, ttl) = (goal.wish.is_present(), self.limits.registry.ttl);
         if goal.wish == Wish::Draining
             && let Some(node) = self.record.nodes.first_mut()
         {
             node.metadata.insert(STATE.to_owned(), STATE_DRAINING.to_owned());
         }
         let written = if present {
-            limited(self.registry.register(&self.record, self.limits.ttl)).await
+            limited(self.registry.register(&self.record, ttl)).await
         } else {
             limited(self.registry.deregister(&self.record)).await
         };
-        let held_until = present.then(|| clock::after(start, self.limits.ttl));
+        if present {
+            self.sight.renew(clock::now());
+        } else {
+            // Nobody looks for a node that is not to be found.
+            self.sight.rest();
+        }
+        let held_until = present.then(|| clock::after(start, ttl));
         self.reports.send_modify(|status| match &written {
             Ok(()) => {
                 *status = Status { reached: Some(goal.sequence), held_until, ..Status::default() };
@@ -302,7 +328,7 @@ impl Keeper {
 
     /// Removes the node within the close timeout.
     async fn leave(&mut self) {
-        let deadline = clock::after(clock::now(), self.close_timeout);
+        let deadline = clock::after(clock::now(), self.limits.shutdown.close_timeout);
         let mut backoff = Backoff::new(BACKOFF_BASE, BACKOFF_MAX);
         let closing = Goal { wish: Wish::Closed, sequence: u64::MAX };
         let left = clock::timeout_at(deadline, async {
@@ -311,10 +337,10 @@ impl Keeper {
             }
         });
         let in_time = left.await.is_ok();
+        let ttl = self.limits.registry.ttl;
         self.reports.send_modify(|status| {
             if !in_time && status.failure.is_none() {
-                let detail =
-                    format!("node not removed in time, it expires in {:?}", self.limits.ttl);
+                let detail = format!("node not removed in time, it expires in {ttl:?}");
                 status.failure = Some(Error::timeout(ERROR_ID, detail));
             }
             status.ended = true;

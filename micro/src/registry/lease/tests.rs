@@ -88,9 +88,9 @@ impl Registry for Recorder {
     }
 }
 
-fn limits(ttl: Duration, heartbeat: Duration) -> Limits {
+fn limits(ttl: Duration, heartbeat_interval: Duration) -> Limits {
     let mut limits = Limits::default();
-    (limits.registry.ttl, limits.registry.heartbeat_interval) = (ttl, heartbeat);
+    (limits.registry.ttl, limits.registry.heartbeat_interval) = (ttl, heartbeat_interval);
     limits
 }
 
@@ -191,7 +191,7 @@ async fn closing_is_bounded_when_the_registry_is_down_or_hangs() {
         let begin = clock::now();
         let error = lease.close().await.unwrap_err();
         assert_eq!(error.code(), if hangs { 408 } else { 503 });
-        assert!(clock::now() - begin <= crate::core::limits::ShutdownLimits::DEFAULT.close_timeout);
+        assert!(clock::now() - begin <= Limits::DEFAULT.shutdown.close_timeout);
         clock::sleep(Duration::from_millis(1)).await;
         assert!(tracker.is_empty());
     }
@@ -311,4 +311,46 @@ proptest! {
             assert_eq!(lease.is_registered(), ready);
         });
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_was_stopped_has_lapsed_until_it_is_registered_again() {
+    let registry = Arc::new(Recorder::default());
+    let (lease, _tracker) = start(&registry);
+    lease.registered().await.unwrap();
+    // Stopped: time passes and nothing runs. The first write after it takes its time.
+    registry.hangs.store(true, Ordering::SeqCst);
+    let longest = TTL.max(HEARTBEAT * 2 + WRITE_TIMEOUT);
+    for (stopped, lapsed) in [(longest, false), (longest + HEARTBEAT, true), (longest * 10, true)] {
+        assert_eq!(lease.is_lapsed(clock::now() + stopped), lapsed, "{stopped:?}");
+    }
+    let thawed = clock::now() + longest * 4;
+    assert!(lease.is_lapsed(thawed));
+    tokio::time::advance(longest * 4).await;
+    registry.hangs.store(false, Ordering::SeqCst);
+    assert!(lease.is_lapsed(clock::now()), "what was queued is refused");
+    // The write that hung is given up, the next one succeeds.
+    clock::sleep(WRITE_TIMEOUT + BACKOFF_MAX).await;
+    assert!(!lease.is_lapsed(clock::now()) && lease.is_registered());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_fails_or_hangs_is_no_lapse_and_neither_is_a_node_that_is_away() {
+    let registry = Arc::new(Recorder::default());
+    let (lease, _tracker) = start(&registry);
+    lease.registered().await.unwrap();
+    for broken in [&registry.down, &registry.hangs] {
+        broken.store(true, Ordering::SeqCst);
+        for _ in 0..3600 {
+            clock::sleep(Duration::from_secs(1)).await;
+            assert!(!lease.is_lapsed(clock::now()));
+        }
+        assert!(!lease.is_registered());
+        broken.store(false, Ordering::SeqCst);
+        clock::sleep(Duration::from_secs(10)).await;
+        assert!(lease.is_registered());
+    }
+    lease.set_not_ready();
+    clock::sleep(Duration::from_secs(3600)).await;
+    assert!(!lease.is_lapsed(clock::now()));
 }

@@ -111,9 +111,9 @@ impl Local {
         Self::start(Directory::new(path.into(), 1), Notice::System)
     }
 
-    /// Keeps within other limits from here on; clones made before keep theirs.
+    /// Works within other limits; shares nothing with clones made before.
     #[must_use]
-    pub fn with_limits(self, limits: RegistryLimits) -> Self {
+    pub fn limited(self, limits: RegistryLimits) -> Self {
         let disk = Disk { limits: Arc::new(limits), ..self.shared.disk.clone() };
         Self { shared: Arc::new(Shared::new(disk, self.shared.notice)) }
     }

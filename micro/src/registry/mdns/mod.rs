@@ -74,14 +74,17 @@ pub struct MdnsConfig {
     pub interfaces: Vec<Ipv4Addr>,
     /// The port of the multicast group; 5353 unless a test keeps to itself.
     pub port: u16,
-    /// The bounds of records, of this process's and of those that others announce.
+    /// Bounds of what is registered and heard.
     pub limits: RegistryLimits,
 }
 
 impl Default for MdnsConfig {
     fn default() -> Self {
-        let limits = RegistryLimits::default();
-        Self { interfaces: vec![Ipv4Addr::LOCALHOST], port: socket::PORT, limits }
+        Self {
+            interfaces: vec![Ipv4Addr::LOCALHOST],
+            port: socket::PORT,
+            limits: RegistryLimits::DEFAULT,
+        }
     }
 }
 
@@ -93,7 +96,7 @@ impl MdnsConfig {
         self
     }
 
-    /// Keeps within other limits.
+    /// Works within other limits.
     #[must_use]
     pub fn with_limits(mut self, limits: RegistryLimits) -> Self {
         self.limits = limits;

@@ -120,7 +120,7 @@ async fn hostile_packets_do_not_stop_it() {
 async fn where_multicast_does_not_work_the_error_names_the_way_out() {
     // An address of no interface of any machine.
     let interfaces = vec![Ipv4Addr::new(192, 0, 2, 1)];
-    let nowhere = MdnsConfig { interfaces, ..MdnsConfig::default() }.with_port(port());
+    let nowhere = MdnsConfig { interfaces, port: port(), ..MdnsConfig::default() };
     let registry = Mdns::with_config(nowhere);
     for error in [
         registry.lookup("greeter").await.unwrap_err(),

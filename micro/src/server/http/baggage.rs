@@ -65,9 +65,17 @@ mod tests {
 
     #[test]
     fn members_past_the_limits_are_left_out() {
-        let many = (0..100).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",");
-        assert_eq!(pairs(&many).len(), TraceLimits::default().baggage_members_max);
-        let long = format!("a={},b=1", "x".repeat(TraceLimits::default().baggage_bytes_max));
-        assert!(pairs(&long).is_empty());
+        let max = TraceLimits::default().baggage_members_max;
+        for count in [max, max + 1, max * 10] {
+            let many = (0..count).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",");
+            assert_eq!(pairs(&many).len(), max, "{count}");
+        }
+        let limits = TraceLimits { baggage_bytes_max: 100, ..TraceLimits::default() };
+        for (bytes, members) in [(100, 2), (101, 1), (1000, 1)] {
+            let header = format!("a=1,b={}", "x".repeat(bytes - 5));
+            let mut metadata = Metadata::new();
+            read(&header, &limits, &mut metadata);
+            assert_eq!(metadata.iter().count(), members, "{bytes}");
+        }
     }
 }

@@ -51,6 +51,7 @@ impl Site {
         check_kind(target.kind, parts.version, &head)?;
         let extra = head.extra.as_deref();
         let account = router.admit(entry, extra, &peer.remote, peer.origin)?;
+        router.claim(&peer.seat, account.as_deref())?;
         let accepted = std::mem::take(&mut head.accepted);
         let response = accepted.format.clone().filter(|format| *format != head.content_type);
         let answered_in = response.clone().unwrap_or_else(|| head.content_type.clone());

@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response};
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -44,7 +44,6 @@ impl Face {
     pub(crate) async fn serve_http1(self: &Arc<Self>, stream: Prefixed, peer: Peer) {
         let limits = &self.site.router.limits.connection;
         let seat = Arc::clone(&peer.seat);
-        seat.reading.store(true, Ordering::Relaxed);
         let (face, peer) = (Arc::clone(self), Arc::new(peer));
         let service = service_fn(move |request: Request<Incoming>| {
             let (face, peer) = (Arc::clone(&face), Arc::clone(&peer));
@@ -55,12 +54,18 @@ impl Face {
         // The head's time is watched here without a timer for each request; the number of headers
         // stays at hyper's 100, for which it needs no memory of its own.
         builder.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX);
-        // Without upgrades: a connection that became something else would be in no roster.
-        let mut connection = builder.serve_connection(io, service);
-        let watch = Watch::new(limits, true);
+        let mut connection = builder.serve_connection(io, service).with_upgrades();
+        let watch = Watch::new(limits, Some(seat.since));
         drive(&mut connection, |c| c.graceful_shutdown(), &seat, watch).await;
-        if seat.unread.load(Ordering::Relaxed) {
-            discard(connection.into_parts().io.into_inner()).await;
+        let unread = seat.unread.load(Ordering::Relaxed);
+        // What is left of the connection is dropped before its stream is waited for.
+        let rest = connection.into_parts().filter(|_| unread);
+        if let Some(parts) = rest {
+            discard(parts.io.into_inner()).await;
+        }
+        if seat.is_upgraded() {
+            // The connection is its new holder's; it counts until that lets it go.
+            seat.released().await;
         }
     }
 
@@ -88,7 +93,7 @@ impl Face {
             .keep_alive_interval(limits.connection.keepalive_interval)
             .keep_alive_timeout(limits.connection.keepalive_timeout);
         let mut connection = builder.serve_connection(io, service);
-        let watch = Watch::new(&limits.connection, false);
+        let watch = Watch::new(&limits.connection, None);
         drive(&mut connection, |c| c.graceful_shutdown(), &seat, watch).await;
     }
 
@@ -102,6 +107,7 @@ impl Face {
         let busy = peer.seat.begin();
         // Until the body has been read the connection must not be closed abruptly.
         peer.seat.unread.store(!request.body().is_end_stream(), Ordering::Relaxed);
+        let upgrade = Upgrade::of(&request);
         let mut answer = pin!(self.answer(peer, request));
         let mut response = std::future::poll_fn(|task| {
             // The future is never polled again after it unwound, so no broken state is seen.
@@ -111,11 +117,41 @@ impl Face {
             }
         })
         .await;
-        if http1 && peer.seat.order() != Order::Serve {
+        if http1 && upgrade.is_done(response.status()) {
+            peer.seat.set_upgraded();
+        } else if http1 && peer.seat.order() != Order::Serve {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response.body_mut().hold(busy);
         response
+    }
+}
+
+/// Which answer turns the connection of a request into something else.
+#[derive(Clone, Copy, Debug)]
+enum Upgrade {
+    Never,
+    /// A change of protocols, as a WebSocket asks for.
+    Switch,
+    /// A tunnel, opened by any success.
+    Tunnel,
+}
+
+impl Upgrade {
+    fn of<B>(request: &Request<B>) -> Self {
+        match request.method() {
+            &Method::CONNECT => Self::Tunnel,
+            _ if request.headers().contains_key(UPGRADE) => Self::Switch,
+            _ => Self::Never,
+        }
+    }
+
+    fn is_done(self, status: StatusCode) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Switch => status == StatusCode::SWITCHING_PROTOCOLS,
+            Self::Tunnel => status.is_success(),
+        }
     }
 }
 
@@ -167,8 +203,8 @@ enum Verdict {
 #[derive(Debug)]
 struct Watch {
     limits: ConnectionLimits,
-    /// Whether the heads of requests are watched.
-    heads: bool,
+    /// When the connection was accepted, if the heads of its requests are watched.
+    heads_since: Option<Instant>,
     tick: Duration,
     next: Instant,
     old_at: Instant,
@@ -176,28 +212,30 @@ struct Watch {
     close_at: Option<Instant>,
     verdict: Verdict,
     requests: usize,
-    idle_ticks: usize,
-    reading_ticks: u32,
+    idle_since: Instant,
 }
 
 impl Watch {
-    fn new(limits: &ConnectionLimits, heads: bool) -> Self {
+    fn new(limits: &ConnectionLimits, heads_since: Option<Instant>) -> Self {
         let now = clock::now();
-        let tick = limits.header_read_timeout / 2;
+        // A head that begins after a tick is seen by the next one before its time is over.
+        let tick = limits.header_read_timeout.min(limits.server_idle_timeout) / 2;
+        let tick_at = clock::after(now, tick);
         let spread = limits.age_max / 100 * limits.age_jitter_percent;
         let jitter = spread.mul_f64(fastrand::f64() * 2.0);
         Self {
             limits: limits.clone(),
-            heads,
+            heads_since,
             tick,
-            next: clock::after(now, tick),
+            next: heads_since.map_or(tick_at, |since| {
+                clock::after(since, limits.handshake_timeout).min(tick_at)
+            }),
             old_at: clock::after(now, limits.age_max.saturating_sub(spread) + jitter),
             finish_at: None,
             close_at: None,
             verdict: Verdict::Serve,
             requests: 0,
-            idle_ticks: 0,
-            reading_ticks: 0,
+            idle_since: now,
         }
     }
 
@@ -207,7 +245,9 @@ impl Watch {
             Order::Serve => {}
             // HTTP/2 says goodbye at once and loses nothing, unless it has not shaken hands yet; on
             // HTTP/1 a request may be on its way.
-            Order::Drain if !self.heads && seat.requests() > 0 => self.verdict = Verdict::Finish,
+            Order::Drain if self.heads_since.is_none() && seat.requests() > 0 => {
+                self.verdict = Verdict::Finish;
+            }
             Order::Drain => {
                 self.finish_at = Some(clock::after(now, LINGER));
                 self.next = self.next.min(clock::after(now, LINGER));
@@ -218,12 +258,9 @@ impl Watch {
 
     /// Takes stock.
     fn tick(&mut self, seat: &Seat, now: Instant) {
-        self.count(seat);
-        let idle = self.tick * u32::try_from(self.idle_ticks).unwrap_or(u32::MAX);
-        // The first of these ticks was not a whole one.
-        if self.tick * self.reading_ticks.saturating_sub(1) >= self.limits.header_read_timeout
-            || self.close_at.is_some_and(|at| now >= at)
-        {
+        let idle = self.idle(seat, now);
+        let head = self.head_until(seat);
+        if head.is_some_and(|at| now >= at) || self.close_at.is_some_and(|at| now >= at) {
             self.verdict = Verdict::Close;
         } else if self.finish_at.is_some_and(|at| now >= at) {
             self.verdict = Verdict::Finish;
@@ -236,21 +273,30 @@ impl Watch {
         } else {
             self.verdict = Verdict::Serve;
         }
-        let next = clock::after(now, self.tick);
-        self.next = self.finish_at.map_or(next, |at| next.min(at));
+        let sooner = [head, self.finish_at, self.close_at].into_iter().flatten();
+        self.next = sooner.fold(clock::after(now, self.tick), Instant::min);
     }
 
-    fn count(&mut self, seat: &Seat) {
+    /// Returns when the head that is on its way has to be complete; the first one with the
+    /// handshake.
+    fn head_until(&self, seat: &Seat) -> Option<Instant> {
+        let accepted = self.heads_since.filter(|_| !seat.is_active())?;
+        if seat.requests() == 0 {
+            return Some(clock::after(accepted, self.limits.handshake_timeout));
+        }
+        seat.head_since().map(|since| clock::after(since, self.limits.header_read_timeout))
+    }
+
+    /// Returns for how long there has been no request, to a tick.
+    fn idle(&mut self, seat: &Seat, now: Instant) -> Duration {
         let requests = seat.requests();
         if seat.is_active() || requests != self.requests {
-            (self.idle_ticks, self.reading_ticks) = (0, 0);
-        } else {
-            self.idle_ticks += 1;
-            let reading = self.heads && seat.reading.load(Ordering::Relaxed);
-            self.reading_ticks = if reading { self.reading_ticks + 1 } else { 0 };
+            self.idle_since = now;
         }
         self.requests = requests;
-        seat.set_idle(self.idle_ticks);
+        let idle = now.saturating_duration_since(self.idle_since);
+        seat.set_idle(idle);
+        idle
     }
 }
 

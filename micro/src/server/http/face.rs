@@ -211,6 +211,7 @@ impl Site {
     ) -> Result<Option<Response<Reply>>> {
         let extra = head::credentials(request.headers())?;
         let account = self.router.admit_route(&request, &extra, (&peer.remote, peer.origin))?;
+        self.router.claim(&peer.seat, account.as_deref())?;
         let slot = self.router.enter_route().await?;
         let seat = Arc::clone(&peer.seat);
         let mut request = request.map(|body| axum::body::Body::new(Noted { body, seat }));

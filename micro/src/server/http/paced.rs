@@ -1,31 +1,52 @@
 //! The socket of an HTTP connection: notes what it reads and bounds how long it writes.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::core::clock;
+use crate::core::future::BoxFuture;
 use crate::core::net::Prefixed;
 use crate::server::roster::Seat;
 
 /// A stream whose peer is closed as slow when a write makes no progress in time.
-#[derive(Debug)]
 pub(super) struct Paced {
     stream: Prefixed,
     seat: Arc<Seat>,
     write_timeout: Duration,
     /// Runs while a write waits for the peer.
     stalled: Option<Pin<Box<clock::Sleep>>>,
+    /// Waits for the order to close once nobody but the holder of the stream looks after it.
+    cut: Option<BoxFuture<'static, ()>>,
 }
 
 impl Paced {
     pub(super) fn new(stream: Prefixed, seat: Arc<Seat>, write_timeout: Duration) -> Self {
-        Self { stream, seat, write_timeout, stalled: None }
+        Self { stream, seat, write_timeout, stalled: None, cut: None }
+    }
+
+    /// Fails when an upgraded connection is told to close; wakes the task when it is.
+    fn poll_cut(&mut self, task: &mut Context<'_>) -> io::Result<()> {
+        if !self.seat.is_upgraded() {
+            return Ok(());
+        }
+        let seat = &self.seat;
+        let cut = self.cut.get_or_insert_with(|| {
+            let seat = Arc::clone(seat);
+            Box::pin(async move { seat.cut().await })
+        });
+        match cut.as_mut().poll(task) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(()) => {
+                self.cut = None;
+                Err(io::ErrorKind::ConnectionAborted.into())
+            }
+        }
     }
 
     fn bounded<T>(
@@ -46,16 +67,29 @@ impl Paced {
     }
 }
 
+impl fmt::Debug for Paced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Paced").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Paced {
+    fn drop(&mut self) {
+        self.seat.release();
+    }
+}
+
 impl AsyncRead for Paced {
     fn poll_read(
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.poll_cut(task)?;
         let before = buffer.filled().len();
         std::task::ready!(Pin::new(&mut self.stream).poll_read(task, buffer))?;
         if buffer.filled().len() > before && !self.seat.is_active() {
-            self.seat.reading.store(true, Ordering::Relaxed);
+            self.seat.note_head();
         }
         Poll::Ready(Ok(()))
     }
@@ -67,6 +101,7 @@ impl AsyncWrite for Paced {
         task: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.poll_cut(task)?;
         let written = Pin::new(&mut self.stream).poll_write(task, bytes);
         self.bounded(written, task)
     }

@@ -48,7 +48,7 @@ async fn a_client_that_leaves_a_stream_ends_it() {
 async fn silent_slow_and_idle_connections_are_closed_in_time() {
     for (sent, least, most) in [
         ("", 5, 5),
-        ("POST /sample/Sample.Echo HT", 5, 8),
+        ("POST /sample/Sample.Echo HT", 5, 5),
         ("POST", 5, 5),
         ("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n", 300, 310),
         ("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\nGET", 5, 310),
@@ -62,6 +62,57 @@ async fn silent_slow_and_idle_connections_are_closed_in_time() {
         let took = (clock::now() - start).as_secs_f64().round();
         assert!(took >= f64::from(least) && took <= f64::from(most), "{took} {sent:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_has_its_time_from_its_first_byte_to_its_last() {
+    const HEAD: &str = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let limit = Duration::from_secs(5);
+    // The first head of a connection has its time from the accept, the later ones from their
+    // beginning, whenever that is.
+    for (first, wait_millis) in [(true, 0), (true, 1), (true, 4900), (false, 0), (false, 3777)] {
+        for (passed, served) in [
+            (limit - Duration::from_millis(2), true),
+            (limit + Duration::from_millis(2), false),
+            (limit * 10, false),
+        ] {
+            let rig = Rig::plain();
+            let mut pipe = rig.dial();
+            let mut begin = clock::now();
+            let wait = Duration::from_millis(wait_millis);
+            if first && wait >= passed {
+                continue;
+            }
+            if !first {
+                pipe.write_all(HEAD.as_bytes()).await.unwrap();
+                assert!(until_ok(&mut pipe).await);
+                clock::sleep(wait).await;
+                begin = clock::now();
+            } else if wait_millis > 0 {
+                clock::sleep(wait).await;
+            }
+            // A byte now and then buys no time.
+            let (some, rest) = HEAD.split_at(20);
+            for (byte, nth) in some.bytes().zip((0..20).rev()) {
+                let _closed = pipe.write_all(&[byte]).await;
+                clock::sleep_until(begin + passed - Duration::from_millis(nth)).await;
+            }
+            let _closed = pipe.write_all(rest.as_bytes()).await;
+            assert_eq!(until_ok(&mut pipe).await, served, "{first} {wait_millis} {passed:?}");
+        }
+    }
+}
+
+/// Reads a response without a body of interest; `false` when the connection ends before.
+async fn until_ok(pipe: &mut Pipe) -> bool {
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"ok\n") {
+        match pipe.read_u8().await {
+            Ok(byte) => seen.push(byte),
+            Err(_) => return false,
+        }
+    }
+    true
 }
 
 #[tokio::test(start_paused = true)]

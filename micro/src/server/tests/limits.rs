@@ -74,6 +74,30 @@ async fn calls_past_the_limit_wait_and_those_past_the_queue_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_waits_for_a_share_of_its_time_and_no_longer() {
+    let rig = Rig::limited(|limits| {
+        limits.call.in_flight_max = 1;
+        limits.call.queue_wait_max = Duration::from_secs(2);
+        limits.call.queue_wait_percent = 20;
+    });
+    let mut busy = rig.http1().await;
+    let hang = busy.send_request(with(post("Hang", ""), "timeout", "1000s"));
+    let others = async {
+        rig.until_started(1).await;
+        for (timeout, millis) in [("1s", 200), ("5s", 1000), ("10s", 2000), ("100s", 2000)] {
+            let start = clock::now();
+            let waited = rig.send(with(post("Echo", "\"x\""), "timeout", timeout)).await;
+            assert_eq!(waited.status, 503, "{timeout}");
+            // Timers count whole milliseconds.
+            let late = (clock::now() - start).as_millis() - millis;
+            assert!(late <= 1, "{timeout} {late}");
+        }
+        rig.seen.release.notify_waiters();
+    };
+    assert_eq!(tokio::join!(hang, others).0.unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_queued_call_runs_when_there_is_room() {
     let rig = Rig::limited(|limits| limits.call.in_flight_max = 1);
     let hang = rig.call("Hang", "");

@@ -2,9 +2,12 @@
 
 mod browsers;
 mod calls;
+mod connections;
 mod ends;
+mod http2;
 mod limits;
 mod network;
+mod noise;
 mod ports;
 mod routing;
 mod streams;

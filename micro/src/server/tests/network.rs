@@ -7,6 +7,7 @@ use crate::core::descriptor::CallKind;
 use crate::core::error::Error;
 use crate::core::exchange::{Extra, Head, Route};
 use crate::server::policy::{Access, Policy};
+use crate::server::router::Door;
 use crate::transport::native;
 
 async fn sent(rig: &Rig, request: Request<Full<Bytes>>) -> Got {
@@ -94,9 +95,12 @@ async fn native_call(rig: &Rig, off_host: bool, endpoint: &str, token: Option<&s
     port.scope.tasks.spawn("connection", {
         let port = Arc::clone(&port);
         async move {
-            let door = Arc::clone(&port.doors[usize::from(off_host)]);
-            let stream = Stream::Pipe(there);
-            native::serve(stream, bytes::BytesMut::new(), door, &port.scope).await;
+            let member = port.roster.join(None, &port.scope.limits.connection).unwrap();
+            let origin = if off_host { Origin::OffHost } else { Origin::Local };
+            let (router, seat) = (Arc::clone(&port.router), Arc::clone(&member.seat));
+            let door = Arc::new(Door { router, origin, seat });
+            let session = native::Session::new(Stream::Pipe(there), &port.scope);
+            session.serve(bytes::BytesMut::new(), door, after(5), &port.scope).await;
         }
     });
     let connection = native::connect(Arc::new(here), "10.0.0.9:1".into(), &port.scope);

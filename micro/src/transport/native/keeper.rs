@@ -44,6 +44,20 @@ pub(super) async fn watch(link: &Arc<Link>) -> Result<()> {
     }
 }
 
+/// Runs the parts of a connection until one of them ends it.
+pub(super) async fn ends(
+    link: &Arc<Link>,
+    reading: impl Future<Output = Result<()>>,
+) -> Result<()> {
+    tokio::select! {
+        biased;
+        ended = reading => ended,
+        ended = link.write_backlog() => ended,
+        ended = watch(link) => ended,
+        () = link.closed() => Ok(()),
+    }
+}
+
 /// What the age of an accepted connection brings: first a goaway, then its end.
 struct Age {
     goaway: Option<Instant>,
@@ -95,8 +109,10 @@ fn expire(link: &Link, state: &mut State, now: Instant, wakers: &mut Vec<Waker>)
     }
 }
 
+/// Returns the next deadline; a call that is answered has none, however long its answer lies.
 fn deadline(state: &mut State) -> Option<Instant> {
-    state.streams.iter_mut().filter_map(|(_, stream)| stream.deadline).min()
+    let waiting = state.streams.iter_mut().filter(|(_, stream)| stream.answer.is_none());
+    waiting.filter_map(|(_, stream)| stream.deadline).min()
 }
 
 /// Pings a silent peer; returns when to look again.

@@ -16,7 +16,9 @@ mod pump;
 mod reader;
 mod rescue;
 mod server;
+mod session;
 mod streams;
+mod task;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -27,16 +29,19 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use crate::core::clock;
-use crate::core::error::{Error, Result};
+use crate::core::clock::Instant;
+use crate::core::error::Result;
 use crate::core::exchange::{Connection, Dispatch};
 use crate::core::net::{Socket, Stream};
 use crate::core::shutdown::Shutdown;
 use crate::transport::Scope;
 use crate::transport::native::frame::{Kind, PREFACE, PREFACE_MAJOR};
 use crate::transport::native::link::{Link, Parts};
+use crate::transport::native::session::End;
 
 pub use self::frame::PREFACE_FIRST;
 pub use self::memory::Memory;
+pub use self::session::Session;
 pub use self::tcp::Native;
 
 /// Starts the client's side of a connection over a byte stream.
@@ -65,7 +70,7 @@ async fn follow(link: Arc<Link>, shutdown: Shutdown) {
     let mut replies = client::Replies::default();
     let reading = reader::read(&link, BytesMut::new(), &mut replies);
     let error = tokio::select! {
-        ended = ends(&link, reading) => ended.err(),
+        ended = keeper::ends(&link, reading) => ended.err(),
         () = rescue::watch(&link) => None,
         () = shutdown.closed() => Some(client::stopped()),
     };
@@ -77,8 +82,8 @@ async fn follow(link: Arc<Link>, shutdown: Shutdown) {
 /// When the scope's lifecycle drains, the peer is told to start no more calls; when it closes,
 /// the connection ends.
 pub async fn serve(stream: Stream, prefix: BytesMut, dispatch: Arc<dyn Dispatch>, scope: &Scope) {
-    let remote = stream.remote();
-    serve_socket(stream.into_socket(), remote, prefix, dispatch, scope).await;
+    let session = Session::new(stream, scope);
+    session.serve(prefix, dispatch, greeted_by(scope), scope).await;
 }
 
 /// Serves one accepted byte stream of any kind to its end.
@@ -90,48 +95,11 @@ pub async fn serve_socket(
     scope: &Scope,
 ) {
     let link = link(socket, remote, scope, false);
-    serve_link(&link, prefix, dispatch, scope).await;
+    Session::of(&link).serve(prefix, dispatch, greeted_by(scope), scope).await;
 }
 
-async fn serve_link(
-    link: &Arc<Link>,
-    prefix: BytesMut,
-    dispatch: Arc<dyn Dispatch>,
-    scope: &Scope,
-) {
-    let greeting = clock::timeout(
-        scope.limits.connection.handshake_timeout,
-        preface(link.socket.as_ref(), prefix),
-    );
-    let Ok(Ok(buffer)) = greeting.await else {
-        // A peer that says nothing, or something else, is not worth a log line.
-        return link.close(&Error::bad_request("micro.transport", "not the native protocol"));
-    };
-    let _end = End(link);
-    put_hello(link, &mut link.lock().out);
-    link.flush();
-    let mut calls = server::Calls::new(dispatch, &link.limits);
-    let reading = reader::read(link, buffer, &mut calls);
-    let drain = async {
-        scope.shutdown.draining().await;
-        link.say_goaway();
-        scope.shutdown.closed().await;
-        Err::<(), _>(client::stopped())
-    };
-    let error = tokio::select! {
-        ended = ends(link, reading) => ended.err(),
-        stopped = drain => stopped.err(),
-    };
-    link.part(&error.unwrap_or_else(client::ended));
-}
-
-/// Ends a connection with its task, even when that is aborted.
-struct End<'a>(&'a Arc<Link>);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.close(&client::stopped());
-    }
+fn greeted_by(scope: &Scope) -> Instant {
+    clock::after(clock::now(), scope.limits.connection.handshake_timeout)
 }
 
 fn link(socket: Arc<dyn Socket>, remote: Arc<str>, scope: &Scope, dialed: bool) -> Arc<Link> {
@@ -143,17 +111,6 @@ fn put_hello(link: &Link, out: &mut Vec<u8>) {
     let mut payload = Vec::new();
     link.own.put(&mut payload);
     frame::put(out, Kind::Hello, 0, 0, &payload);
-}
-
-/// Runs the parts of a connection until one of them ends it.
-async fn ends(link: &Arc<Link>, reading: impl Future<Output = Result<()>>) -> Result<()> {
-    tokio::select! {
-        biased;
-        ended = reading => ended,
-        ended = link.write_backlog() => ended,
-        ended = keeper::watch(link) => ended,
-        () = link.closed() => Ok(()),
-    }
 }
 
 /// Reads the preface; what follows it stays in the buffer.

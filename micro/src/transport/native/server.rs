@@ -1,7 +1,6 @@
 //! The accepting side: runs calls in place while they do not wait, as tasks when they do.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -10,18 +9,19 @@ use tokio::time::Instant;
 
 use crate::core::clock;
 use crate::core::error::{Error, Result, Retry};
-use crate::core::exchange::{Dispatch, Inbound, Outgoing, Reset, Running, Target, requests};
+use crate::core::exchange::{Dispatch, Inbound, Outgoing, Reset, Running, requests};
 use crate::core::limits::Limits;
 use crate::transport::native::frame::{
-    self, FLAG_BODY, FLAG_END, FLAG_ERROR, FLAG_EXTRA, FLAG_MORE, Header, Kind,
+    FLAG_BODY, FLAG_END, FLAG_ERROR, FLAG_EXTRA, FLAG_MORE, Header, Kind,
 };
 use crate::transport::native::head::{self, Opened, Reading};
 use crate::transport::native::hello::Hello;
+use crate::transport::native::inbound;
 use crate::transport::native::link::{Link, State};
 use crate::transport::native::names::{NamesIn, malformed};
 use crate::transport::native::reader::{Frames, Split};
 use crate::transport::native::streams::{Flow, Stream, slot_of};
-use crate::transport::native::{inbound, pump};
+use crate::transport::native::task::{Work, put_answer, put_error, spawn};
 
 /// How long the handlers of one batch may run in place; the rest become tasks at once, so that
 /// reading, pings and resets are never held up for longer than this and one handler.
@@ -376,7 +376,7 @@ impl Calls {
 }
 
 /// Enters a stream; a peer that uses a slot again before its call is over breaks the protocol.
-fn insert(state: &mut State, id: u32, stream: Stream, link: &Link) -> Result<()> {
+pub(super) fn insert(state: &mut State, id: u32, stream: Stream, link: &Link) -> Result<()> {
     if let Some(closed) = &state.closed {
         return Err(closed.clone());
     }
@@ -404,145 +404,4 @@ fn poll_now(running: &mut Running) -> Poll<Result<Outgoing>> {
     // A task of its own polls again, so that a wake-up meant for this poll is not lost.
     let mut task = Context::from_waker(Waker::noop());
     std::pin::Pin::new(running).poll(&mut task)
-}
-
-enum Work {
-    Run(Running, Option<Instant>),
-    Answer(Outgoing),
-}
-
-/// Moves a call to a task of its own; a call that has not `entered` the table does so.
-fn spawn(link: &Arc<Link>, id: u32, (target, entered): (Target, bool), work: Work) -> Result<()> {
-    if !entered {
-        let mut state = link.lock();
-        let mut stream = Stream { detached: target.detached, ..Stream::default() };
-        if target.kind.streams_responses() {
-            stream.flow = Some(Box::new(Flow::new(state.peer.window_bytes)));
-        }
-        insert(&mut state, id, stream, link)?;
-    }
-    let runs = Runs::new(link);
-    let call = finish(Arc::clone(link), id, work, (target.detached, runs));
-    let task = link.tasks.spawn("native call", call);
-    let mut state = link.lock();
-    match state.streams.get(id) {
-        Some(stream) => stream.task = Some(task.abort_on_drop()),
-        // The call is over, or was given up meanwhile: aborting a finished task does nothing.
-        None if !target.detached => task.abort(),
-        None => {}
-    }
-    Ok(())
-}
-
-/// Counts a task as long as it holds its handler, be its stream over or not.
-struct Runs(Arc<Link>);
-
-impl Runs {
-    fn new(link: &Arc<Link>) -> Self {
-        link.running.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(link))
-    }
-}
-
-impl Drop for Runs {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Runs a call to its end or its deadline and sends its answer; a detached handler runs on after
-/// its deadline.
-async fn finish(link: Arc<Link>, id: u32, work: Work, (detached, _runs): (bool, Runs)) {
-    let mut left = None;
-    let outcome = match work {
-        Work::Answer(outgoing) => Ok(outgoing),
-        Work::Run(running, None) => running.await,
-        Work::Run(mut running, Some(deadline)) => {
-            match clock::timeout_at(deadline, &mut running).await {
-                Ok(outcome) => outcome,
-                Err(_) => {
-                    running.context().cancel();
-                    left = detached.then_some(running);
-                    Err(inbound::reset_error(Reset::Deadline))
-                }
-            }
-        }
-    };
-    let outcome = match outcome {
-        Ok(Outgoing::Message(body)) => Ok(Some(body)),
-        Ok(Outgoing::Stream(mut source)) => {
-            link.queue(id, false, |state| frame::put(&mut state.out, Kind::Accept, 0, id, &[]))
-                .await;
-            pump::messages(&link, id, &mut source).await.map(|()| None)
-        }
-        Err(error) => Err(error),
-    };
-    answer(&link, id, outcome).await;
-    if let Some(running) = left {
-        // The caller has its answer, whatever the handler still says.
-        let _late = running.await;
-    }
-}
-
-/// Sends how a call ended, and ends its stream.
-async fn answer(link: &Link, id: u32, outcome: Result<Option<Bytes>>) {
-    // Progress: each turn waits for room in the queue, or ends.
-    while link.room(false).await.is_ok() {
-        let put = |state: &mut State| put_answer(&mut state.out, &state.peer, id, &outcome);
-        if link.queue(id, true, put).await {
-            return;
-        }
-    }
-}
-
-/// Appends how a call ended; a response beyond the limit becomes an error.
-fn put_answer(out: &mut Vec<u8>, peer: &Hello, id: u32, outcome: &Result<Option<Bytes>>) {
-    let limit = peer.message_bytes_max;
-    match outcome {
-        Ok(None) => frame::put(out, Kind::End, 0, id, &[]),
-        Ok(Some(body)) if body.len() <= limit => {
-            frame::put_message(out, FLAG_END, id, body, peer.frame_bytes_max);
-        }
-        Ok(Some(body)) => {
-            let detail = format!("the response has {} bytes, the limit is {limit}", body.len());
-            put_error(out, id, &Error::too_large("micro.transport", detail));
-        }
-        Err(error) => put_error(out, id, error),
-    }
-}
-
-fn put_error(out: &mut Vec<u8>, id: u32, error: &Error) {
-    frame::put(out, Kind::End, inbound::error_flags(error), id, &pump::error_payload(error));
-}
-
-impl Link {
-    /// Tells whether as many calls run for the peer as may.
-    fn is_busy(&self) -> bool {
-        self.running.load(Ordering::Relaxed) >= self.limits.call.in_flight_per_connection_max
-    }
-
-    /// Queues frames of a stream unless it is over, and writes them with those of other tasks.
-    ///
-    /// Returns `false` when the queue is full: nothing was done.
-    async fn queue(&self, id: u32, last: bool, put: impl FnOnce(&mut State)) -> bool {
-        let flush = {
-            let mut state = self.lock();
-            if state.streams.get(id).is_none() {
-                return true;
-            }
-            if last && state.is_full(&self.limits, false) {
-                return false;
-            }
-            put(&mut state);
-            let stream = if last { self.release(&mut state, id) } else { None };
-            if let Some(task) = stream.and_then(|mut stream| stream.task.take()) {
-                // This very task: it must reach its end.
-                task.detach();
-            }
-            let alone = state.streams.live() == 0;
-            self.plan(&mut state, alone)
-        };
-        self.settle(flush).await;
-        true
-    }
 }

@@ -1,6 +1,7 @@
 //! How connections end, and what their calls learn of it.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::core::limits::Limits;
 use crate::core::net::{Pipe, Socket};
 use crate::transport::native::link::Link;
 use crate::transport::native::tests::lab::{fixture, reply};
-use crate::transport::native::tests::raw::{Real, client, scope};
+use crate::transport::native::tests::raw::{Real, client, open, scope, server};
 use crate::transport::native::{greet, link};
 
 /// A stream whose connection ends while it takes bytes, as when another thread reads its end.
@@ -113,4 +114,35 @@ async fn a_server_whose_tasks_are_aborted_ends_its_connections() {
     tokio::task::yield_now().await;
     lab.server.tasks.abort_all();
     assert_eq!(reply(call).await.unwrap_err().code(), 503);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_takes_costs_no_time_past_its_deadline() {
+    let lab = fixture().await;
+    let call = lab.start("Later", "a", None);
+    // Time passes only while nothing is busy.
+    let slept = clock::timeout(Duration::from_secs(100), async {
+        clock::sleep(Duration::from_secs(50)).await;
+    });
+    assert!(slept.await.is_ok());
+    assert_eq!(reply(call).await.unwrap(), "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_detached_call_whose_connection_ends_while_it_runs_in_place_runs_on() {
+    for (endpoint, left) in [("Detached", 1), ("Never", 0)] {
+        let (mut raw, real) = server(&Limits::default());
+        raw.greet().await;
+        let other = Arc::clone(&real.link);
+        let ends = move || other.close(&Error::unavailable("test", "the peer is gone"));
+        *real.lab.during.lock().unwrap() = Some(Box::new(ends));
+        assert!(raw.send(&open(0, endpoint, b"")).await);
+        assert!(raw.kinds_to_end().await.is_empty());
+        let soon = clock::now() + Duration::from_secs(1);
+        assert_eq!(real.scope.tasks.wait(soon).await, left, "{endpoint}");
+        assert_eq!(real.lab.alive.load(Ordering::Relaxed), left);
+        real.scope.tasks.abort_all();
+        assert_eq!(real.scope.tasks.wait(soon + Duration::from_secs(1)).await, 0);
+        assert_eq!(real.lab.alive.load(Ordering::Relaxed), 0);
+    }
 }

@@ -15,7 +15,7 @@ use crate::transport::native::tests::raw::{open, server, whole};
 
 /// The most messages of a flood that may be under way to a reader that has stopped: the window,
 /// one message beyond it, and a batch of the producer's that it has not sent.
-const HELD_MAX: usize =
+pub(super) const HELD_MAX: usize =
     (Limits::DEFAULT.stream.window_bytes + 32 * 1024) / (FLOOD_BYTES + HEADER_BYTES) + 2;
 
 /// Lets everything happen that can happen without time passing.

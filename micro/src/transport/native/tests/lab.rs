@@ -1,7 +1,7 @@
 //! Endpoints that show one behaviour each, and a connection to call them on.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use crate::core::stream::{BoxSource, MessageSource, RawStream, Streaming};
 use crate::transport::{Memory, Scope, Transport};
 
 /// Endpoints that show one behaviour each.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Lab {
     /// Handlers that were called.
     pub(super) called: AtomicUsize,
@@ -29,7 +29,11 @@ pub(super) struct Lab {
     pub(super) alive_most: AtomicUsize,
     /// Messages that floods have made.
     pub(super) made: Arc<AtomicUsize>,
+    /// Happens once, while the next handler is polled.
+    pub(super) during: Mutex<Option<During>>,
 }
+
+pub(super) type During = Box<dyn FnOnce() + Send>;
 
 pub(super) const NAMES: [(&str, CallKind); 14] = [
     ("Echo", CallKind::Unary),
@@ -53,6 +57,12 @@ pub(super) fn byte(n: usize) -> u8 {
     n.to_le_bytes()[0]
 }
 
+impl std::fmt::Debug for Lab {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lab")
+    }
+}
+
 impl Dispatch for Lab {
     fn resolve(&self, _: &str, endpoint: &str) -> Result<Target> {
         let index = NAMES.iter().position(|name| name.0 == endpoint);
@@ -74,10 +84,14 @@ impl Dispatch for Lab {
         self.alive_most.fetch_max(alive, Ordering::Relaxed);
         let guard = Alive(Arc::clone(&self.alive));
         let made = Arc::clone(&self.made);
+        let during = self.during.lock().unwrap().take();
         Ok(Running::new(
             context,
             Box::pin(async move {
                 let _guard = guard;
+                if let Some(during) = during {
+                    during();
+                }
                 if name == "Flood" {
                     return Ok(Outgoing::Stream(flood(made)));
                 }

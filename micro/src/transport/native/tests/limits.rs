@@ -86,7 +86,8 @@ async fn a_message_beyond_the_limit_costs_its_call_and_no_more() {
 async fn a_message_of_a_stream_beyond_the_limit_ends_the_stream() {
     let mut limits = Limits::default();
     limits.message.bytes_max = 1000;
-    for (length, seen) in [(1000, Seen::Answered), (1001, Seen::Failed(413, false))] {
+    let too_large = || Seen::Failed(413, false);
+    for (length, seen) in [(1000, Seen::Answered), (1001, too_large()), (10_000, too_large())] {
         let (mut raw, _real) = greeted(&limits).await;
         let message = whole(Kind::Data, 1, 0, &vec![0; length]);
         assert!(raw.send(&open_with(0, "Sum", 0, b"")).await && raw.send(&message).await);
@@ -180,6 +181,11 @@ async fn calls_that_break_limits_again_and_again_close_the_connection() {
     }
     assert!(raw.send(&bad).await);
     assert_eq!(answer(&mut raw, 0).await, Seen::Closed);
+    // All at once, and far more.
+    let (mut raw, real) = greeted(&Limits::default()).await;
+    let _closed = raw.send(&bad.repeat(Limits::DEFAULT.stream.local_error_resets_max * 10)).await;
+    raw.kinds_to_end().await;
+    assert!(real.is_closed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,13 +201,16 @@ async fn streams_and_running_calls_beyond_the_limit_are_refused_safely() {
         assert_eq!(answer(&mut raw, slot).await, Seen::Failed(503, true));
     }
     assert_eq!(real.link.lock().streams.live(), 100);
+    limits.stream.native_max = 1000;
     limits.call.in_flight_per_connection_max = 50;
     let (mut raw, _real) = greeted(&limits).await;
     for slot in 0..50 {
         assert!(raw.send(&open(slot, "Never", b"")).await);
     }
-    assert!(raw.send(&open(50, "Later", b"")).await);
-    assert_eq!(answer(&mut raw, 50).await, Seen::Failed(429, true));
+    for slot in 50..500 {
+        assert!(raw.send(&open(slot, "Later", b"")).await);
+        assert_eq!(answer(&mut raw, slot).await, Seen::Failed(429, true));
+    }
     assert!(raw.send(&whole(Kind::Reset, 0, 7, &[1])).await);
     assert!(raw.send(&whole(Kind::Ping, 0, 0, &[1; 8])).await);
     raw.frame_of(Kind::Pong).await.unwrap();

@@ -11,4 +11,5 @@ mod lab;
 mod limits;
 mod raw;
 mod sessions;
+mod tcp;
 mod versions;

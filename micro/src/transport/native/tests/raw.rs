@@ -15,7 +15,7 @@ use crate::transport::native::hello::Hello;
 use crate::transport::native::link::Link;
 use crate::transport::native::tests::lab::Lab;
 use crate::transport::native::varint;
-use crate::transport::native::{follow, greet, link, serve_link};
+use crate::transport::native::{Session, follow, greet, greeted_by, link};
 
 /// The end of a stream on which a test writes bytes of its own.
 pub(super) struct Raw {
@@ -46,7 +46,8 @@ pub(super) fn server_over(limits: &Limits, lab: Arc<Lab>) -> (Raw, Real) {
     let (serving, dispatch, of_task) = (link.clone(), lab.clone(), scope.clone());
     scope.tasks.spawn("raw", async move {
         let dispatch: Arc<dyn Dispatch> = dispatch;
-        serve_link(&serving, BytesMut::new(), dispatch, &of_task).await;
+        let by = greeted_by(&of_task);
+        Session::of(&serving).serve(BytesMut::new(), dispatch, by, &of_task).await;
     });
     (Raw::new(Arc::new(ours)), Real { link, scope, lab })
 }

@@ -3,25 +3,30 @@
 //! A client starts an [`Exchange`] on a [`Connection`]; a server hands each incoming [`Inbound`]
 //! to its [`Dispatch`]. Transports and routers meet here and never name each other.
 
+mod messages;
+mod running;
+
 use std::collections::VecDeque;
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context as Task, Poll, Waker};
 
 use bytes::Bytes;
-use futures_core::Stream;
 use tokio::time::Instant;
 
 use crate::core::content_type::ContentType;
-use crate::core::context::{Context, poll_in};
 use crate::core::descriptor::CallKind;
-use crate::core::error::{Error, Result};
+use crate::core::error::Result;
 use crate::core::future::BoxFuture;
 use crate::core::metadata::Metadata;
-use crate::core::stream::{BoxSource, RawStream, Streaming};
+use crate::core::stream::{BoxSource, RawStream};
 use crate::core::trace::Trace;
+
+pub use self::messages::requests;
+#[cfg(feature = "server")]
+pub(crate) use self::running::panicked;
+pub use self::running::{Release, Running, Slot};
 
 /// The name of an endpoint, and a number by which connections remember what they call it.
 #[derive(Debug, PartialEq, Eq)]
@@ -291,65 +296,6 @@ impl Drop for Exchange {
     }
 }
 
-/// The messages of a stream as they arrive, taken from the transport a batch at a time.
-#[derive(Debug)]
-struct Messages {
-    driver: Arc<dyn Driver>,
-    id: u32,
-    over: bool,
-    batch: VecDeque<Bytes>,
-    /// The bytes of the batch, for which credit is given when all of it has been read.
-    batch_bytes: usize,
-}
-
-impl Messages {
-    fn new(driver: Arc<dyn Driver>, id: u32) -> Self {
-        Self { driver, id, over: false, batch: VecDeque::new(), batch_bytes: 0 }
-    }
-}
-
-impl Stream for Messages {
-    type Item = Result<Bytes>;
-    fn poll_next(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        if let Some(next) = this.batch.pop_front() {
-            return Poll::Ready(Some(Ok(next)));
-        }
-        if this.over {
-            return Poll::Ready(None);
-        }
-        let consumed = std::mem::take(&mut this.batch_bytes);
-        let polled = this.driver.poll_messages(this.id, consumed, &mut this.batch, task);
-        match std::task::ready!(polled) {
-            Some(Ok(())) => {
-                this.batch_bytes = this.batch.iter().map(Bytes::len).sum();
-                Poll::Ready(this.batch.pop_front().map(Ok))
-            }
-            Some(Err(error)) => {
-                this.over = true;
-                Poll::Ready(Some(Err(error)))
-            }
-            None => {
-                this.over = true;
-                Poll::Ready(None)
-            }
-        }
-    }
-}
-
-impl Drop for Messages {
-    fn drop(&mut self) {
-        if !self.over {
-            self.driver.stop_reading(self.id);
-        }
-    }
-}
-
-/// Makes the stream of messages that arrive on an exchange.
-pub fn requests(driver: Arc<dyn Driver>, id: u32) -> RawStream {
-    Streaming::from_stream(Messages::new(driver, id))
-}
-
 /// An endpoint of this process, found once for each name on each connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -414,108 +360,4 @@ pub trait Dispatch: fmt::Debug + Send + Sync {
     /// # Errors
     /// A refusal, in which case no handler runs.
     fn dispatch(&self, call: Inbound) -> Result<Running>;
-}
-
-/// A call that runs: a handler inside its context.
-///
-/// Dropping it drops the handler at its current await and cancels the context. A panic of the
-/// handler ends this call with 500 and nothing else.
-pub struct Running {
-    context: Context,
-    future: BoxFuture<'static, Result<Outgoing>>,
-    over: bool,
-    slot: Option<Slot>,
-}
-
-/// Gives back what a call occupies.
-pub trait Release: Send + Sync {
-    /// Called once, when the call is over.
-    fn release(&self);
-}
-
-/// What a call occupies while it runs, given back on drop.
-pub struct Slot(Arc<dyn Release>);
-
-impl Slot {
-    /// Makes the guard of something that was taken from `owner`.
-    pub fn new(owner: Arc<dyn Release>) -> Self {
-        Self(owner)
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.release();
-    }
-}
-
-impl fmt::Debug for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Slot")
-    }
-}
-
-impl Running {
-    /// Joins a handler's future with the context it runs in.
-    pub fn new(context: Context, future: BoxFuture<'static, Result<Outgoing>>) -> Self {
-        Self { context, future, over: false, slot: None }
-    }
-
-    /// Keeps a slot until the call is over.
-    #[must_use]
-    pub fn holding(mut self, slot: Slot) -> Self {
-        self.slot = Some(slot);
-        self
-    }
-
-    /// Returns the context of the call.
-    pub fn context(&self) -> &Context {
-        &self.context
-    }
-}
-
-impl Future for Running {
-    type Output = Result<Outgoing>;
-
-    fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let poll = || poll_in(&this.context, this.future.as_mut(), task);
-        // The future is never polled again after it unwound, so no broken state is seen.
-        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(poll));
-        let result = match polled {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(result)) => result,
-            Err(panic) => Err(panicked(&this.context, panic.as_ref())),
-        };
-        this.over = true;
-        this.slot = None;
-        Poll::Ready(result)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if !self.over {
-            self.context.cancel();
-        }
-    }
-}
-
-impl fmt::Debug for Running {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running").field("context", &self.context).finish_non_exhaustive()
-    }
-}
-
-/// Turns a panic of user code into the error of the one call it belongs to.
-pub(crate) fn panicked(context: &Context, panic: &(dyn std::any::Any + Send)) -> Error {
-    let message = panic
-        .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned());
-    let endpoint = context.spec().map_or("unknown", |spec| spec.name);
-    tracing::error!(endpoint, panic = %message.escape_debug(), "handler panicked");
-    let service = context.service().unwrap_or("micro").to_owned();
-    Error::internal(service, format!("handler {endpoint} panicked"))
 }

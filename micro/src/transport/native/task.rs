@@ -1,0 +1,196 @@
+//! The tasks of calls that wait: run a handler to its end and send its answer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::core::clock;
+use crate::core::error::{Error, Result};
+use crate::core::exchange::{Outgoing, Reset, Running, Target};
+use crate::transport::native::frame::{self, FLAG_END, Kind};
+use crate::transport::native::hello::Hello;
+use crate::transport::native::link::{Link, State};
+use crate::transport::native::server::insert;
+use crate::transport::native::streams::{Flow, Stream};
+use crate::transport::native::{inbound, pump};
+
+/// What a task has to finish.
+pub(super) enum Work {
+    /// A handler that pended, until its deadline.
+    Run(Running, Option<Instant>),
+    /// A stream that a handler returned in place.
+    Answer(Outgoing),
+}
+
+/// Moves a call to a task of its own; a call that has not `entered` the table does so.
+///
+/// A detached call whose connection ended while it ran in place runs on as a task.
+pub(super) fn spawn(
+    link: &Arc<Link>,
+    id: u32,
+    (target, entered): (Target, bool),
+    work: Work,
+) -> Result<()> {
+    let mut lost = None;
+    if !entered {
+        let mut state = link.lock();
+        let mut stream = Stream { detached: target.detached, ..Stream::default() };
+        if target.kind.streams_responses() {
+            stream.flow = Some(Box::new(Flow::new(state.peer.window_bytes)));
+        }
+        lost = insert(&mut state, id, stream, link).err();
+    }
+    if let Some(error) = lost {
+        if target.detached {
+            let runs = Runs::new(link);
+            link.tasks.spawn("native call", outlive(work, runs));
+        }
+        return Err(error);
+    }
+    let runs = Runs::new(link);
+    let task = link
+        .tasks
+        .spawn("native call", finish(Arc::clone(link), id, work, (target.detached, runs)));
+    let mut state = link.lock();
+    match state.streams.get(id) {
+        Some(stream) => stream.task = Some(task.abort_on_drop()),
+        // The call is over, or was given up meanwhile: aborting a finished task does nothing.
+        None if !target.detached => task.abort(),
+        None => {}
+    }
+    Ok(())
+}
+
+/// Runs a detached call to its end, of which nobody will hear.
+async fn outlive(work: Work, _runs: Runs) {
+    if let Work::Run(running, deadline) = work
+        && let (_unheard, Some(running)) = within(running, deadline).await
+    {
+        let _late = running.await;
+    }
+}
+
+/// Runs a handler until its deadline; returns with its outcome the one that is not over then.
+async fn within(
+    mut running: Running,
+    deadline: Option<Instant>,
+) -> (Result<Outgoing>, Option<Running>) {
+    let Some(deadline) = deadline else { return (running.await, None) };
+    match clock::timeout_at(deadline, &mut running).await {
+        Ok(outcome) => (outcome, None),
+        Err(_) => {
+            running.context().cancel();
+            (Err(inbound::reset_error(Reset::Deadline)), Some(running))
+        }
+    }
+}
+
+/// Counts a task as long as it holds its handler, be its stream over or not.
+struct Runs(Arc<Link>);
+
+impl Runs {
+    fn new(link: &Arc<Link>) -> Self {
+        link.running.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(link))
+    }
+}
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Runs a call to its end or its deadline and sends its answer; a detached handler runs on after
+/// its deadline.
+async fn finish(link: Arc<Link>, id: u32, work: Work, (detached, _runs): (bool, Runs)) {
+    let (outcome, left) = match work {
+        Work::Answer(outgoing) => (Ok(outgoing), None),
+        Work::Run(running, deadline) => within(running, deadline).await,
+    };
+    let left = left.filter(|_| detached);
+    let outcome = match outcome {
+        Ok(Outgoing::Message(body)) => Ok(Some(body)),
+        Ok(Outgoing::Stream(mut source)) => {
+            link.queue(id, false, |state| frame::put(&mut state.out, Kind::Accept, 0, id, &[]))
+                .await;
+            pump::messages(&link, id, &mut source).await.map(|()| None)
+        }
+        Err(error) => Err(error),
+    };
+    answer(&link, id, outcome).await;
+    if let Some(running) = left {
+        // The caller has its answer, whatever the handler still says.
+        let _late = running.await;
+    }
+}
+
+/// Sends how a call ended, and ends its stream.
+async fn answer(link: &Link, id: u32, outcome: Result<Option<Bytes>>) {
+    // Progress: each turn waits for room in the queue, or ends.
+    while link.room(false).await.is_ok() {
+        let put = |state: &mut State| put_answer(&mut state.out, &state.peer, id, &outcome);
+        if link.queue(id, true, put).await {
+            return;
+        }
+    }
+}
+
+/// Appends how a call ended; a response beyond the limit becomes an error.
+pub(super) fn put_answer(
+    out: &mut Vec<u8>,
+    peer: &Hello,
+    id: u32,
+    outcome: &Result<Option<Bytes>>,
+) {
+    let limit = peer.message_bytes_max;
+    match outcome {
+        Ok(None) => frame::put(out, Kind::End, 0, id, &[]),
+        Ok(Some(body)) if body.len() <= limit => {
+            frame::put_message(out, FLAG_END, id, body, peer.frame_bytes_max);
+        }
+        Ok(Some(body)) => {
+            let detail = format!("the response has {} bytes, the limit is {limit}", body.len());
+            put_error(out, id, &Error::too_large("micro.transport", detail));
+        }
+        Err(error) => put_error(out, id, error),
+    }
+}
+
+pub(super) fn put_error(out: &mut Vec<u8>, id: u32, error: &Error) {
+    frame::put(out, Kind::End, inbound::error_flags(error), id, &pump::error_payload(error));
+}
+
+impl Link {
+    /// Tells whether as many calls run for the peer as may.
+    pub(super) fn is_busy(&self) -> bool {
+        self.running.load(Ordering::Relaxed) >= self.limits.call.in_flight_per_connection_max
+    }
+
+    /// Queues frames of a stream unless it is over, and writes them with those of other tasks.
+    ///
+    /// Returns `false` when the queue is full: nothing was done.
+    async fn queue(&self, id: u32, last: bool, put: impl FnOnce(&mut State)) -> bool {
+        let flush = {
+            let mut state = self.lock();
+            if state.streams.get(id).is_none() {
+                return true;
+            }
+            if last && state.is_full(&self.limits, false) {
+                return false;
+            }
+            put(&mut state);
+            let stream = if last { self.release(&mut state, id) } else { None };
+            if let Some(task) = stream.and_then(|mut stream| stream.task.take()) {
+                // This very task: it must reach its end.
+                task.detach();
+            }
+            let alone = state.streams.live() == 0;
+            self.plan(&mut state, alone)
+        };
+        self.settle(flush).await;
+        true
+    }
+}
