@@ -73,7 +73,6 @@ pub fn selector(name: &str) -> Result<Arc<dyn Selector>> {
 pub(crate) fn open_registry(url: &Url, limits: &Limits) -> Result<Arc<dyn Registry>> {
     let limits = limits.registry.clone();
     url.check("registry", REGISTRIES)?;
-    let limits = limits.clone();
     match url.scheme.as_str() {
         "memory" => {
             plain(url, "registry")?;
