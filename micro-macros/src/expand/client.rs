@@ -153,8 +153,8 @@ fn method(service: &Service, endpoint: &Endpoint, table: &TokenStream) -> TokenS
         Kind::ClientStream => quote!(client_stream),
         Kind::Bidi => quote!(bidi),
     };
-    let output = output(krate, endpoint, &reply);
-    let error = error(service, endpoint).map(|error| quote!(, #error));
+    let error = error(service, endpoint).map(|error| quote!(, #error)).unwrap_or_default();
+    let returned = call(krate, endpoint, &reply, &error);
     let (encoder, decoder) = (request.encoder(), reply.decoder());
     let held = quote!(self.#stub);
     let call = quote_spanned! {reply.span=>
@@ -164,17 +164,32 @@ fn method(service: &Service, endpoint: &Endpoint, table: &TokenStream) -> TokenS
         #docs
         #(#cfgs)*
         #deprecated
-        #vis fn #ident(&self #parameter) -> #krate::Call<#output #error> {
+        #vis fn #ident(&self #parameter) -> #returned {
             #call
         }
     }
 }
 
-fn output(krate: &syn::Path, endpoint: &Endpoint, reply: &Message) -> TokenStream {
+/// The type of a call, with its error if that is not ours.
+fn call(
+    krate: &syn::Path,
+    endpoint: &Endpoint,
+    reply: &Message,
+    error: &TokenStream,
+) -> TokenStream {
     let ty = &reply.ty;
     match endpoint.kind {
-        Kind::Unary | Kind::ClientStream => quote!(#ty),
-        Kind::ServerStream | Kind::Bidi => quote!(#krate::Streaming<#ty>),
+        _ if endpoint.reply.ty.is_none() => {
+            // The type begins with the path, and is shown where it begins.
+            let path = quote!(#krate::Call).into_iter().map(|mut token| {
+                token.set_span(reply.span);
+                token
+            });
+            let path: TokenStream = path.collect();
+            quote_spanned!(reply.span=> #path<#ty #error>)
+        }
+        Kind::Unary | Kind::ClientStream => quote!(#krate::Call<#ty #error>),
+        Kind::ServerStream | Kind::Bidi => quote!(#krate::Call<#krate::Streaming<#ty> #error>),
     }
 }
 

@@ -31,8 +31,11 @@ impl Message {
     }
 
     /// The `Ok` of an alias; needs `__m` in scope.
+    ///
+    /// All of it stands exactly where the user wrote the alias: the compiler says once what it
+    /// finds many times in one place.
     pub(crate) fn projected(output: &Type) -> Self {
-        let span = names::located(types::anchor(output));
+        let span = types::anchor(output);
         Self { ty: quote_spanned!(span=> <#output as __m::Outcome>::Ok), span }
     }
 

@@ -88,7 +88,7 @@ fn print(model: &Model, errors: Errors) -> TokenStream {
 fn enclosed(krate: &Path, items: &TokenStream) -> TokenStream {
     quote! {
         #[allow(
-            dead_code, deprecated, private_bounds, private_interfaces, unreachable_pub,
+            dead_code, deprecated, private_bounds, private_interfaces, trivial_bounds, unreachable_pub,
             unused_imports, clippy::all, clippy::pedantic, rustdoc::broken_intra_doc_links,
             reason = "generated from the annotated item"
         )]

@@ -70,11 +70,20 @@ fn endpoint(index: usize, endpoint: &Endpoint, target: &impl Target) -> TokenStr
     let (bound, given) = (&context.bound, &context.given);
     let request = endpoint.request.as_ref().map(|_| quote!(#req,));
     let (path, receiver) = (target.path(&endpoint.ident), target.receiver(endpoint.receiver));
+    let shown = match &endpoint.reply.ty {
+        Some(_) => quote!(#out_shown),
+        // An alias that is no `Result` is shown where it stands, like all other uses of it.
+        None => {
+            let output = &endpoint.reply.output;
+            let span = types::anchor(output);
+            quote_spanned!(span=> <#output as __m::Outcome>::result(#out))
+        }
+    };
     let body = quote_spanned! {names::located(endpoint.ident.span())=>
         __m::Box::pin(async move {
             #read
             let #out = #path(#receiver, #given #request).await;
-            __m::#respond(#format, #out_shown, #encoder)
+            __m::#respond(#format, #shown, #encoder)
         })
     };
     quote! {
@@ -172,9 +181,15 @@ pub(crate) fn serve(
     table: &TokenStream,
     tables: &TokenStream,
 ) -> TokenStream {
-    let (of_impl, _, clause) = generics.split_for_impl();
     // A second service on one type is shown at the type.
     let span = names::located(types::anchor(self_ty));
+    let mut generics = generics.clone();
+    if generics.params.is_empty() {
+        // Where it does not hold this is the one error; the calls below take it for granted.
+        let shared = quote_spanned!(span=> #self_ty: ::core::marker::Send + ::core::marker::Sync);
+        generics.make_where_clause().predicates.push(syn::parse_quote!(#shared));
+    }
+    let (of_impl, _, clause) = generics.split_for_impl();
     let header = quote_spanned!(span=> impl #of_impl #krate::Serve for #self_ty #clause);
     quote! {
         #[automatically_derived]

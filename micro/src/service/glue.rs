@@ -14,11 +14,21 @@ pub trait Outcome {
     type Ok;
     /// What it fails with.
     type Err;
+
+    /// Returns the result itself.
+    ///
+    /// # Errors
+    /// What the handler failed with.
+    fn result(self) -> Result<Self::Ok, Self::Err>;
 }
 
 impl<T, E> Outcome for Result<T, E> {
     type Ok = T;
     type Err = E;
+
+    fn result(self) -> Self {
+        self
+    }
 }
 
 /// The type of a `ctx` parameter.

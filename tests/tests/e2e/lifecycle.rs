@@ -54,6 +54,9 @@ async fn a_stopping_server_finishes_what_runs_and_takes_nothing_more() {
     for _ in 0..ELSEWHERE {
         assert_eq!(probe.write().await.unwrap(), "b");
     }
+    // New connections, after the last call was accepted.
+    assert_eq!(get(&address, "/readyz").await.status, 503);
+    assert_eq!(get(&address, "/healthz").await.status, 200);
     fs::write(done, "").unwrap();
     assert_eq!(running.join_all().await.pop().unwrap().unwrap(), "a");
     assert_eq!(a.end().await.code(), Some(0));

@@ -4,7 +4,7 @@ type ParseResult = Option<u8>;
 
 struct Greeter;
 
-#[service] //~
+#[service]
 impl Greeter {
     #[handler]
     async fn parse(&self) -> ParseResult { //~

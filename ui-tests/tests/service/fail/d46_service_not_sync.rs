@@ -7,7 +7,7 @@ struct Counter {
 #[service]
 impl Counter { //~
     #[handler]
-    async fn count(&self) -> Result<u8> { //~
+    async fn count(&self) -> Result<u8> {
         Ok(1)
     }
 }
