@@ -118,8 +118,9 @@ impl Context {
 
     /// Spawns a task that keeps trace and metadata, but neither deadline nor cancellation.
     ///
-    /// The task belongs to the serving process and is awaited by its drain; outside of a server
-    /// it belongs to nobody and ends with the runtime.
+    /// The task belongs to the serving process: a stop waits for it as it does for calls, and cuts
+    /// and counts it at the drain deadline. Outside of a server it belongs to nobody and ends with
+    /// the runtime.
     pub fn spawn<F>(&self, future: F) -> TaskHandle
     where
         F: Future<Output = ()> + Send + 'static,

@@ -11,6 +11,7 @@ mod noise;
 mod ports;
 mod routing;
 mod streams;
+mod unread;
 
 use std::io;
 use std::sync::Arc;

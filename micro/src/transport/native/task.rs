@@ -65,8 +65,25 @@ pub(super) fn spawn(
 
 /// Runs a detached call to its end, of which nobody will hear.
 async fn outlive(work: Work, _runs: Runs) {
-    if let Work::Run(running, _) = work {
-        let _unheard = running.await;
+    if let Work::Run(running, deadline) = work
+        && let (_unheard, Some(running)) = within(running, deadline).await
+    {
+        let _late = running.await;
+    }
+}
+
+/// Runs a handler until its deadline; returns with its outcome the one that is not over then.
+async fn within(
+    mut running: Running,
+    deadline: Option<Instant>,
+) -> (Result<Outgoing>, Option<Running>) {
+    let Some(deadline) = deadline else { return (running.await, None) };
+    match clock::timeout_at(deadline, &mut running).await {
+        Ok(outcome) => (outcome, None),
+        Err(_) => {
+            running.context().cancel();
+            (Err(inbound::reset_error(Reset::Deadline)), Some(running))
+        }
     }
 }
 
@@ -89,21 +106,11 @@ impl Drop for Runs {
 /// Runs a call to its end or its deadline and sends its answer; a detached handler runs on after
 /// its deadline.
 async fn finish(link: Arc<Link>, id: u32, work: Work, (detached, _runs): (bool, Runs)) {
-    let mut left = None;
-    let outcome = match work {
-        Work::Answer(outgoing) => Ok(outgoing),
-        Work::Run(running, None) => running.await,
-        Work::Run(mut running, Some(deadline)) => {
-            match clock::timeout_at(deadline, &mut running).await {
-                Ok(outcome) => outcome,
-                Err(_) => {
-                    running.context().cancel();
-                    left = detached.then_some(running);
-                    Err(inbound::reset_error(Reset::Deadline))
-                }
-            }
-        }
+    let (outcome, left) = match work {
+        Work::Answer(outgoing) => (Ok(outgoing), None),
+        Work::Run(running, deadline) => within(running, deadline).await,
     };
+    let left = left.filter(|_| detached);
     let outcome = match outcome {
         Ok(Outgoing::Message(body)) => Ok(Some(body)),
         Ok(Outgoing::Stream(mut source)) => {
