@@ -319,7 +319,8 @@ async fn hostile_sockets_leave_the_listener_to_others() {
     let dispatch: Arc<dyn Dispatch> = lab.clone();
     let any: Address = "127.0.0.1:0".parse().unwrap();
     let address = Native.listen(&any, dispatch, &scope).await.unwrap();
-    let connect = async || Stream::connect(&address).await.unwrap().into_socket();
+    let connect =
+        async || Stream::connect(&address, Duration::from_secs(1)).await.unwrap().into_socket();
     let mut kept: Vec<Arc<dyn Socket>> = Vec::new();
     for n in 0..60_u8 {
         let raw = Raw::new(connect().await);
