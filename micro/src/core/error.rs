@@ -245,7 +245,7 @@ impl Error {
 
     /// Returns the error as one of a call that ran: whatever it says of a call made there, it does
     /// not say that nothing has run.
-    pub(crate) fn as_of_a_handler(self) -> Self {
+    pub(crate) fn after_running(self) -> Self {
         let verdict = match self.0.retry {
             Retry::Safe => Retry::of(self.0.code),
             verdict => verdict,

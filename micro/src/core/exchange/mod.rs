@@ -442,3 +442,29 @@ pub trait Dispatch: fmt::Debug + Send + Sync {
     /// A refusal, in which case no handler runs.
     fn dispatch(&self, call: Inbound) -> Result<Running>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::clock;
+
+    #[test]
+    fn debug_shows_neither_payloads_nor_credentials() {
+        let now = clock::now();
+        let secret = Bytes::from_static(b"secret");
+        let mut call = Inbound::new(
+            Target::new(0, CallKind::Unary),
+            now,
+            ContentType::MsgPack,
+            secret.clone(),
+            "memory".into(),
+        );
+        let mut extra = Extra::default();
+        extra.headers.insert("authorization", "Bearer secret").unwrap();
+        call.extra = Some(Box::new(extra));
+        for shown in [format!("{call:?}"), format!("{:?}", Answer::new(now, Ok(secret)))] {
+            assert!(!shown.contains("secret") && shown.contains('6'), "{shown}");
+        }
+        assert!(format!("{call:?}").contains("authorization"));
+    }
+}

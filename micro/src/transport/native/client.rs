@@ -140,7 +140,7 @@ fn last_word(
     let opened = stream.flow.as_ref().is_some_and(|flow| flow.opened);
     let error = match header.kind {
         Kind::End if header.has(FLAG_ERROR) => match inbound::error_of(header, payload)? {
-            error if opened => error.as_of_a_handler(),
+            error if opened => error.after_running(),
             error => error,
         },
         // What a message was cut short by must not pass for a clean end.

@@ -121,7 +121,7 @@ async fn finish(link: Arc<Link>, id: u32, work: Work, detached: bool, _runs: Run
             link.accept(id).await;
             let ended = pump::messages(&link, id, &mut source).await;
             // The handler has run, whatever its stream passes on.
-            ended.map(|()| None).map_err(Error::as_of_a_handler)
+            ended.map(|()| None).map_err(Error::after_running)
         }
         Err(error) => Err(error),
     };

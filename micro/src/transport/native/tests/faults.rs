@@ -35,11 +35,11 @@ async fn greeted() -> (Raw, Real) {
     (raw, real)
 }
 
-fn call(real: &Real, kind: CallKind, body: Bytes) -> Exchange {
+fn call(real: &Real, kind: CallKind, body: &Bytes) -> Exchange {
     let route = Route::new("lab", "Echo", kind);
     let mut head = Head::new(&route, clock::now(), ContentType::MsgPack);
     head.deadline = Some(head.now + Duration::from_secs(600));
-    real.connection().start(&head, &body, None).unwrap()
+    real.connection().start(&head, body, None).unwrap()
 }
 
 /// Reads frames, pongs to pings, and passes over the rest, until one is of a kind.
@@ -60,7 +60,7 @@ async fn patient(raw: &mut Raw, kind: Kind) -> Option<Vec<u8>> {
 async fn a_breach_of_the_node_is_an_outage_of_the_node_to_its_callers() {
     for breach in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], &whole(Kind::Credit, 0, 0, b"")] {
         let (raw, real) = welcomed().await;
-        let running = call(&real, CallKind::Unary, Bytes::new());
+        let running = call(&real, CallKind::Unary, &Bytes::new());
         assert!(raw.send(breach).await);
         let error = reply(running).await.unwrap_err();
         assert_eq!((error.code(), error.retry()), (503, Retry::Unknown), "{error}");
@@ -74,7 +74,7 @@ async fn a_breach_of_the_node_is_an_outage_of_the_node_to_its_callers() {
 async fn a_peer_that_takes_a_long_message_slowly_is_not_dropped() {
     // The node says nothing, and takes 64 KiB every 9 s.
     let (mut raw, real) = welcomed().await;
-    let long = call(&real, CallKind::Unary, Bytes::from(vec![7; 1 << 20]));
+    let long = call(&real, CallKind::Unary, &Bytes::from(vec![7; 1 << 20]));
     for _ in 0..10 {
         clock::sleep(Duration::from_secs(9)).await;
         raw.bytes(60_000).await.unwrap();
@@ -109,7 +109,7 @@ async fn the_error_of_a_stream_never_says_that_no_handler_ran() {
     assert!(!Header::read(&end).unwrap().has(0x20));
     // From a node that says so all the same.
     let (raw, real) = welcomed().await;
-    let begun = call(&real, CallKind::ServerStream, Bytes::new());
+    let begun = call(&real, CallKind::ServerStream, &Bytes::new());
     let refusal = b"\x00{\"id\":\"lab\",\"code\":503,\"detail\":\"later\"}";
     assert!(raw.send(&whole(Kind::Accept, 0, 0, b"")).await);
     assert!(raw.send(&whole(Kind::End, 0x30, 0, refusal)).await);
@@ -173,7 +173,7 @@ async fn an_end_within_a_message_is_a_breach_and_an_error_is_not() {
     assert!(!real.is_closed());
     // The same from a node.
     let (raw, real) = welcomed().await;
-    let begun = call(&real, CallKind::ServerStream, Bytes::new());
+    let begun = call(&real, CallKind::ServerStream, &Bytes::new());
     let cut = [whole(Kind::Accept, 0, 0, b""), whole(Kind::Data, 2, 0, b"cut")].concat();
     assert!(raw.send(&[cut, whole(Kind::End, 0, 0, b"")].concat()).await);
     let error = opened(begun).await.next().await.unwrap().unwrap_err();
