@@ -250,6 +250,16 @@ impl Error {
         self
     }
 
+    /// Returns the error as one of a call that ran: whatever it says of a call made there, it does
+    /// not say that nothing has run.
+    pub(crate) fn after_running(self) -> Self {
+        let verdict = match self.0.retry {
+            Retry::Safe => Retry::of(self.0.code),
+            verdict => verdict,
+        };
+        self.with_retry(verdict)
+    }
+
     /// Asks the caller to wait before it sends the request again.
     #[must_use]
     pub fn with_retry_after(mut self, delay: Duration) -> Self {
@@ -275,6 +285,14 @@ impl Error {
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.0.source = Some(Arc::from(source.into()));
         self
+    }
+}
+
+/// Makes a 500 with the text of the error, which is kept as the source; a handler's gets the id of
+/// its endpoint.
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::internal("", &error).with_source(error)
     }
 }
 

@@ -313,7 +313,10 @@ impl Limits {
                 self.message.reassembly_bytes_max >= self.message.bytes_max,
                 "message.reassembly_bytes_max must hold message.bytes_max",
             ),
-            (self.stream.native_max > 0, "stream.native_max must not be 0"),
+            (
+                (1..=65_536).contains(&self.stream.native_max),
+                "stream.native_max must be 1 to 65,536, the slots of a native connection",
+            ),
             (
                 self.stream.window_bytes >= self.message.frame_bytes_max,
                 "stream.window_bytes must hold message.frame_bytes_max",

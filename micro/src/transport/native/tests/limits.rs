@@ -244,7 +244,7 @@ async fn names_are_numbered_in_order_and_up_to_the_limit() {
         assert_eq!(answer(&mut raw, 0).await, seen);
     }
     assert!(raw.send(&open_code(2, None)).await);
-    assert_eq!(answer(&mut raw, 0).await, Seen::Failed(404, false), "asked again, not forgotten");
+    assert_eq!(answer(&mut raw, 0).await, Seen::Failed(404, false), "not forgotten");
     assert!(raw.send(&open_code(20, None)).await);
     assert_eq!(answer(&mut raw, 0).await, Seen::Answered);
     assert!(raw.send(&open_code(23, Some(("lab", "Echo")))).await);
