@@ -314,7 +314,7 @@ impl fmt::Display for Error {
 /// Writes one line of code, id, detail and causes, as `main` shows an error it returns; `{:#?}`
 /// writes every field.
 ///
-/// A cause whose text the line has already is left out; see [`CAUSES_MAX`] for how many there are.
+/// A cause whose text the line has already is left out; there are eight at most.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if f.alternate() { self.write_fields(f) } else { self.write_line(f) }
