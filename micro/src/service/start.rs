@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::core::clock;
 use crate::core::descriptor::ServiceDescriptor;
 use crate::core::error::{Error, Result};
+use crate::core::future::BoxFuture;
 use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::core::stall::Watchdog;
@@ -49,7 +50,17 @@ impl Service {
     ///
     /// # Errors
     /// When the process cannot start, or had to cut calls when it stopped.
-    pub async fn run(mut self) -> Result<()> {
+    pub async fn run(self) -> Result<()> {
+        self.run_boxed().await
+    }
+
+    /// Boxed, as [`Service::start_boxed`] is: what a start does is then compiled with this crate,
+    /// not again with each service.
+    fn run_boxed(self) -> BoxFuture<'static, Result<()>> {
+        Box::pin(self.run_until_asked())
+    }
+
+    async fn run_until_asked(mut self) -> Result<()> {
         let mut signals = Signals::listen()?;
         if let Args::Usual = self.inputs.args {
             self.inputs.args = Args::These(std::env::args_os().skip(1).collect());
@@ -88,6 +99,14 @@ impl Service {
     /// # Errors
     /// When the process cannot start; nothing of it is left then.
     pub async fn start(self) -> Result<Running> {
+        self.start_boxed().await
+    }
+
+    fn start_boxed(self) -> BoxFuture<'static, Result<Running>> {
+        Box::pin(self.start_and_register())
+    }
+
+    async fn start_and_register(self) -> Result<Running> {
         let flags = self.flags()?;
         let (running, guard) = self.begin(flags).await?;
         if let Err(error) = after_start(&running).await {
