@@ -16,6 +16,7 @@ use crate::core::error::Error;
 use crate::core::limits::Limits;
 use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
+use crate::debug::Monitor;
 use crate::registry::{Cached, Memory, Registry};
 use crate::selector::{P2c, Selector};
 use crate::transport::{Native, Scope, Transport};
@@ -34,6 +35,7 @@ pub struct Builder {
     connections: usize,
     publisher: Option<Publisher>,
     layers: Option<Next>,
+    monitor: Option<Monitor>,
 }
 
 impl Builder {
@@ -104,6 +106,13 @@ impl Builder {
     #[must_use]
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
         self.scope.shutdown = shutdown;
+        self
+    }
+
+    /// Records the tries of calls that are made within a trace.
+    #[must_use]
+    pub fn monitor(mut self, monitor: Monitor) -> Self {
+        self.monitor = Some(monitor);
         self
     }
 
@@ -196,6 +205,7 @@ impl Builder {
                 fixed: self.fixed,
                 publisher: self.publisher,
                 layers: self.layers,
+                monitor: self.monitor,
                 targets: Mutex::new(HashMap::new()),
             }),
         }

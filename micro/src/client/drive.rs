@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::client::attempt::{Attempt, Chosen, outcome_of};
+use crate::client::attempt::{Attempt, Chosen};
 use crate::client::hedge;
 use crate::client::layer::{Next, Reply, Request};
 use crate::client::plan::Plan;
@@ -195,10 +195,11 @@ async fn attempt(plan: &mut Plan, chosen: &Chosen, deadline: Instant) -> Result<
     };
     let now = clock::now();
     let until = try_deadline(plan, now, deadline);
-    let attempt = Attempt::start(chosen.clone(), now);
+    let head = plan.head(now, until);
+    let attempt = Attempt::start(chosen.clone(), now).traced(plan, &head);
     let body = plan.body.clone().unwrap_or_default();
     let source = source.map(|source| source.into_inner().unwrap_or_else(PoisonError::into_inner));
-    let started = connection.start(&plan.head(now, until), &body, source);
+    let started = connection.start(&head, &body, source);
     finish(plan, started, attempt, until).await
 }
 
@@ -261,7 +262,7 @@ pub(super) async fn finish(
             Ok(body.map_or_else(stream, Reply::Message))
         }
         Err(error) => {
-            attempt.finish(now, outcome_of(&error));
+            attempt.fail(now, &error);
             Err(Failed { fresh: error.retry() != Retry::Safe, error })
         }
     }

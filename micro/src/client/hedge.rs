@@ -43,8 +43,9 @@ async fn attempt(plan: &Plan, chosen: &Chosen, deadline: Instant) -> Result<Repl
     let connection = open(plan, chosen, deadline).await?;
     let now = clock::now();
     let until = try_deadline(plan, now, deadline);
-    let counted = Attempt::start(chosen.clone(), now);
+    let head = plan.head(now, until);
+    let counted = Attempt::start(chosen.clone(), now).traced(plan, &head);
     let body = plan.body.clone().unwrap_or_default();
-    let started = connection.start(&plan.head(now, until), &body, None);
+    let started = connection.start(&head, &body, None);
     finish(plan, started, counted, until).await
 }

@@ -35,6 +35,7 @@ use crate::core::clock;
 use crate::core::descriptor::CallKind;
 use crate::core::exchange::Route;
 use crate::core::net::Address;
+use crate::debug::Monitor;
 use crate::registry::Cached;
 use crate::selector::Selector;
 use crate::transport::{Scope, Transport};
@@ -69,6 +70,8 @@ struct Inner {
     pool: Pool,
     publisher: Option<Publisher>,
     layers: Option<Next>,
+    /// Records the tries of calls that are traced.
+    monitor: Option<Monitor>,
     /// Where every call goes, past discovery.
     fixed: Option<Address>,
     /// One for each service called; services are named in code, so there are few.

@@ -2,29 +2,34 @@
 
 use std::fmt;
 
-/// A trace id, a span id and flags; twenty-five bytes, copied freely.
+/// A trace id, a span id and flags, copied freely; knows the span it was made in.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Trace {
     trace: u128,
     span: u64,
+    /// The span that this one is part of; 0 if there is none or nobody knows.
+    parent: u64,
     flags: u8,
 }
+
+/// The flag of a trace that is recorded.
+const SAMPLED: u8 = 1;
 
 impl Trace {
     /// Starts a trace with random ids, sampled.
     pub fn root() -> Self {
-        Self { trace: fastrand::u128(1..), span: fastrand::u64(1..), flags: 1 }
+        Self { trace: fastrand::u128(1..), span: fastrand::u64(1..), parent: 0, flags: SAMPLED }
     }
 
     /// Makes the trace of a call made within this one: same trace, another span.
     #[must_use]
     pub fn child(self) -> Self {
-        Self { span: fastrand::u64(1..), ..self }
+        Self { span: fastrand::u64(1..), parent: self.span, ..self }
     }
 
     /// Joins the parts; `None` when an id is zero, which the recommendation forbids.
     pub fn from_parts(trace: u128, span: u64, flags: u8) -> Option<Self> {
-        (trace != 0 && span != 0).then_some(Self { trace, span, flags })
+        (trace != 0 && span != 0).then_some(Self { trace, span, parent: 0, flags })
     }
 
     /// Returns the id that all spans of the trace share.
@@ -35,6 +40,17 @@ impl Trace {
     /// Returns the id of this span.
     pub fn span_id(self) -> u64 {
         self.span
+    }
+
+    /// Returns the id of the span that this one is part of; `None` for a trace that begins here
+    /// or has just been read from the wire.
+    pub fn parent_id(self) -> Option<u64> {
+        (self.parent != 0).then_some(self.parent)
+    }
+
+    /// Returns whether the spans of the trace are recorded, as whoever began it has decided.
+    pub fn is_sampled(self) -> bool {
+        self.flags & SAMPLED != 0
     }
 
     /// Returns the flags; bit 0 is `sampled`.
@@ -109,5 +125,6 @@ mod tests {
         let child = root.child();
         assert_eq!(root.trace_id(), child.trace_id());
         assert_ne!(root.span_id(), child.span_id());
+        assert_eq!((root.parent_id(), child.parent_id()), (None, Some(root.span_id())));
     }
 }

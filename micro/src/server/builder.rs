@@ -16,6 +16,7 @@ use crate::core::error::{BoxError, Error, Result};
 use crate::core::exchange::Outgoing;
 use crate::core::limits::Limits;
 use crate::core::shutdown::{Shutdown, TaskTracker};
+use crate::debug::Monitor;
 use crate::server::Server;
 use crate::server::cancellation::Cancellation;
 use crate::server::gate::Gate;
@@ -45,6 +46,7 @@ pub struct Builder {
     browser: Browser,
     ready: Option<Ready>,
     lapsed: Option<Lapsed>,
+    monitor: Monitor,
 }
 
 impl Builder {
@@ -56,6 +58,22 @@ impl Builder {
     /// Mounts a service that the rest of the program shares.
     pub fn mount_shared<S: Serve>(mut self, service: Arc<S>) -> Self {
         self.mounts.add(service);
+        self
+    }
+
+    /// Mounts a service that shows the inside of the process, under names of other services.
+    ///
+    /// It is served when the process is full and while it drains, holds up no stop, is not listed
+    /// anywhere, and is refused to callers from other hosts who have no account, on an open server
+    /// too. Where one of the names has an endpoint of the same name, that one is served.
+    pub fn mount_internal<S: Serve>(mut self, names: &[&str], service: S) -> Self {
+        self.mounts.add_internal(names, Arc::new(service));
+        self
+    }
+
+    /// Sets what counts calls, records traces and knows of the health of the process.
+    pub fn monitor(mut self, monitor: Monitor) -> Self {
+        self.monitor = monitor;
         self
     }
 
@@ -184,6 +202,7 @@ impl Builder {
             gate: Arc::clone(&gate),
             shutdown: self.shutdown.clone(),
             tasks: self.tasks.clone(),
+            monitor: self.monitor.clone(),
         };
         let router = Arc::new(Router {
             table: Table::new(self.mounts, &process, &self.limits)?,
@@ -195,6 +214,7 @@ impl Builder {
             shutdown: self.shutdown.clone(),
             tasks: self.tasks.clone(),
             lapsed: self.lapsed,
+            monitor: self.monitor,
         });
         let site = Site {
             router: Arc::clone(&router),

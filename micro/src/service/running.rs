@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::core::descriptor::{ServiceDescriptor, SubscriptionSpec};
 use crate::core::error::{Error, Result};
 use crate::core::net::Address;
+use crate::debug::Monitor;
 use crate::server::Server;
 use crate::service::backends::Backends;
 use crate::service::hooks::Hooks;
@@ -42,6 +43,7 @@ pub(crate) struct Inner {
     pub(crate) readiness: Readiness,
     /// Handlers that were found to hold a worker.
     pub(crate) stalls: Arc<AtomicU64>,
+    pub(crate) monitor: Monitor,
     pub(crate) services: Vec<&'static ServiceDescriptor>,
     pub(crate) subscribers: Vec<SubscriptionSpec>,
     pub(crate) hooks: Mutex<Hooks>,
@@ -105,6 +107,11 @@ impl Running {
     /// the log says which.
     pub fn stalls(&self) -> u64 {
         self.inner.stalls.load(Ordering::Relaxed)
+    }
+
+    /// Returns what counts calls and knows of the health of the process.
+    pub fn monitor(&self) -> &Monitor {
+        &self.inner.monitor
     }
 
     /// Asks the process to stop, as a signal would, and returns at once.

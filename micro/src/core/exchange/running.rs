@@ -5,11 +5,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Task, Poll};
 
+use tokio::time::Instant;
+
+use crate::core::clock;
 use crate::core::context::{Context, enter_slot};
 use crate::core::error::{Error, Result};
 use crate::core::exchange::Outgoing;
 use crate::core::future::BoxFuture;
 use crate::core::stall;
+use crate::core::trace::Trace;
 
 /// A call that runs: a handler inside its context.
 ///
@@ -23,25 +27,98 @@ pub struct Running {
     slot: Option<Slot>,
 }
 
-/// Gives back what a call occupies.
+/// What a call occupies, and who counts how it ended.
 pub trait Release: Send + Sync {
-    /// Called once, when the call is over.
+    /// Gives back what the call occupies. Called once, when the call is over.
     fn release(&self);
+
+    /// Counts how the call ended. Called once, after [`Release::release`].
+    fn tally(&self, ended: &Ended);
 }
 
+/// How a call ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Ended {
+    /// When the call arrived.
+    pub began: Instant,
+    /// When it was over.
+    pub at: Instant,
+    /// The code of its error; 200 if it has none.
+    pub code: u16,
+    /// Its place in the trace, if that is to be recorded.
+    pub trace: Option<Box<Trace>>,
+}
+
+/// The code of a call that did what was asked.
+pub const DONE: u16 = 200;
+
+/// The code of a call that nobody waited for.
+const GIVEN_UP: u16 = 499;
+
 /// What a call occupies while it runs, given back on drop.
-pub struct Slot(Arc<dyn Release>);
+pub struct Slot {
+    owner: Arc<dyn Release>,
+    began: Instant,
+    trace: Option<Box<Trace>>,
+    /// Whether it was given back.
+    free: bool,
+    /// Whether it was counted how the call ended.
+    told: bool,
+    code: u16,
+}
 
 impl Slot {
-    /// Makes the guard of something that was taken from `owner`.
-    pub fn new(owner: Arc<dyn Release>) -> Self {
-        Self(owner)
+    /// Makes the guard of something that was taken from `owner` for a call that arrived at
+    /// `began`.
+    pub fn new(owner: Arc<dyn Release>, began: Instant) -> Self {
+        Self { owner, began, trace: None, free: false, told: false, code: GIVEN_UP }
+    }
+
+    /// Has the call recorded at its place in a trace, if the trace is one that is recorded.
+    #[must_use]
+    pub fn traced(mut self, trace: Option<Trace>) -> Self {
+        self.trace = trace.filter(|trace| trace.is_sampled()).map(Box::new);
+        self
+    }
+
+    /// Notes how the call ends; what it occupies is given back when the slot is dropped.
+    pub fn note(&mut self, code: u16) {
+        self.code = code;
+    }
+
+    /// Gives back what the call occupies; whoever drops the slot says when that was.
+    pub fn finish(&mut self, code: u16) {
+        self.code = code;
+        if !std::mem::replace(&mut self.free, true) {
+            self.owner.release();
+        }
+    }
+
+    /// Gives back what a call occupies that ended with a result.
+    pub fn finish_with<T>(&mut self, result: &Result<T>) {
+        self.finish(result.as_ref().map_or_else(Error::code, |_| DONE));
+    }
+
+    /// Gives back what the call occupies, at a time that was read already.
+    pub fn settle(mut self, at: Instant) {
+        self.end(at);
+    }
+
+    fn end(&mut self, at: Instant) {
+        let code = if !self.free && std::thread::panicking() { 500 } else { self.code };
+        self.finish(code);
+        let trace = self.trace.take();
+        self.owner.tally(&Ended { began: self.began, at, code, trace });
+        self.told = true;
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.release();
+        if !self.told {
+            self.end(clock::now());
+        }
     }
 }
 
@@ -62,6 +139,16 @@ impl Running {
     pub fn holding(mut self, slot: Slot) -> Self {
         self.slot = Some(slot);
         self
+    }
+
+    /// Counts the end of a call that is over, at a time that was read already.
+    pub fn settle(&mut self, at: Instant) {
+        if !self.over {
+            return;
+        }
+        if let Some(slot) = self.slot.take() {
+            slot.settle(at);
+        }
     }
 
     /// Returns the context of the call.
@@ -86,15 +173,25 @@ impl Future for Running {
             Err(panic) => Err(panicked(&this.context(), panic.as_ref())),
         };
         this.over = true;
-        this.slot = None;
+        // Others may have the place at once; how the call ended is counted when `self` goes.
+        if let Some(slot) = &mut this.slot {
+            slot.finish_with(&result);
+        }
         Poll::Ready(result)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !self.over {
-            self.context().cancel();
+        if self.over {
+            return;
+        }
+        let context = self.context();
+        context.cancel();
+        if let (Some(slot), Some(deadline)) = (&mut self.slot, context.deadline())
+            && deadline <= clock::now()
+        {
+            slot.finish(408);
         }
     }
 }
