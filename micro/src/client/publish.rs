@@ -53,7 +53,7 @@ fn inherited() -> Result<Metadata> {
     let Some(context) = Context::try_current() else { return Ok(Metadata::new()) };
     let mut metadata = context.persistent().clone();
     if let Some(trace) = context.trace() {
-        metadata.insert(TRACE_KEY, trace.child().to_string())?;
+        metadata.insert(TRACE_KEY, trace.to_string())?;
     }
     Ok(metadata)
 }

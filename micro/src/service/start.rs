@@ -158,6 +158,7 @@ impl Service {
             codecs: Arc::new(backends.codecs.clone()),
             shutdown: backends.shutdown.clone(),
             tasks: backends.tasks.clone(),
+            monitor: seen.monitor.clone(),
         };
         let (steps, mut subscribed) = make(self.mounts, &scope, &around).await?;
         subscribed.extend(self.subscribers.iter().map(|free| (free.make)(around.clone())));
