@@ -1,12 +1,15 @@
 //! The place of a call in a distributed trace, as the W3C Trace Context recommendation defines it.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 /// A trace id, a span id and flags, copied freely; knows the span it was made in.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Trace {
-    trace: u128,
-    span: u64,
+    /// The upper and the lower half of the trace's id; every context holds one of these, so that
+    /// its size counts.
+    trace: [u64; 2],
+    span: NonZeroU64,
     /// The span that this one is part of; 0 if there is none or nobody knows.
     parent: u64,
     flags: u8,
@@ -18,28 +21,30 @@ const SAMPLED: u8 = 1;
 impl Trace {
     /// Starts a trace with random ids, sampled.
     pub fn root() -> Self {
-        Self { trace: fastrand::u128(1..), span: fastrand::u64(1..), parent: 0, flags: SAMPLED }
+        Self { trace: halves(fastrand::u128(1..)), span: random(), parent: 0, flags: SAMPLED }
     }
 
     /// Makes the trace of a call made within this one: same trace, another span.
     #[must_use]
     pub fn child(self) -> Self {
-        Self { span: fastrand::u64(1..), parent: self.span, ..self }
+        Self { span: random(), parent: self.span.get(), ..self }
     }
 
     /// Joins the parts; `None` when an id is zero, which the recommendation forbids.
     pub fn from_parts(trace: u128, span: u64, flags: u8) -> Option<Self> {
-        (trace != 0 && span != 0).then_some(Self { trace, span, parent: 0, flags })
+        let span = NonZeroU64::new(span).filter(|_| trace != 0)?;
+        Some(Self { trace: halves(trace), span, parent: 0, flags })
     }
 
     /// Returns the id that all spans of the trace share.
     pub fn trace_id(self) -> u128 {
-        self.trace
+        let [upper, lower] = self.trace;
+        u128::from(upper) << 64 | u128::from(lower)
     }
 
     /// Returns the id of this span.
     pub fn span_id(self) -> u64 {
-        self.span
+        self.span.get()
     }
 
     /// Returns the id of the span that this one is part of; `None` for a trace that begins here
@@ -81,10 +86,19 @@ impl Trace {
     }
 }
 
+fn random() -> NonZeroU64 {
+    NonZeroU64::new(fastrand::u64(1..)).unwrap_or(NonZeroU64::MIN)
+}
+
+fn halves(id: u128) -> [u64; 2] {
+    let [a, b, c, d, e, f, g, h, lower @ ..] = id.to_be_bytes();
+    [u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes(lower)]
+}
+
 /// The `traceparent` header.
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id(), self.span, self.flags)
     }
 }
 

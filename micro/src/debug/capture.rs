@@ -172,7 +172,10 @@ mod tests {
         let [record] = records.as_slice() else { panic!("{records:?}") };
         assert_eq!((record.level, record.target.as_str()), (Level::Warn, "shop"));
         assert_eq!(record.message, "sold out");
-        assert_eq!((record.metadata["item"].as_str(), record.metadata["name"].as_str()), ("7", "tea"));
+        assert_eq!(
+            (record.metadata["item"].as_str(), record.metadata["name"].as_str()),
+            ("7", "tea")
+        );
         assert_eq!(record.trace, Some(format!("{:032x}", trace.trace_id())));
     }
 

@@ -151,11 +151,8 @@ struct Inner {
 impl Health {
     /// Makes the health of a process without checks: it lives and is ready.
     pub fn new(limits: DebugLimits) -> Self {
-        let inner = Inner {
-            checks: Mutex::default(),
-            last: tokio::sync::Mutex::const_new(None),
-            limits,
-        };
+        let inner =
+            Inner { checks: Mutex::default(), last: tokio::sync::Mutex::const_new(None), limits };
         Self { inner: Arc::new(inner) }
     }
 
@@ -196,10 +193,8 @@ impl Health {
 
     async fn run(&self, checks: Vec<Check>) -> Vec<CheckReport> {
         let limit = self.inner.limits.check_timeout;
-        let mut running: Vec<Pending> = checks
-            .into_iter()
-            .map(|check| Pending::Runs(Box::pin(one(check, limit))))
-            .collect();
+        let mut running: Vec<Pending> =
+            checks.into_iter().map(|check| Pending::Runs(Box::pin(one(check, limit)))).collect();
         poll_fn(|task| {
             let mut all = true;
             for pending in &mut running {

@@ -156,16 +156,11 @@ impl Page {
             _ => "",
         };
         let help = help.replace('\\', "\\\\").replace('\n', "\\n");
-        let help = if self.format == Exposition::OpenMetrics {
-            help.replace('"', "\\\"")
-        } else {
-            help
-        };
+        let help =
+            if self.format == Exposition::OpenMetrics { help.replace('"', "\\\"") } else { help };
         // Writing to a string cannot fail.
-        let _written = write!(
-            self.text,
-            "# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}\n"
-        );
+        let _written =
+            write!(self.text, "# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}\n");
     }
 
     fn sample(&mut self, name: &str, labels: &str, value: impl std::fmt::Display) {
@@ -265,6 +260,8 @@ mod tests {
         assert!(values.is_sorted());
         assert_eq!((values[0], values.last()), (1, Some(&2)));
         assert!(text.contains("le=\"0.00005\"") && text.contains("le=\"1.0\""), "{text}");
-        assert!(text.contains("_sum{service=\"a\\\"b\\\\c\\nd\",endpoint=\"Greeter.Hello\"} 0.00304"));
+        assert!(
+            text.contains("_sum{service=\"a\\\"b\\\\c\\nd\",endpoint=\"Greeter.Hello\"} 0.00304")
+        );
     }
 }

@@ -35,12 +35,8 @@ impl Pace {
             if after - now > self.ahead || self.turn == 0 {
                 return false;
             }
-            let swap = self.used.compare_exchange_weak(
-                used,
-                after,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
+            let swap =
+                self.used.compare_exchange_weak(used, after, Ordering::Relaxed, Ordering::Relaxed);
             match swap {
                 Ok(_) => return true,
                 Err(present) => used = present,
@@ -51,7 +47,7 @@ impl Pace {
 
 /// Returns a time in nanoseconds; one of more than 584 years is cut.
 pub(super) fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos().into())
 }
 
 #[cfg(test)]

@@ -128,9 +128,9 @@ fn said<'a>(info: &'a PanicHookInfo<'_>) -> Option<&'a str> {
 fn report(info: &PanicHookInfo<'_>, max: usize) -> PanicReport {
     let context = Context::peek();
     let trace = context.as_ref().and_then(Context::trace);
-    let endpoint = context.as_ref().and_then(|context| {
-        Some(format!("{}.{}", context.service()?, context.spec()?.name))
-    });
+    let endpoint = context
+        .as_ref()
+        .and_then(|context| Some(format!("{}.{}", context.service()?, context.spec()?.name)));
     let location = info.location().map(|l| format!("{}:{}", l.file(), l.line()));
     PanicReport {
         timestamp_us: micros(clock::unix_now()),

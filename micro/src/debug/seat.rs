@@ -3,6 +3,7 @@
 //! A thread that has such a number writes its counters by plain loads and stores. A number goes to
 //! another thread only when its owner has ended, through a lock, so that no count is lost.
 
+use std::cell::Cell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Threads that have a number of their own at a time; further ones share one set of counters.
@@ -18,8 +19,17 @@ struct Seats {
 static ALL: Mutex<Seats> = Mutex::new(Seats { next: 0, free: Vec::new() });
 
 thread_local! {
+    /// The number of this thread as it is read at every call.
+    static NUMBER: Cell<usize> = const { Cell::new(UNKNOWN) };
+    /// Gives the number back when the thread ends.
     static SEAT: Seat = Seat::take();
 }
+
+/// The number of a thread that has not asked for one.
+const UNKNOWN: usize = usize::MAX;
+
+/// The number of a thread that got none, or whose own is gone.
+const NONE: usize = SEATS;
 
 struct Seat(Option<usize>);
 
@@ -44,6 +54,8 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         if let Some(seat) = self.0 {
+            // Whatever this thread still counts, it counts where all may.
+            NUMBER.set(NONE);
             lock().free.push(seat);
         }
     }
@@ -53,7 +65,18 @@ impl Drop for Seat {
 /// is about to end.
 #[inline]
 pub(super) fn seat() -> Option<usize> {
-    SEAT.try_with(|seat| seat.0).unwrap_or(None)
+    match NUMBER.get() {
+        NONE => None,
+        UNKNOWN => first(),
+        seat => Some(seat),
+    }
+}
+
+#[cold]
+fn first() -> Option<usize> {
+    let seat = SEAT.try_with(|seat| seat.0).unwrap_or(None);
+    NUMBER.set(seat.unwrap_or(NONE));
+    seat
 }
 
 #[cfg(test)]

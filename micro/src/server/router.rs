@@ -105,7 +105,7 @@ impl Router {
         }
         let (now, deadline) = (call.now, self.deadline(entry, call.now, call.deadline));
         let context = self.context(entry, call, deadline, arrival);
-        match entry.enter(now, context.trace()) {
+        match entry.enter(now, context.parts().trace.as_ref()) {
             Ok(slot) => Ok(self.start(entry, context, incoming, slot)),
             Err(Refused::Full) if !entry.internal => {
                 let until = self.queue_end(now, deadline);
@@ -261,7 +261,7 @@ impl Router {
         let (entry, layers, inner) = (Arc::clone(entry), self.layers.clone(), context.clone());
         let (wait_max, in_max) = (self.limits.call.queue_wait_max, self.limits.call.in_flight_max);
         let future = Box::pin(async move {
-            let waited = entry.wait(until, (now, inner.trace())).await;
+            let waited = entry.wait(until, (now, inner.parts().trace.as_ref())).await;
             drop(place);
             let slot = waited.map_err(|refused| {
                 entry.calls.refuse();
@@ -285,11 +285,7 @@ const STATS: &str = "micro.Debug.Stats";
 
 /// Keeps the inside of the process from strangers: not even a server that is open to the network
 /// shows it to callers from other hosts without an account.
-fn inside(
-    id: &str,
-    account: Option<Arc<Account>>,
-    origin: Origin,
-) -> Result<Option<Arc<Account>>> {
+fn inside(id: &str, account: Option<Arc<Account>>, origin: Origin) -> Result<Option<Arc<Account>>> {
     if account.is_none() && origin == Origin::OffHost {
         let detail = "callers from other hosts have to authenticate to see this";
         return Err(Error::unauthorized(id.to_owned(), detail));

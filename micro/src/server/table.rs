@@ -85,7 +85,7 @@ impl Entry {
     pub(super) fn enter(
         self: &Arc<Self>,
         now: Instant,
-        trace: Option<Trace>,
+        trace: Option<&Trace>,
     ) -> Result<Slot, Refused> {
         if let Some(own) = &self.own {
             own.enter()?;
@@ -100,7 +100,7 @@ impl Entry {
     pub(super) async fn wait(
         self: &Arc<Self>,
         until: Instant,
-        (now, trace): (Instant, Option<Trace>),
+        (now, trace): (Instant, Option<&Trace>),
     ) -> Result<Slot, Refused> {
         if let Some(own) = &self.own {
             own.wait(until).await?;
@@ -113,10 +113,10 @@ impl Entry {
 }
 
 impl Entry {
-    fn slot(self: &Arc<Self>, now: Instant, trace: Option<Trace>) -> Slot {
+    fn slot(self: &Arc<Self>, now: Instant, trace: Option<&Trace>) -> Slot {
         self.calls.begin();
         let owner: Arc<dyn Release> = Arc::<Self>::clone(self);
-        Slot::new(owner, now).traced(trace)
+        Slot::new(owner, now, trace)
     }
 }
 
@@ -215,7 +215,9 @@ impl Mounts {
 
 impl fmt::Debug for Mounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.services.iter().map(|service| service.descriptor.type_name)).finish()
+        f.debug_list()
+            .entries(self.services.iter().map(|service| service.descriptor.type_name))
+            .finish()
     }
 }
 

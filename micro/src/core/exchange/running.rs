@@ -70,16 +70,10 @@ pub struct Slot {
 
 impl Slot {
     /// Makes the guard of something that was taken from `owner` for a call that arrived at
-    /// `began`.
-    pub fn new(owner: Arc<dyn Release>, began: Instant) -> Self {
-        Self { owner, began, trace: None, free: false, told: false, code: GIVEN_UP }
-    }
-
-    /// Has the call recorded at its place in a trace, if the trace is one that is recorded.
-    #[must_use]
-    pub fn traced(mut self, trace: Option<Trace>) -> Self {
-        self.trace = trace.filter(|trace| trace.is_sampled()).map(Box::new);
-        self
+    /// `began`; the call is recorded at its place in a trace, if the trace is one that is recorded.
+    pub fn new(owner: Arc<dyn Release>, began: Instant, trace: Option<&Trace>) -> Self {
+        let trace = trace.filter(|trace| trace.is_sampled()).map(|trace| Box::new(*trace));
+        Self { owner, began, trace, free: false, told: false, code: GIVEN_UP }
     }
 
     /// Notes how the call ends; what it occupies is given back when the slot is dropped.
@@ -100,12 +94,9 @@ impl Slot {
         self.finish(result.as_ref().map_or_else(Error::code, |_| DONE));
     }
 
-    /// Gives back what the call occupies, at a time that was read already.
-    pub fn settle(mut self, at: Instant) {
-        self.end(at);
-    }
-
-    fn end(&mut self, at: Instant) {
+    /// Gives back what the call occupies, at a time that was read already; the drop does nothing
+    /// more.
+    pub fn end(&mut self, at: Instant) {
         let code = if !self.free && std::thread::panicking() { 500 } else { self.code };
         self.finish(code);
         let trace = self.trace.take();
@@ -143,11 +134,8 @@ impl Running {
 
     /// Counts the end of a call that is over, at a time that was read already.
     pub fn settle(&mut self, at: Instant) {
-        if !self.over {
-            return;
-        }
-        if let Some(slot) = self.slot.take() {
-            slot.settle(at);
+        if let Some(slot) = self.slot.as_mut().filter(|_| self.over) {
+            slot.end(at);
         }
     }
 

@@ -161,9 +161,8 @@ impl Site {
             return Ok(response);
         }
         // A page of the user's own at this path is the one that is meant.
-        let asked = (path == METRICS && is_read(request.method())).then(|| {
-            request.headers().clone()
-        });
+        let asked =
+            (path == METRICS && is_read(request.method())).then(|| request.headers().clone());
         if let Some(user) = &self.user
             && let Some(response) = self.ask_user(user.clone(), peer, request).await?
         {

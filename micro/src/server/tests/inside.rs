@@ -122,7 +122,10 @@ async fn a_traced_call_is_a_span_whose_parent_is_the_callers() {
     let spans = seen.monitor.recorder().spans(&SpanQuery::default()).await.unwrap();
     let [span] = spans.as_slice() else { panic!("{spans:?}") };
     assert_eq!(span.trace, "4bf92f3577b34da6a3ce929d0e0e4736");
-    assert_eq!((span.parent.as_str(), span.name.as_str()), ("00f067aa0ba902b7", "sample.Sample.Fail"));
+    assert_eq!(
+        (span.parent.as_str(), span.name.as_str()),
+        ("00f067aa0ba902b7", "sample.Sample.Fail")
+    );
     assert_eq!(span.code, 409);
 }
 
@@ -144,7 +147,8 @@ async fn a_page_of_numbers_is_what_prometheus_reads() {
 /// A20: whoever is open to the network still shows its inside only to callers with an account.
 #[tokio::test(start_paused = true)]
 async fn a20_callers_from_other_hosts_need_an_account_to_see_the_inside() {
-    let builds: [(&str, fn(Builder) -> Builder, u16); 3] = [
+    type Build = fn(Builder) -> Builder;
+    let builds: [(&str, Build, u16); 3] = [
         ("closed", |builder| builder, 401),
         ("open", Builder::open_to_network, 200),
         ("policy", |builder| builder.policy(Arc::new(Word)), 200),
@@ -187,8 +191,7 @@ async fn f50_foreign_pages_and_hosts_see_nothing_of_the_inside() {
     let seen = plain();
     for path in ["/metrics", "/sample/Debug.Stats"] {
         let method = if path == "/metrics" { "GET" } else { "POST" };
-        for (name, value) in
-            [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")]
+        for (name, value) in [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")]
         {
             let answer = seen.rig.send(with(request(method, path, ""), name, value)).await;
             assert_eq!(answer.status, 403, "{path} {name}");

@@ -39,9 +39,8 @@ impl LogRequest {
 
     /// Returns the query.
     pub fn query(&self) -> LogQuery {
-        let mut query = LogQuery::last(self.count)
-            .since_us(self.since_us)
-            .with_target(self.target.clone());
+        let mut query =
+            LogQuery::last(self.count).since_us(self.since_us).with_target(self.target.clone());
         query.level = self.level;
         query.trace = self.trace.clone();
         query

@@ -62,10 +62,7 @@ async fn broken_recorders_fail() {
         (Flaw::LeaksFollowers, "a_follower_that_leaves_makes_room"),
         (Flaw::ForgetsParents, "a_span_is_found_whole_by_its_trace"),
         (Flaw::MixesTraces, "a_trace_that_is_not_there_has_no_spans"),
-        (
-            Flaw::CountsTheFirstSpans,
-            "as_many_spans_as_declared_are_kept_and_they_are_the_latest",
-        ),
+        (Flaw::CountsTheFirstSpans, "as_many_spans_as_declared_are_kept_and_they_are_the_latest"),
     ];
     for (flaw, claim) in flaws {
         let make = async || Subject {
