@@ -14,7 +14,7 @@
 //! assert_eq!(records[0].message, "the till is open");
 //! # Ok::<(), micro::Error>(())
 //! # })?;
-//! # Ok::<(), micro::Error>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # Cost
