@@ -105,7 +105,9 @@ async fn one_call_across_two_processes_is_one_trace_and_its_spans_hang_together(
     let world = world().await;
     let (shop, debug): (ShopClient, DebugClient) = (world.shop.client(), world.shop.client());
     let root = Trace::root();
-    let context = Context::from_parts(Parts { trace: Some(root), ..Parts::default() });
+    let mut parts = Parts::default();
+    parts.trace = Some(root);
+    let context = Context::from_parts(parts);
     shop.buy(3).context(&context).await.unwrap();
 
     let id = format!("{:032x}", root.trace_id());

@@ -11,7 +11,7 @@ use crate::core::clock::Instant;
 use crate::core::content_type::ContentType;
 use crate::core::context::{Context, Parts};
 use crate::core::error::{Error, Result, Retry};
-use crate::core::exchange::{Dispatch, Extra, Inbound, Outgoing, Running, Slot, Target};
+use crate::core::exchange::{Dispatch, Extra, Inbound, Outgoing, Release, Running, Slot, Target};
 use crate::core::future::BoxFuture;
 use crate::core::limits::Limits;
 use crate::core::metadata::Metadata;
@@ -118,24 +118,26 @@ impl Router {
     /// Decides who calls and whether they may, before anything is decoded.
     pub(super) fn admit(
         &self,
-        entry: Option<&Entry>,
+        entry: &Entry,
         extra: Option<&Extra>,
         remote: &str,
         origin: Origin,
     ) -> Result<Option<Arc<Account>>> {
         static NONE: Metadata = Metadata::new();
         let admitted = self.rule.admit(&Access {
-            endpoint: entry.map_or("", |entry| &entry.id),
-            spec: entry.map(|entry| entry.spec),
+            endpoint: &entry.id,
+            spec: Some(entry.spec),
+            method: "",
+            path: "",
             headers: extra.map_or(&NONE, |extra| &extra.headers),
             remote,
             off_host: origin == Origin::OffHost,
         });
-        let admitted = admitted.and_then(|account| match entry {
-            Some(entry) if entry.internal => inside(&entry.id, account, origin),
-            _ => Ok(account),
-        });
-        if let (Err(_), Some(entry)) = (&admitted, entry) {
+        let admitted = match admitted {
+            Ok(account) if entry.internal => inside(&entry.id, account, origin),
+            admitted => admitted,
+        };
+        if admitted.is_err() {
             entry.calls.refuse();
         }
         admitted
@@ -152,11 +154,52 @@ impl Router {
         let account = self.rule.admit(&Access {
             endpoint: STATS,
             spec: None,
+            method: "",
+            path: "",
             headers: &extra.headers,
             remote,
             off_host: origin == Origin::OffHost,
         })?;
         inside(STATS, account, origin)
+    }
+
+    /// Decides whether a caller may use the user's own HTTP router.
+    pub(super) fn admit_route<B>(
+        &self,
+        request: &http::Request<B>,
+        extra: &Extra,
+        (remote, origin): (&str, Origin),
+    ) -> Result<Option<Arc<Account>>> {
+        self.rule.admit(&Access {
+            endpoint: "",
+            spec: None,
+            method: request.method().as_str(),
+            path: request.uri().path(),
+            headers: &extra.headers,
+            remote,
+            off_host: origin == Origin::OffHost,
+        })
+    }
+
+    /// Takes a slot of the process for a route of the user's, waiting as long as a call would.
+    pub(super) async fn enter_route(&self) -> Result<Slot> {
+        let now = clock::now();
+        let entered = match self.gate.enter() {
+            Err(Refused::Full) => match self.gate.queue() {
+                Ok(_place) => {
+                    let wait_max = self.limits.call.queue_wait_max;
+                    self.gate.wait(clock::after(now, wait_max)).await
+                }
+                Err(refused) => Err(refused),
+            },
+            entered => entered,
+        };
+        let limits = &self.limits.call;
+        let refused =
+            |why| refusal("micro.server", why, limits.in_flight_max, limits.queue_wait_max);
+        entered.map_err(refused)?;
+        let owner: Arc<dyn Release> = Arc::<Gate>::clone(&self.gate);
+        Ok(Slot::new(owner, now, None))
     }
 
     /// Counts a connection for the account that a call on it proved.
@@ -176,7 +219,7 @@ impl Router {
 
     fn admit_and_run(&self, call: Inbound, origin: Origin, seat: Option<&Seat>) -> Result<Running> {
         let entry = self.entry(call.target)?;
-        let account = self.admit(Some(entry), call.extra.as_deref(), &call.remote, origin)?;
+        let account = self.admit(entry, call.extra.as_deref(), &call.remote, origin)?;
         if let Some(seat) = seat {
             self.claim(seat, account.as_deref())?;
         }

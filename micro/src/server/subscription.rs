@@ -78,7 +78,7 @@ pub struct Surroundings {
     pub codecs: Arc<Codecs>,
     /// The lifecycle of the process.
     pub shutdown: Shutdown,
-    /// Owns the tasks that handlers spawn.
+    /// Owns the tasks that handlers spawn; a stop waits for them.
     pub tasks: TaskTracker,
     /// Counts events, and records those that are traced.
     pub monitor: Monitor,

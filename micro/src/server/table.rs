@@ -226,6 +226,7 @@ impl fmt::Debug for Mounts {
 pub(super) struct Process {
     pub(super) gate: Arc<Gate>,
     pub(super) shutdown: Shutdown,
+    /// Owns the tasks that handlers spawn.
     pub(super) tasks: TaskTracker,
     pub(super) monitor: Monitor,
 }

@@ -49,6 +49,9 @@ pub(crate) struct Backends {
     pub(crate) codecs: Codecs,
     pub(crate) limits: Limits,
     pub(crate) tasks: TaskTracker,
+    /// Owns what handlers spawn, which a stop waits for.
+    #[cfg(feature = "server")]
+    pub(crate) spawned: TaskTracker,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -96,6 +99,8 @@ impl Backends {
             codecs: given.codecs,
             limits,
             tasks,
+            #[cfg(feature = "server")]
+            spawned: TaskTracker::new(),
             shutdown: Shutdown::new(),
         })
     }
@@ -112,7 +117,8 @@ impl Backends {
 
     /// Begins a client over these backends.
     pub(crate) fn client(&self) -> Builder {
-        let cached = Cached::new(Arc::clone(&self.registry), self.tasks.clone());
+        let (registry, tasks) = (Arc::clone(&self.registry), self.tasks.clone());
+        let cached = Cached::with_limits(registry, tasks, &self.limits.registry);
         Client::builder()
             .limits(self.limits.clone())
             .tasks(self.tasks.clone())

@@ -67,9 +67,7 @@ pub(crate) struct Settings {
     pub(crate) registry_address: Option<String>,
     pub(crate) broker: Option<String>,
     pub(crate) broker_address: Option<String>,
-    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients keep nothing"))]
     pub(crate) store: Option<String>,
-    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients keep nothing"))]
     pub(crate) store_address: Option<String>,
     pub(crate) transport: Option<String>,
     pub(crate) selector: Option<String>,
