@@ -12,6 +12,7 @@ use crate::core::descriptor::{ServiceDescriptor, SubscriptionSpec};
 use crate::core::error::{Error, Result};
 use crate::core::future::BoxFuture;
 use crate::core::net::Address;
+use crate::debug::Monitor;
 use crate::server::Server;
 use crate::service::backends::Backends;
 use crate::service::hooks::Hooks;
@@ -43,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) readiness: Readiness,
     /// Handlers that were found to hold a worker.
     pub(crate) stalls: Arc<AtomicU64>,
+    pub(crate) monitor: Monitor,
     pub(crate) services: Vec<&'static ServiceDescriptor>,
     pub(crate) subscribers: Vec<SubscriptionSpec>,
     pub(crate) hooks: Mutex<Hooks>,
@@ -110,6 +112,11 @@ impl Running {
     /// the log says which.
     pub fn stalls(&self) -> u64 {
         self.inner.stalls.load(Ordering::Relaxed)
+    }
+
+    /// Returns what counts calls and knows of the health of the process.
+    pub fn monitor(&self) -> &Monitor {
+        &self.inner.monitor
     }
 
     /// Asks the process to stop, as a signal would, and returns at once.
