@@ -99,6 +99,12 @@ impl Request {
         self.plan.options().metadata.insert(key, value).map(drop)
     }
 
+    /// Returns the transport headers that are sent, such as `authorization`.
+    pub fn headers(&self) -> &Metadata {
+        static NONE: Metadata = Metadata::new();
+        self.plan.options.as_ref().map_or(&NONE, |options| &options.headers)
+    }
+
     /// Sends a transport header such as `authorization`, which the policy of the server sees and
     /// no handler.
     ///

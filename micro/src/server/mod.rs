@@ -58,6 +58,7 @@
 mod builder;
 mod cancellation;
 mod gate;
+mod guard;
 mod handle;
 mod http;
 mod layer;
@@ -78,6 +79,7 @@ mod tests;
 
 pub use self::builder::Builder;
 pub use self::cancellation::Cancellation;
+pub use self::guard::Guard;
 pub use self::handle::Server;
 pub use self::http::HttpNext;
 pub use self::layer::{Next, Request};

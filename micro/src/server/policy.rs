@@ -17,6 +17,11 @@ pub struct Access<'a> {
     pub endpoint: &'a str,
     /// What the endpoint declares; `None` for a route of the user's own HTTP router.
     pub spec: Option<&'static EndpointSpec>,
+    /// The HTTP method of a request to a route of the user's own; empty for an endpoint.
+    pub method: &'a str,
+    /// The path of a request to a route of the user's own; empty for an endpoint. Whether there is
+    /// such a route is not known yet.
+    pub path: &'a str,
     /// Transport headers such as `authorization`.
     pub headers: &'a Metadata,
     /// Where the caller is, such as `127.0.0.1:40312`, `unix` or `memory`.
@@ -149,6 +154,8 @@ mod tests {
         let access = Access {
             endpoint: "shop.Orders.Read",
             spec: Some(spec),
+            method: "",
+            path: "",
             headers: &headers,
             remote: "",
             off_host,

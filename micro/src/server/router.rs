@@ -108,16 +108,36 @@ impl Router {
     /// Decides who calls and whether they may, before anything is decoded.
     pub(super) fn admit(
         &self,
-        entry: Option<&Entry>,
+        entry: &Entry,
         extra: Option<&Extra>,
         remote: &str,
         origin: Origin,
     ) -> Result<Option<Arc<Account>>> {
         static NONE: Metadata = Metadata::new();
         self.rule.admit(&Access {
-            endpoint: entry.map_or("", |entry| &entry.id),
-            spec: entry.map(|entry| entry.spec),
+            endpoint: &entry.id,
+            spec: Some(entry.spec),
+            method: "",
+            path: "",
             headers: extra.map_or(&NONE, |extra| &extra.headers),
+            remote,
+            off_host: origin == Origin::OffHost,
+        })
+    }
+
+    /// Decides whether a caller may use the user's own HTTP router.
+    pub(super) fn admit_route<B>(
+        &self,
+        request: &http::Request<B>,
+        extra: &Extra,
+        (remote, origin): (&str, Origin),
+    ) -> Result<Option<Arc<Account>>> {
+        self.rule.admit(&Access {
+            endpoint: "",
+            spec: None,
+            method: request.method().as_str(),
+            path: request.uri().path(),
+            headers: &extra.headers,
             remote,
             off_host: origin == Origin::OffHost,
         })
@@ -140,7 +160,7 @@ impl Router {
 
     fn admit_and_run(&self, call: Inbound, origin: Origin, seat: Option<&Seat>) -> Result<Running> {
         let entry = self.entry(call.target)?;
-        let account = self.admit(Some(entry), call.extra.as_deref(), &call.remote, origin)?;
+        let account = self.admit(entry, call.extra.as_deref(), &call.remote, origin)?;
         if let Some(seat) = seat {
             self.claim(seat, account.as_deref())?;
         }

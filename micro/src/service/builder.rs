@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use tower_layer::Layer;
 use tower_service::Service as Tower;
 
+use crate::auth::{Auth, Proof, Rules};
 use crate::broker::Broker;
 use crate::client;
 use crate::codec::Codec;
@@ -218,6 +219,37 @@ impl Service {
     #[must_use]
     pub fn shared_store(mut self, store: Arc<dyn Store>) -> Self {
         self.given.store = Some(store);
+        self
+    }
+
+    /// Knows the accounts of callers, whatever is configured.
+    ///
+    /// Callers from other hosts have to prove to be one, but for what is `public`; the scopes of
+    /// handlers hold for callers on this machine too. Without rules of its own the process follows
+    /// those in table `rules` of database `micro.auth` of its store.
+    #[must_use]
+    pub fn auth(self, auth: impl Auth) -> Self {
+        self.shared_auth(Arc::new(auth))
+    }
+
+    /// Knows the accounts that others know too.
+    #[must_use]
+    pub fn shared_auth(mut self, auth: Arc<dyn Auth>) -> Self {
+        self.given.auth.auth = Some(auth);
+        self
+    }
+
+    /// Decides by these rules; without accounts of its own the process knows nobody.
+    #[must_use]
+    pub fn rules(mut self, rules: impl Rules) -> Self {
+        self.given.auth.rules = Some(Arc::new(rules));
+        self
+    }
+
+    /// Makes calls as an account of the process's auth, whatever is configured.
+    #[must_use]
+    pub fn call_as(mut self, proof: Proof) -> Self {
+        self.given.auth.proof = Some(proof);
         self
     }
 

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "server")]
 mod advertise;
+#[cfg(feature = "server")]
+mod authenticate;
 mod backends;
 #[cfg(feature = "server")]
 mod banner;

@@ -16,6 +16,7 @@ use crate::core::stall::Watchdog;
 use crate::registry::{Lease, Record};
 use crate::server::{self, Server, Subscribed, Surroundings};
 use crate::service::advertise::advertised;
+use crate::service::authenticate;
 use crate::service::backends::Backends;
 use crate::service::banner;
 use crate::service::builder::{Args, Configure, Service};
@@ -109,11 +110,12 @@ impl Service {
         let layers = Layers { code, sources, variables, flags: flags.values };
         let sources = layers.sources()?;
         let (mut config, settings) = sources.load().await?;
-        let store = self.given.store.take();
-        let backends = Backends::open(std::mem::take(&mut self.given), &settings)?;
+        let (store, auth) = (self.given.store.take(), std::mem::take(&mut self.given.auth));
+        let mut backends = Backends::open(std::mem::take(&mut self.given), &settings)?;
         // From here on there are tasks: whatever ends the start ends them too.
         let guard = Guard::new(&backends);
         let kept = Kept::open(store, &settings, &self.name, &backends.limits.store).await?;
+        authenticate::open(auth, &settings, &kept, &mut backends).await?;
         if self.inputs.is_stored {
             let table = kept.handle(&self.name)?.table(STORED_TABLE)?;
             (config, _) = sources.load_with(Arc::new(Stored::new(table))).await?;
@@ -143,7 +145,8 @@ impl Service {
             store.clone(),
             backends.shutdown.clone(),
             backends.tasks.clone(),
-        );
+        )
+        .with_auth(backends.auth.clone().unwrap_or_default());
         let services = self.describe();
         let around = Surroundings {
             codecs: Arc::new(backends.codecs.clone()),
@@ -269,6 +272,10 @@ fn server(
         .shutdown(backends.shutdown.clone())
         .lapsed(move |now| sight.is_lapsed(now))
         .ready(move || readiness.is_ready());
+    let server = match &backends.auth {
+        Some(auth) => server.policy(Arc::new(server::Guard::new(auth.clone()))),
+        None => server,
+    };
     steps.fold(server, |server, step| step(server)).build()
 }
 

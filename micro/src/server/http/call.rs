@@ -52,7 +52,7 @@ impl Site {
         let mut head = head::read(&parts.headers, now, &router.codecs, &limits.trace)?;
         check_kind(target.kind, parts.version, &head)?;
         let extra = head.extra.as_deref();
-        let account = router.admit(Some(entry), extra, &peer.remote, peer.origin)?;
+        let account = router.admit(entry, extra, &peer.remote, peer.origin)?;
         router.claim(&peer.seat, account.as_deref())?;
         let until = router.deadline(entry, now, head.deadline);
         let (body, messages) = if target.kind.streams_requests() {

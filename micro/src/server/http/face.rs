@@ -175,7 +175,7 @@ impl Site {
         request: Request<B>,
     ) -> Result<Option<Response<Reply>>> {
         let extra = head::credentials(request.headers())?;
-        let account = self.router.admit(None, Some(&extra), &peer.remote, peer.origin)?;
+        let account = self.router.admit_route(&request, &extra, (&peer.remote, peer.origin))?;
         self.router.claim(&peer.seat, account.as_deref())?;
         let mut request = request.map(axum::body::Body::new);
         if let Some(account) = account {
