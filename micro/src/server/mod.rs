@@ -13,7 +13,10 @@
 //!
 //! Scopes bind callers who have an account. While no [`Policy`] is installed nobody has one: a
 //! handler with scopes then refuses callers from other hosts, even on an open server, and serves
-//! local ones.
+//! local ones. [`Guard`] is the policy of accounts, tokens and rules.
+//!
+//! Every call is admitted by itself, before its body is read. A stream is admitted again every
+//! thirty seconds while it lasts, and ends with the refusal.
 //!
 //! # HTTP
 //!
@@ -64,6 +67,7 @@ mod http;
 mod layer;
 mod listen;
 mod policy;
+mod recheck;
 mod roster;
 mod router;
 mod serve;

@@ -1,56 +1,11 @@
 //! Who is admitted, for every mixture of accounts, rules, tokens, places and endpoints.
 
-use std::time::Duration;
-
 use super::*;
-use crate::auth::{
-    Auth, Capabilities, Credentials, Deny, Grant, Identity, NewAccount, Proof, Rule, Rules, decide,
-    refused, unsupported,
-};
+use crate::auth::{Deny, Rule, Rules, decide};
 use crate::core::descriptor::EndpointSpec;
 use crate::core::future::BoxFuture;
 use crate::core::metadata::Metadata;
-use crate::server::testing::spec;
-
-/// Knows the tokens `staff` and `plain`.
-#[derive(Debug)]
-struct Two;
-
-impl Auth for Two {
-    fn name(&self) -> &'static str {
-        "two"
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::default()
-    }
-
-    fn inspect(&self, token: &str) -> Result<Identity> {
-        let scopes = match token {
-            "staff" => vec!["staff".to_owned()],
-            "plain" => Vec::new(),
-            _ => return Err(refused()),
-        };
-        let account = Arc::new(Account::service(token, scopes));
-        Ok(Identity::new(account, Duration::MAX))
-    }
-
-    fn generate<'a>(&'a self, _: &'a NewAccount) -> BoxFuture<'a, Result<Credentials>> {
-        Box::pin(std::future::ready(Err(unsupported("two", "make accounts"))))
-    }
-
-    fn token<'a>(&'a self, _: &'a Proof) -> BoxFuture<'a, Result<Grant>> {
-        Box::pin(std::future::ready(Err(unsupported("two", "hand out tokens"))))
-    }
-
-    fn revoke<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn revoke_token<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-}
+use crate::server::testing::{Two, spec};
 
 #[derive(Debug)]
 struct Fixed(Vec<Rule>);
@@ -103,7 +58,7 @@ fn call(auth: &Handle, header: &str, off_host: bool) -> u16 {
 #[test]
 fn a09_every_mixture_of_accounts_rules_and_tokens_is_decided() {
     let rules = || Fixed(vec![Rule::grant("r", "staff", Resource::service("shop", "Orders.*"))]);
-    let (deny, two) = (Handle::new(Deny), Handle::new(Two));
+    let (deny, two) = (Handle::new(Deny), Handle::new(Two::default()));
     for (auth, header, off_host, local) in [
         (&deny, "", 401, 200),
         (&deny, "Bearer staff", 401, 401),
@@ -127,7 +82,8 @@ fn a09_every_mixture_of_accounts_rules_and_tokens_is_decided() {
 
 #[test]
 fn a12_public_is_what_the_handler_says_and_not_a_name() {
-    let auth = Handle::new(Two).with_rules(Fixed(vec![Rule::deny("d", "", Resource::any())]));
+    let auth =
+        Handle::new(Two::default()).with_rules(Fixed(vec![Rule::deny("d", "", Resource::any())]));
     let public = EndpointSpec { public: true, ..spec("Orders.Read") };
     assert_eq!(ask(&auth, "", true, Some(public), ""), 200);
     assert_eq!(ask(&auth, "Bearer plain", true, Some(public), ""), 200);
@@ -139,8 +95,9 @@ fn a12_public_is_what_the_handler_says_and_not_a_name() {
 #[test]
 fn scopes_of_handlers_hold_wherever_the_caller_is_and_whatever_rules_grant() {
     let scoped = EndpointSpec { scopes: Some(&["staff"]), ..spec("Orders.Read") };
-    let open = Handle::new(Two).with_rules(Fixed(vec![Rule::grant("g", "", Resource::any())]));
-    for auth in [Handle::new(Two), open] {
+    let open =
+        Handle::new(Two::default()).with_rules(Fixed(vec![Rule::grant("g", "", Resource::any())]));
+    for auth in [Handle::new(Two::default()), open] {
         for (header, code) in [("", 401), ("Bearer plain", 403), ("Bearer staff", 200)] {
             for off_host in [true, false] {
                 assert_eq!(ask(&auth, header, off_host, Some(scoped), ""), code, "{header}");
@@ -151,7 +108,7 @@ fn scopes_of_handlers_hold_wherever_the_caller_is_and_whatever_rules_grant() {
 
 #[test]
 fn a15_whatever_is_wrong_with_credentials_the_answer_is_one() {
-    let guard = Guard::new(Handle::new(Two));
+    let guard = Guard::new(Handle::new(Two::default()));
     let answers: Vec<String> = ["Bearer other", "Bearer", "Bearer a b", "Bearer x, Bearer staff"]
         .iter()
         .map(|header| {
@@ -169,7 +126,7 @@ fn a15_whatever_is_wrong_with_credentials_the_answer_is_one() {
 
 #[test]
 fn schemes_of_others_are_left_to_the_users_own_routes() {
-    let auth = Handle::new(Two);
+    let auth = Handle::new(Two::default());
     assert_eq!(ask(&auth, "Basic dTpw", false, None, "/page"), 200);
     assert_eq!(ask(&auth, "Basic dTpw", true, None, "/page"), 401);
 }
@@ -181,7 +138,7 @@ fn a11_paths_are_compared_in_one_form() {
         Rule::grant("open", "", Resource::route("/open/*")),
         Rule::deny("admin", "*", Resource::route("/admin/*")),
     ];
-    let auth = Handle::new(Two).with_rules(Fixed(rules));
+    let auth = Handle::new(Two::default()).with_rules(Fixed(rules));
     for (path, anonymous, plain) in [
         ("/page", 401, 200),
         ("/open/x", 200, 200),

@@ -161,10 +161,20 @@ declare! {
     }
 
     async fn among_equals_deny_wins_whatever_came_first(subject) {
-        subject.grant(Rule::deny("b", "*", read())).await?;
-        subject.grant(Rule::grant("a", "*", read())).await?;
-        subject.grant(Rule::grant("c", "*", read())).await?;
-        subject.decides(&["x"], &read(), Decision::Denied).await
+        let orders = [["b", "a", "c"], ["a", "b", "c"], ["c", "a", "b"]];
+        for (n, order) in orders.into_iter().enumerate() {
+            let resource = Resource::service("orders", format!("Orders.R{n}"));
+            for (which, id) in order.into_iter().enumerate() {
+                let id = format!("{n}{id}");
+                subject.grant(match (which + n) % 3 {
+                    0 => Rule::deny(id, "*", resource.clone()),
+                    _ => Rule::grant(id, "*", resource.clone()),
+                })
+                .await?;
+            }
+            subject.decides(&["x"], &resource, Decision::Denied).await?;
+        }
+        Ok(())
     }
 
     async fn a_higher_priority_decides(subject) {
