@@ -111,7 +111,7 @@ async fn a_token_is_asked_for_where_a_scope_is_and_makes_the_account_of_the_hand
 }
 
 #[tokio::test]
-async fn a_process_calls_as_its_account_and_passes_no_credentials_on() {
+async fn a14_a_process_calls_as_its_account_and_passes_no_credentials_on() {
     let (registry, store) = (registry::Memory::new(), Memory::new());
     let shop = with_accounts(&registry, &store).mount(Shop).start().await.unwrap();
     let made = shop.auth().generate(&NewAccount::new("front").with_scope("staff")).await.unwrap();

@@ -16,6 +16,9 @@ impl Client {
     /// When a setting is wrong or names a backend that cannot be opened.
     pub async fn connect() -> Result<Self> {
         let (_, settings) = Layers::of_variables(env::of_process()).load().await?;
+        if settings.auth_id.is_some() {
+            tracing::warn!("a client by itself calls with `micro.auth_token`, not as an account");
+        }
         Ok(Backends::open(Given::default(), &settings)?.client().build())
     }
 }

@@ -78,7 +78,6 @@ pub(crate) struct Settings {
     pub(crate) store_address: Option<String>,
     #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients admit nobody"))]
     pub(crate) auth: Option<String>,
-    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients have no accounts"))]
     pub(crate) auth_id: Option<String>,
     #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients have no accounts"))]
     pub(crate) auth_secret: Option<Secret<String>>,

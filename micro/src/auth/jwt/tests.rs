@@ -385,6 +385,21 @@ async fn a10_keys_that_cannot_be_fetched_are_good_for_an_hour() {
 }
 
 #[tokio::test]
+async fn a18_a_token_from_another_time_is_refused_however_far_away() {
+    let (jwt, forge) = with_forge().await;
+    for ahead in [31, 299, 301, 3600, u64::MAX - NOW - 1] {
+        let mut claims = with("iat", json!(NOW + ahead));
+        claims["exp"] = json!((NOW + ahead).saturating_add(60));
+        let token = forge.sign(&json!({"alg": "EdDSA", "kid": "k"}), &claims);
+        assert_eq!(reason(&jwt, &token), Some(Reason::IssuedLater), "{ahead}");
+    }
+    let mut claims = with("iat", json!(0));
+    claims["exp"] = json!(1);
+    let token = forge.sign(&json!({"alg": "EdDSA", "kid": "k"}), &claims);
+    assert_eq!(reason(&jwt, &token), Some(Reason::Expired));
+}
+
+#[tokio::test]
 async fn a15_every_refusal_is_the_same_to_the_caller() {
     let (jwt, forge) = with_forge().await;
     let header = json!({"alg": "EdDSA", "kid": "k"});

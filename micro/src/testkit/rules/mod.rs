@@ -210,7 +210,7 @@ declare! {
             Resource::service("Orders", "Orders.Read"),
             Resource::service("orders", "Orders.ReadAll"),
             Resource::service("orders", "orders.read"),
-            Resource::route("Orders.Read"),
+            Resource { name: "orders".to_owned(), ..Resource::route("Orders.Read") },
         ] {
             subject.decides(&[], &resource, Decision::Unmatched).await?;
         }
