@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::AcqRel;
+#[cfg(feature = "jwt")]
 use std::sync::atomic::Ordering::Acquire;
 use std::time::Duration;
 
@@ -63,6 +64,7 @@ impl<T: Send + Sync + 'static> Mirror<T> {
     }
 
     /// Returns a number that changes with every change of the value.
+    #[cfg(feature = "jwt")]
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Acquire)
     }

@@ -72,14 +72,10 @@ pub(crate) struct Settings {
     pub(crate) registry_address: Option<String>,
     pub(crate) broker: Option<String>,
     pub(crate) broker_address: Option<String>,
-    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients keep nothing"))]
     pub(crate) store: Option<String>,
-    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients keep nothing"))]
     pub(crate) store_address: Option<String>,
-    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients admit nobody"))]
     pub(crate) auth: Option<String>,
     pub(crate) auth_id: Option<String>,
-    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients have no accounts"))]
     pub(crate) auth_secret: Option<Secret<String>>,
     pub(crate) auth_token: Option<Secret<String>>,
     pub(crate) transport: Option<String>,
