@@ -1,5 +1,6 @@
 //! Rules kept in a store, and watched there.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::auth::Decision;
@@ -25,7 +26,44 @@ use crate::store::Record;
 /// the rules read last hold.
 #[derive(Clone, Debug)]
 pub struct StoredRules {
-    mirror: Arc<Mirror<Vec<Rule>>>,
+    mirror: Arc<Mirror<Table>>,
+}
+
+/// The rules by the service that they name, so that a call looks at few of them.
+#[derive(Debug, Default)]
+struct Table {
+    len: usize,
+    by_name: HashMap<String, Vec<Rule>>,
+    /// Those that name every service.
+    any: Vec<Rule>,
+}
+
+impl Table {
+    fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.by_name.values().flatten().chain(&self.any)
+    }
+
+    fn decide(&self, principal: Principal<'_>, resource: &Resource) -> Decision {
+        let named = self.by_name.get(&resource.name).into_iter().flatten();
+        match decide(named.chain(&self.any), principal, resource) {
+            Decision::NoRules if self.len > 0 => Decision::Unmatched,
+            decision => decision,
+        }
+    }
+}
+
+impl FromIterator<Rule> for Table {
+    fn from_iter<I: IntoIterator<Item = Rule>>(rules: I) -> Self {
+        let mut table = Self::default();
+        for rule in rules {
+            table.len += 1;
+            match rule.resource.name.as_str() {
+                "*" => table.any.push(rule),
+                name => table.by_name.entry(name.to_owned()).or_default().push(rule),
+            }
+        }
+        table
+    }
 }
 
 impl StoredRules {
@@ -34,12 +72,12 @@ impl StoredRules {
     /// # Errors
     /// 500 when a record is no rule, 429 past [`RULES_MAX`]; what the store fails with.
     pub async fn open(table: store::Handle, tasks: &TaskTracker) -> Result<Self> {
-        let mirror = Mirror::open(table, RULES_MAX, rules, tasks).await?;
+        let mirror = Mirror::open(table, RULES_MAX, read, tasks).await?;
         Ok(Self { mirror })
     }
 }
 
-fn rules(records: Vec<Record>) -> Result<Vec<Rule>> {
+fn read(records: Vec<Record>) -> Result<Table> {
     let rule = |record: Record| {
         let rule: Rule = record.decode()?;
         let checked = rule.check();
@@ -59,13 +97,13 @@ impl Rules for StoredRules {
     }
 
     fn verify(&self, principal: Principal<'_>, resource: &Resource) -> Decision {
-        decide(self.mirror.value().iter(), principal, resource)
+        self.mirror.value().decide(principal, resource)
     }
 
     fn grant<'a>(&'a self, rule: &'a Rule) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             rule.check()?;
-            let rules = self.mirror.value().len();
+            let rules = self.mirror.value().len;
             let known = self.mirror.value().iter().any(|other| other.id == rule.id);
             if rules >= RULES_MAX && !known {
                 let detail = format!("there are {RULES_MAX} rules, as many as may be");
@@ -86,7 +124,7 @@ impl Rules for StoredRules {
     fn list(&self) -> BoxFuture<'_, Result<Vec<Rule>>> {
         Box::pin(async {
             self.mirror.reload().await?;
-            let mut rules = Vec::clone(&self.mirror.value());
+            let mut rules: Vec<Rule> = self.mirror.value().iter().cloned().collect();
             rules.sort_by(|left, right| left.id.cmp(&right.id));
             Ok(rules)
         })
@@ -102,6 +140,35 @@ mod tests {
 
     fn table(store: &Memory) -> store::Handle {
         store::Handle::new(store.clone()).table("rules").unwrap()
+    }
+
+    #[test]
+    fn rules_by_name_decide_as_all_rules_do() {
+        let names = ["a", "b", "*"];
+        let rules: Vec<Rule> = (0..60)
+            .map(|n| {
+                let resource = Resource::service(names[n % 3], ["A.B", "A.*", "*"][n / 3 % 3]);
+                let id = n.to_string();
+                let rule = match n % 4 {
+                    0 => Rule::deny(id, "", resource),
+                    _ => Rule::grant(id, "", resource),
+                };
+                rule.with_priority(i32::try_from(n * 7 % 11).unwrap())
+            })
+            .collect();
+        for first in 0..rules.len() {
+            let some = &rules[first..];
+            let table: Table = some.iter().cloned().collect();
+            for (name, endpoint) in [("a", "A.B"), ("b", "A.C"), ("c", "A.B"), ("c", "X.Y")] {
+                let asked = Resource::service(name, endpoint);
+                let seen = table.decide(Principal::Anonymous, &asked);
+                assert_eq!(seen, decide(some, Principal::Anonymous, &asked), "{first} {asked:?}");
+            }
+        }
+        assert_eq!(
+            Table::default().decide(Principal::Anonymous, &Resource::any()),
+            Decision::NoRules
+        );
     }
 
     #[tokio::test(start_paused = true)]
