@@ -107,6 +107,7 @@ pub use crate::codec::Raw;
 pub use crate::config::Config;
 pub use crate::core::context::Context;
 pub use crate::core::error::{Error, Result};
+pub use crate::core::or_error::OrError;
 pub use crate::core::stream::Streaming;
 pub use crate::store::Handle as Store;
 

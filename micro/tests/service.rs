@@ -275,28 +275,6 @@ async fn a_missing_setting_names_the_field_and_the_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_taken_before_a_stop_are_handled_by_its_end() {
-    let service = hermetic().config(mail()).mount(Quick).wire::<Mailer>();
-    let sent = Arc::new(AtomicUsize::new(0));
-    let seen = Arc::clone(&sent);
-    let service = service.before_stop(async move |running: Running| {
-        let mailer: MailerClient = running.client();
-        // Progress: each event is handled after a bounded time.
-        while mailer.sent().await? < 6 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        seen.store(mailer.sent().await?, Ordering::Relaxed);
-        Ok(())
-    });
-    let running = service.start().await.unwrap();
-    for order in 1..=3 {
-        running.broker().publish(&PAID, &order).await.unwrap();
-    }
-    assert!(running.stop().await.is_clean());
-    assert_eq!(sent.load(Ordering::Relaxed), 6);
-}
-
-#[tokio::test(start_paused = true)]
 async fn flags_override_variables_and_code() {
     let service = hermetic()
         .mount(Quick)
@@ -321,6 +299,7 @@ async fn wrong_settings_do_not_start() {
         ("MICRO_BROKER", "nats://h:1", "no broker `nats`"),
         ("MICRO_REGISTER_TTL", "60", "unit"),
         ("MICRO_SERVER_ADDRESS", "nowhere", "`nowhere` is not an address"),
+        ("MICRO_SERVER_ADVERTISE", "shop.internal", "`micro.server_advertise`: `shop.internal`"),
     ] {
         let service =
             Service::new("test").mount(Quick).env([("MICRO_REGISTRY", "memory"), (name, value)]);
@@ -345,6 +324,51 @@ async fn a_start_that_is_given_up_frees_its_port() {
     let running = again.mount(Quick).start().await.unwrap();
     assert_eq!(running.address(), &address);
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_start_that_is_dropped_in_its_last_hook_leaves_nothing() {
+    let registry: Arc<dyn Registry> = Arc::new(registry::Memory::new());
+    let service = Service::new("test").no_env().shared_registry(Arc::clone(&registry));
+    let (reached, mut address) = tokio::sync::mpsc::channel(1);
+    let service = service.mount(Quick).after_start(async move |running: Running| {
+        reached.send(running.address().clone()).await.unwrap();
+        std::future::pending().await
+    });
+    let mut starting = Box::pin(service.start());
+    let address = tokio::select! {
+        _ = &mut starting => panic!("the hook does not end"),
+        address = address.recv() => address.unwrap(),
+    };
+    assert!(registry.lookup("quick").await.unwrap().is_some());
+    drop(starting);
+    // Progress: the stop of what was begun takes a bounded time.
+    while registry.lookup("quick").await.unwrap().is_some() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    while tokio::net::TcpStream::connect(address.to_string()).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_somebody_else_writes_serves_a_process() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("nodes.json");
+    std::fs::write(&path, "[]").unwrap();
+    let url = format!("file://{}", path.display());
+    let service = Service::new("test").mount(Quick).env([("MICRO_REGISTRY", &url)]);
+    let running = service.start().await.unwrap();
+    assert!(running.is_ready());
+    let record = serde_json::json!([{
+        "name": "quick",
+        "version": "1.0.0",
+        "nodes": [{"id": "a", "address": running.address().to_string()}],
+    }]);
+    std::fs::write(&path, record.to_string()).unwrap();
+    let quick: QuickClient = running.client();
+    assert_eq!(quick.add((20, 22)).await.unwrap(), 42);
+    assert!(running.stop().await.is_clean());
 }
 
 #[tokio::test]

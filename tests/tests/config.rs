@@ -74,19 +74,19 @@ async fn a_bad_file_does_not_start_and_says_what_and_where() {
 async fn a_running_service_keeps_its_settings_through_bad_files_and_takes_good_ones() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("app.json");
-    fs::write(&path, GOOD).unwrap();
+    replace(&path, GOOD);
     let running = service(&path).start().await.unwrap();
     let mailer: MailerClient = running.client();
     assert_eq!(mailer.facts().await.unwrap(), ("a@b".to_owned(), 1));
     for (text, parts) in BAD {
         let refused = running.config().reloads().refused;
-        fs::write(&path, text).unwrap();
+        replace(&path, text);
         until(|| running.config().reloads().refused > refused).await;
         let error = running.config().reloads().last_error.unwrap();
         assert!(parts.iter().all(|part| error.detail().contains(part)), "{parts:?}: {error}");
         assert_eq!(mailer.facts().await.unwrap(), ("a@b".to_owned(), 1));
     }
-    fs::write(&path, GOOD.replace("1", "2")).unwrap();
+    replace(&path, &GOOD.replace("1", "2"));
     until(|| running.config().reloads().applied == 1).await;
     assert_eq!(mailer.facts().await.unwrap(), ("a@b".to_owned(), 2));
     assert_eq!(running.config().origin("mail.limit"), Some(format!("{}:3", path.display())));
@@ -112,6 +112,13 @@ async fn settings_in_the_store_override_the_file_and_are_followed() {
     table.delete("mail.limit").await.unwrap();
     assert_eq!(limits.next().await, Some(1));
     running.stop().await;
+}
+
+/// Puts a file in the place of another at once, so that nobody reads a half.
+fn replace(path: &Path, text: &str) {
+    let fresh = path.with_extension("fresh");
+    fs::write(&fresh, text).unwrap();
+    fs::rename(&fresh, path).unwrap();
 }
 
 async fn until(happened: impl Fn() -> bool) {

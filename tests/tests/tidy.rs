@@ -28,6 +28,26 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 
 const FILE_LINES_MAX: usize = 500;
 
+/// Where the crate of a vendor may be named: the files of the backends that it is for.
+const VENDORS: [(&str, &[&str]); 16] = [
+    ("aws_lc_rs", &["auth/jwt/"]),
+    ("axum", &["server/", "service/port.rs"]),
+    ("flate2", &["registry/mdns/"]),
+    ("hcl", &["config/format/"]),
+    ("hickory_proto", &["registry/mdns/"]),
+    ("hyper", &["server/", "service/port.rs"]),
+    ("hyper_util", &["server/"]),
+    ("inventory", &["service/catalog.rs", "__private.rs"]),
+    ("notify", &["config/file/", "registry/local/"]),
+    ("prost", &["codec/proto/", "codec/wire.rs"]),
+    ("quick_xml", &["config/format/"]),
+    ("redb", &["store/file/"]),
+    ("rmp_serde", &["codec/msgpack.rs", "testkit/codec/"]),
+    ("serde_saphyr", &["config/format/"]),
+    ("socket2", &["core/net/", "registry/mdns/"]),
+    ("toml", &["config/format/"]),
+];
+
 fn root() -> PathBuf {
     // The parent itself, not `tests/..`: what lies in a folder `tests` is told by its path.
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -106,6 +126,33 @@ fn imports_go_to_lower_ranks_and_name_the_defining_module() {
         }
     }
     assert_none(&faults);
+}
+
+#[test]
+fn vendors_are_named_where_they_are_used_and_nowhere_else() {
+    let base = root().join("micro/src");
+    let mut faults = Vec::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for (path, text) in sources("micro/src") {
+        let relative = path.strip_prefix(&base).unwrap().to_string_lossy().into_owned();
+        let places = |vendor| VENDORS.iter().find(|entry| entry.0 == vendor).unwrap().1;
+        for (n, line) in product(&path, &text).lines().enumerate() {
+            for (vendor, _) in VENDORS.iter().filter(|_| !is_comment(line)) {
+                let named = line.match_indices(&format!("{vendor}::")).any(|(at, _)| {
+                    !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_')
+                });
+                if !named && !line.contains(&format!("use {vendor};")) {
+                    continue;
+                }
+                seen.insert(*vendor);
+                if !places(*vendor).iter().any(|place| relative.starts_with(place)) {
+                    faults.push(format!("{relative}:{}: names {vendor}", n + 1));
+                }
+            }
+        }
+    }
+    assert_none(&faults);
+    assert_eq!(seen.len(), VENDORS.len(), "the table names what nothing uses: {seen:?}");
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl DeadLetter {
     ///
     /// # Errors
     ///
-    /// A topic that leaves no room for the suffix is a 400.
+    /// A topic that no backend takes is a 400.
     pub fn to_message(&self) -> Result<Option<Message>> {
         let topic = format!("{}{DEAD_SUFFIX}", self.message.topic);
         if is_dead(&self.message.topic) {

@@ -63,15 +63,16 @@ impl Ack {
 
     /// Decides about a delivery whose handler failed.
     ///
-    /// An error that says that another try would fail alike is a rejection: a malformed or unknown
-    /// payload, a missing thing, a missing right. Everything else is a retry, faults of the
+    /// An error that says that another try would fail alike is a rejection: a malformed, unknown or
+    /// too long payload, a missing thing, a missing right. Everything else is a retry, faults of the
     /// handler itself (500) among it, and honours the error's wish to wait.
     pub fn from_error(error: &Error) -> Self {
         let passing = matches!(
             error.kind(),
             Code::Aborted | Code::Cancelled | Code::Internal | Code::ResourceExhausted
         );
-        if error.retry() == Retry::Never && !passing {
+        // Of what is exhausted, a limit of length stays as it is.
+        if error.retry() == Retry::Never && (!passing || error.code() == 413) {
             return Self::reject(error.to_string());
         }
         Self::Retry { after: error.retry_after() }
@@ -152,7 +153,7 @@ mod tests {
             let ack = Ack::from_error(&Error::new("shop", code, "no"));
             assert_eq!(ack, Ack::RETRY, "{code}");
         }
-        for code in [400, 401, 403, 404, 409, 412, 415, 416, 501] {
+        for code in [400, 401, 403, 404, 409, 412, 413, 415, 416, 501] {
             let ack = Ack::from_error(&Error::new("shop", code, "no"));
             assert!(
                 matches!(&ack, Ack::Reject { reason } if reason == "shop: no"),

@@ -22,8 +22,8 @@ use super::message::Message;
 ///
 /// With `ack = manual` the delivery is settled by [`ack`](Self::ack), [`retry`](Self::retry) or
 /// [`reject`](Self::reject), whichever comes first, also from another task after the handler has
-/// returned. An event that is dropped unsettled is delivered again, and so is one whose handler
-/// fails before settling it. Without `ack = manual` what the handler returns settles it, unless one
+/// returned. An event that is dropped unsettled is delivered again; one whose handler fails before
+/// settling it is settled by its error, as [`Ack::from_error`] says. Without `ack = manual` what the handler returns settles it, unless one
 /// of the three was called before.
 pub struct Event<T> {
     payload: T,

@@ -1,5 +1,7 @@
 //! A message as brokers carry it.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::core::clock;
@@ -13,8 +15,8 @@ use super::topic::validate_topic;
 /// Bytes of a message id; more is a 400.
 pub const MESSAGE_ID_BYTES_MAX: usize = 128;
 
-/// What is published: a body and facts about it.
-#[derive(Clone, Debug, PartialEq)]
+/// What is published: a body and facts about it. `Debug` shows the length of the body only.
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Message {
     /// Unique among all messages. Publishing the same message again keeps it, so that
@@ -68,6 +70,18 @@ impl Message {
     }
 }
 
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("id", &self.id)
+            .field("topic", &self.topic)
+            .field("metadata", &self.metadata)
+            .field("content_type", &self.content_type)
+            .field("bytes", &self.body.len())
+            .finish()
+    }
+}
+
 /// Returns an id that sorts by the millisecond of its making: a ULID.
 fn unique_id() -> String {
     let millis = clock::unix_now().as_millis() & 0xffff_ffff_ffff;
@@ -107,6 +121,12 @@ mod tests {
         let digit = |c: char| (0..32).find(|bits| base32(*bits) == c).expect("in the alphabet");
         let millis = id.chars().take(10).fold(0_u128, |sum, c| sum * 32 + digit(c));
         assert!(clock::unix_now().as_millis().abs_diff(millis) < 60_000);
+    }
+
+    #[test]
+    fn debug_shows_no_payload() {
+        let text = format!("{:?}", Message { body: "hunter2".into(), ..message() });
+        assert!(text.contains("bytes: 7") && !text.contains("hunter2"), "{text}");
     }
 
     #[test]

@@ -27,6 +27,7 @@ use crate::core::future::BoxFuture;
 pub use self::dead_letter::DEAD_SUFFIX;
 pub use self::dead_letter::DeadLetter;
 pub use self::dedupe::Dedupe;
+pub use self::dedupe::First;
 pub use self::delivery::Ack;
 pub use self::delivery::Delivery;
 pub use self::delivery::deliver;
@@ -61,7 +62,8 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// An error with `Retry::Safe` means that no subscriber gets the message; with
     /// `Retry::Unknown` some may, so repeating it may deliver it twice. An invalid topic is a 400,
     /// a body over the limit a 413, a backend that is full a 429, a closed one a 503. Messages that
-    /// one task publishes one after the other are in this order.
+    /// one task publishes one after the other are in this order. Dropping the future leaves open
+    /// whether the message is published; each group has it or has not, never a part of it.
     fn publish(&self, message: Message) -> BoxFuture<'_, Result<()>>;
 
     /// Subscribes to a topic, or to a pattern where [`Capabilities::patterns`] says so.

@@ -6,10 +6,15 @@ use std::marker::PhantomData;
 use crate::core::error::Error;
 use crate::core::error::Result;
 
+use super::dead_letter::DEAD_SUFFIX;
 use super::dead_letter::is_dead;
 
-/// Bytes of a topic or pattern: 249, the least among the backends. More is a 400.
-pub const TOPIC_BYTES_MAX: usize = 249;
+/// Bytes of a topic: 244, so that the topic of its dead letters fits too. More is a 400.
+pub const TOPIC_BYTES_MAX: usize = PATTERN_BYTES_MAX - DEAD_SUFFIX.len();
+
+/// Bytes of a pattern, or of the topic of dead letters: 249, the least among the backends. More is
+/// a 400.
+const PATTERN_BYTES_MAX: usize = 249;
 
 /// The name of a topic with the type of its events, to be shared by publishers and subscribers.
 ///
@@ -52,14 +57,15 @@ impl<T> fmt::Debug for Topic<T> {
 }
 
 /// Checks a topic to publish to: words of letters, digits, `-` and `_`, with dots between them, at
-/// most [`TOPIC_BYTES_MAX`] bytes in all.
+/// most [`TOPIC_BYTES_MAX`] bytes in all, not counting a `.dead` at the end.
 ///
 /// # Errors
 ///
 /// Anything else is a 400.
 pub fn validate_topic(name: &str) -> Result<()> {
-    if name.len() > TOPIC_BYTES_MAX {
-        return Err(invalid("a topic", name, "it is longer than 249 bytes"));
+    let alive = name.strip_suffix(DEAD_SUFFIX).unwrap_or(name);
+    if alive.len() > TOPIC_BYTES_MAX {
+        return Err(invalid("a topic", name, "it is longer than 244 bytes"));
     }
     if !name.split('.').all(is_word) {
         return Err(invalid("a topic", name, "words of A-Z a-z 0-9 - _ with dots between"));
@@ -79,7 +85,7 @@ pub fn validate_pattern(pattern: &str) -> Result<bool> {
     if !pattern.contains(['*', '>']) {
         return validate_topic(pattern).map(|()| false);
     }
-    if pattern.len() > TOPIC_BYTES_MAX {
+    if pattern.len() > PATTERN_BYTES_MAX {
         return Err(invalid("a pattern", pattern, "it is longer than 249 bytes"));
     }
     let head = pattern.strip_suffix(">").map_or(pattern, |head| head.trim_end_matches('.'));
@@ -145,12 +151,20 @@ mod tests {
     }
 
     #[test]
+    fn every_topic_has_room_for_its_dead_letters() {
+        let longest = "x".repeat(TOPIC_BYTES_MAX);
+        assert!(validate_topic(&longest).is_ok());
+        assert!(validate_topic(&format!("{longest}{DEAD_SUFFIX}")).is_ok());
+        assert!(validate_topic(&format!("{longest}x{DEAD_SUFFIX}")).is_err());
+    }
+
+    #[test]
     fn patterns_have_whole_words_for_wildcards() {
         for pattern in ["*", ">", "a.*", "*.b", "a.>", "a.*.c.>", "*.*", "*.dead"] {
             assert!(validate_pattern(pattern).expect(pattern), "{pattern}");
         }
         assert!(!validate_pattern("orders.created").expect("a topic"));
-        let long = format!("{}.*", "x".repeat(TOPIC_BYTES_MAX));
+        let long = format!("{}.*", "x".repeat(PATTERN_BYTES_MAX));
         for pattern in ["a*", "*a", "a>", ">.a", "a.>.b", "a..>", ".>", "a.*.", "**", ">>", &long] {
             assert_eq!(validate_pattern(pattern).expect_err(pattern).code(), 400, "{pattern:?}");
         }

@@ -9,24 +9,18 @@ use crate::client::target::Nodes;
 use crate::core::clock;
 use crate::core::error::{Error, Retry};
 use crate::registry::Instance;
-use crate::selector::{Candidate, Outcome};
+use crate::selector::{Candidate, Load, Outcome};
 
 /// Who was chosen for a try.
 #[derive(Clone, Debug)]
 pub(super) enum Chosen {
-    /// A node of the registry; one that has a peer.
+    /// A node of the registry.
     Node(Arc<Nodes>, usize),
-    /// The address that the caller named.
+    /// The address that the caller or the client named.
     Address(Arc<Peer>),
 }
 
 impl Chosen {
-    /// Chooses a node of a snapshot, unless its address makes no sense to this process.
-    pub(super) fn node(nodes: Arc<Nodes>, index: usize) -> Option<Self> {
-        nodes.peer(index)?;
-        Some(Self::Node(nodes, index))
-    }
-
     pub(super) fn peer(&self) -> Option<&Arc<Peer>> {
         match self {
             Self::Node(nodes, index) => nodes.peer(*index),
@@ -36,6 +30,11 @@ impl Chosen {
 
     pub(super) fn instance(&self) -> Option<&Arc<Instance>> {
         self.candidate().map(|candidate| &candidate.instance)
+    }
+
+    /// Returns what calls say of the node.
+    pub(super) fn load(&self) -> Option<&Arc<Load>> {
+        self.candidate().map(|candidate| &candidate.load)
     }
 
     fn candidate(&self) -> Option<&Candidate> {
@@ -84,12 +83,46 @@ impl Drop for Attempt {
     }
 }
 
-/// Returns what an error says of the node: an answer of the application speaks well of it, and so
-/// does a refusal for the moment.
+/// Returns what an error says of the node: an answer of the application speaks well of it, a
+/// refusal neither well nor ill.
 pub(super) fn outcome_of(error: &Error) -> Outcome {
     match error.code() {
-        503 if error.retry() == Retry::Safe => Outcome::Abandoned,
-        408 | 500 | 502..=504 => Outcome::Failure,
+        503 if is_unsent(error) => Outcome::Abandoned,
+        503 if error.retry() == Retry::Safe => Outcome::Refused,
+        408 => Outcome::Expired,
+        429 => Outcome::Refused,
+        500 | 502..=504 => Outcome::Failure,
         _ => Outcome::Success,
+    }
+}
+
+/// Tells whether a request never left, because its connection had ended or drains.
+///
+/// Invariant: transports say so by a 503 under this id; a refusal of the node is a 429 or has the
+/// id of an endpoint.
+pub(super) fn is_unsent(error: &Error) -> bool {
+    error.code() == 503 && error.retry() == Retry::Safe && error.id() == "micro.transport"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_of_the_node_what_it_is_to_blame_for() {
+        let safe = |error: Error| error.with_retry(Retry::Safe);
+        let table = [
+            (safe(Error::unavailable("micro.transport", "draining")), Outcome::Abandoned),
+            (safe(Error::unavailable("shop.Orders.Read", "busy")), Outcome::Refused),
+            (safe(Error::too_many_requests("micro.transport", "refused")), Outcome::Refused),
+            (Error::too_many_requests("shop", "quota"), Outcome::Refused),
+            (Error::unavailable("micro.transport", "broke"), Outcome::Failure),
+            (Error::timeout("micro.transport", "late"), Outcome::Expired),
+            (Error::internal("shop", "panic"), Outcome::Failure),
+            (Error::not_found("shop", "no order 7"), Outcome::Success),
+        ];
+        for (error, outcome) in table {
+            assert_eq!(outcome_of(&error), outcome, "{error:?}");
+        }
     }
 }

@@ -16,7 +16,8 @@ use crate::core::secret::Secret;
 
 const AUTHORIZATION: &str = "authorization";
 
-/// Sends the tokens of a [`Session`], except with calls that bring credentials of their own.
+/// Sends the tokens of a [`Session`], except with calls that bring credentials of their own and
+/// in a client that sends some with every call.
 ///
 /// The token goes to every node that is called; it proves nothing to one that is of another
 /// audience.
@@ -69,7 +70,7 @@ impl Service<Request> for Bearing {
     }
 
     fn call(&mut self, request: Request) -> Sent {
-        if request.headers().get(AUTHORIZATION).is_some() {
+        if request.header(AUTHORIZATION).is_some() {
             return self.next.call(request);
         }
         if let Some(token) = self.session.ready() {

@@ -1,6 +1,5 @@
 //! Makes a client of its parts.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use tower_layer::Layer;
@@ -8,31 +7,35 @@ use tower_service::Service;
 
 use crate::broker::Broker;
 use crate::client::pool::Pool;
+use crate::client::targets::Targets;
 use crate::client::{Client, Inner, Next, Publisher, Reply, Request};
 use crate::codec::{Codecs, Format};
 use crate::core::budget::Budget;
-use crate::core::clock;
 use crate::core::error::Error;
 use crate::core::limits::Limits;
+use crate::core::metadata::Metadata;
 use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::registry::{Cached, Memory, Registry};
-use crate::selector::{P2c, Selector};
+use crate::selector::{OutlierLimits, P2c, Selector};
 use crate::transport::{Native, Scope, Transport};
 
 /// The parts of a [`Client`]; what is not given takes a default that needs no outside server.
 #[derive(Debug, Default)]
 pub struct Builder {
-    registry: Option<Cached>,
+    registry: Option<Arc<dyn Registry>>,
+    cached: Option<Cached>,
     transport: Option<Arc<dyn Transport>>,
     selector: Option<Arc<dyn Selector>>,
     codecs: Codecs,
     format: Format,
     scope: Scope,
     budget: Option<Budget>,
+    outliers: OutlierLimits,
+    pub(super) headers: Metadata,
     fixed: Option<Address>,
     connections: usize,
-    publisher: Option<Publisher>,
+    broker: Option<Arc<dyn Broker>>,
     layers: Option<Next>,
 }
 
@@ -40,14 +43,14 @@ impl Builder {
     /// Finds nodes in a registry; the default is an empty one in memory.
     #[must_use]
     pub fn registry(mut self, registry: Arc<dyn Registry>) -> Self {
-        self.registry = Some(Cached::new(registry, self.scope.tasks.clone()));
+        self.registry = Some(registry);
         self
     }
 
-    /// Finds nodes through a cache that others share.
+    /// Finds nodes through a cache that others share, whatever [`Builder::registry`] says.
     #[must_use]
     pub fn cached_registry(mut self, registry: Cached) -> Self {
-        self.registry = Some(registry);
+        self.cached = Some(registry);
         self
     }
 
@@ -61,7 +64,7 @@ impl Builder {
     /// Publishes through a broker; without one, publishing is a 412.
     #[must_use]
     pub fn broker(mut self, broker: Arc<dyn Broker>) -> Self {
-        self.publisher = Some(Publisher::new(broker));
+        self.broker = Some(broker);
         self
     }
 
@@ -79,21 +82,21 @@ impl Builder {
         self
     }
 
-    /// Sends messages in a format; the default is MessagePack.
+    /// Sends messages and events in a format; the default is MessagePack.
     #[must_use]
     pub fn format(mut self, format: Format) -> Self {
         self.format = format;
         self
     }
 
-    /// Works within limits; call it before [`Builder::registry`].
+    /// Works within limits.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.scope.limits = Arc::new(limits);
         self
     }
 
-    /// Gives the client's tasks an owner; call it before [`Builder::registry`].
+    /// Gives the client's tasks an owner.
     #[must_use]
     pub fn tasks(mut self, tasks: TaskTracker) -> Self {
         self.scope.tasks = tasks;
@@ -107,10 +110,18 @@ impl Builder {
         self
     }
 
-    /// Takes retries from a budget other than that of the limits.
+    /// Takes the retries and hedges of all calls from one budget; without it each service called
+    /// has one of its own, as the limits say.
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {
         self.budget = Some(budget);
+        self
+    }
+
+    /// Ejects failing nodes by rules other than the default ones.
+    #[must_use]
+    pub fn outliers(mut self, limits: OutlierLimits) -> Self {
+        self.outliers = limits;
         self
     }
 
@@ -178,11 +189,13 @@ impl Builder {
 
     /// Makes the client; no I/O happens before the first call.
     pub fn build(self) -> Client {
-        let tasks = self.scope.tasks.clone();
-        let registry = self.registry.unwrap_or_else(|| Cached::new(Arc::new(Memory::new()), tasks));
-        let budget = self
-            .budget
-            .unwrap_or_else(|| Budget::from_limits(clock::now(), &self.scope.limits.retry));
+        let registry = self.cached.unwrap_or_else(|| {
+            let registry = self.registry.unwrap_or_else(|| Arc::new(Memory::new()));
+            Cached::new(registry, self.scope.tasks.clone())
+        });
+        let idle = self.scope.limits.connection.client_idle_timeout;
+        let pool = Pool::new(self.connections.max(1), idle);
+        let publisher = self.broker.map(|broker| Publisher::in_format(broker, self.format.clone()));
         Client {
             inner: Arc::new(Inner {
                 registry,
@@ -191,12 +204,14 @@ impl Builder {
                 codecs: self.codecs,
                 format: self.format,
                 scope: self.scope,
-                budget,
-                pool: Pool::new(self.connections.max(1)),
-                fixed: self.fixed,
-                publisher: self.publisher,
+                budget: self.budget.map(Arc::new),
+                outliers: self.outliers,
+                headers: self.headers,
+                fixed: self.fixed.map(|address| pool.peer(&address)),
+                pool,
+                publisher,
                 layers: self.layers,
-                targets: Mutex::new(HashMap::new()),
+                targets: Mutex::new(Targets::new(idle)),
             }),
         }
     }

@@ -21,6 +21,7 @@ use crate::core::context::Context;
 use crate::core::error::{Error, Result};
 use crate::core::exchange::{Exchange, Head};
 use crate::core::future::BoxFuture;
+use crate::core::metadata::Metadata;
 use crate::core::net::Address;
 use crate::core::stream::Streaming;
 use crate::registry::Instance;
@@ -29,8 +30,23 @@ use crate::selector::{Outcome, route_key};
 /// A call to an endpoint. It starts when it is first polled; dropping it cancels it.
 ///
 /// The call inherits deadline, trace and persistent metadata from the handler it is made in. It
-/// has exactly one outcome, by its deadline. It is retried by itself only if the request provably
-/// did not run, or the endpoint is idempotent.
+/// has exactly one outcome, by its deadline.
+///
+/// # Retries
+/// A call is repeated by itself only if the request provably did not run, or the endpoint is
+/// idempotent; never at a node that failed it before, and within the retries of the call and the
+/// retry budget of the service. One repetition is free: of a request that never left, because its
+/// connection had ended or none could be made, at once and at another node.
+///
+/// # Errors
+/// What the handler answers, and with the id `micro.client` or `micro.transport`:
+/// - 408 when the deadline passes; it may have run unless the text says that it was not sent,
+/// - 413 when a message is longer than allowed,
+/// - 429 when the node takes no more calls, safe to repeat,
+/// - 503 when no node is known or can be reached, safe to repeat, or when the connection broke
+///   after the request was sent, which may have run.
+///
+/// [`Error::retry`] tells whether a repetition is safe.
 #[must_use = "a call does nothing until it is awaited"]
 pub struct Call<T, E = Error> {
     /// Taken by the slow path.
@@ -89,23 +105,33 @@ impl<T, E> Call<T, E> {
         self
     }
 
+    pub(super) fn with_header(self, insert: impl FnOnce(&mut Metadata) -> Result<()>) -> Self {
+        self.with(|options| {
+            let inserted = insert(&mut options.headers);
+            options.error = options.error.take().or(inserted.err());
+        })
+    }
+
     /// Gives up after this time, or at the inherited deadline if that is sooner.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.with(|options| options.timeout = Some(timeout))
     }
 
-    /// Gives up each single try after this time; the next one goes to another node.
+    /// Gives up each single try after this time; an idempotent call then goes to another node.
     pub fn try_timeout(self, timeout: Duration) -> Self {
         self.with(|options| options.try_timeout = Some(timeout))
     }
 
     /// Repeats the call at most this many times when it may be repeated.
+    ///
+    /// With none, a request that never left is still sent to another node, once.
     pub fn retries(self, retries: u32) -> Self {
         self.with(|options| options.retries = Some(retries))
     }
 
     /// Sends a second request to another node when the first has no answer after this time, and
-    /// takes whichever answers first; only for idempotent calls, and within the retry budget.
+    /// takes whichever answers first; only for idempotent calls without a stream of requests, and
+    /// within the retry budget. A call to one address has no other node and is not hedged.
     pub fn hedge(self, after: Duration) -> Self {
         self.with(|options| options.hedge = Some(after))
     }
@@ -119,6 +145,9 @@ impl<T, E> Call<T, E> {
     }
 
     /// Calls the node at an address, past discovery; the call fails with 400 if it is not one.
+    ///
+    /// Filters and keys then have no meaning. The connection is kept for further calls to the
+    /// address, until it was idle for a while.
     pub fn to(self, address: &str) -> Self {
         let parsed = address.parse::<Address>();
         self.with(|options| match parsed {
@@ -209,7 +238,7 @@ impl<T, E: ContractError> Call<T, E> {
     fn begin(&mut self, waker: &Waker) {
         let now = clock::now();
         if let Some(plan) = &self.plan {
-            plan.client().budget.deposit(now);
+            plan.budget().deposit(now);
             if let Some((exchange, attempt)) = launch(plan, now, waker) {
                 self.stage = Stage::Flight(exchange, attempt);
                 return;

@@ -6,47 +6,60 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::client::attempt::{Attempt, Chosen, outcome_of};
+use crate::client::attempt::Chosen;
+use crate::client::failure::{expired, named, unfit, unknown};
 use crate::client::hedge;
 use crate::client::layer::{Next, Reply, Request};
+use crate::client::peer::draining;
 use crate::client::plan::Plan;
+use crate::client::turn::{Cause, DEADLINE_GRACE, Failed, Turn};
 use crate::codec::Format;
 use crate::core::backoff::Backoff;
 use crate::core::clock;
 use crate::core::error::{Error, Result, Retry};
-use crate::core::exchange::Exchange;
 use crate::registry::Instance;
-use crate::selector::Outcome;
 
 /// How long a call waits for the first node of a service to appear.
 const DISCOVERY_WAIT: Duration = Duration::from_secs(1);
-
-/// Tries that provably did not run, beyond which a call gives up; they use up no retries.
-const SAFE_TRIES_MAX: u32 = 8;
-
-/// How much later than its deadline a call ends when the transport does not end it.
-const DEADLINE_GRACE: Duration = Duration::from_millis(20);
 
 /// What is known of a call's tries so far.
 pub(super) struct Progress {
     /// When the call began.
     began: Instant,
     /// Nodes that failed this call.
-    pub(super) excluded: Vec<Arc<Instance>>,
-    safe_tries: u32,
+    excluded: Vec<Arc<Instance>>,
+    /// The node on whose connection a request was lost before it left.
+    stale: Option<Arc<Instance>>,
+    /// Whether the one repetition that costs nothing was made.
+    failed_over: bool,
     retries: u32,
-    /// The last failure and the node it came from.
-    last: Option<(Chosen, Error)>,
+    /// The last failure.
+    last: Option<Failed>,
 }
 
 impl Progress {
     pub(super) fn new(began: Instant) -> Self {
-        Self { began, excluded: Vec::new(), safe_tries: 0, retries: 0, last: None }
+        let excluded = Vec::new();
+        Self { began, excluded, stale: None, failed_over: false, retries: 0, last: None }
     }
 
     /// Goes on after a first try that failed on an open connection; the call began earlier.
     pub(super) fn after(began: Instant, chosen: &Chosen, error: Error) -> Self {
-        Self { last: Some((chosen.clone(), error)), ..Self::new(began) }
+        Self { last: Some(Failed::started(chosen.clone(), error)), ..Self::new(began) }
+    }
+
+    /// Excludes the nodes of a failure.
+    fn exclude(&mut self, failed: &Failed) {
+        self.excluded.extend(failed.also.as_ref().and_then(Chosen::instance).cloned());
+        let Some(instance) = failed.chosen.instance() else { return };
+        // A connection that a node closed between two calls says nothing against the node, but a
+        // second one does.
+        let before = self.stale.as_ref().is_some_and(|stale| stale.id == instance.id);
+        if failed.cause == Cause::Unsent && !before {
+            self.stale = Some(Arc::clone(instance));
+        } else {
+            self.excluded.push(Arc::clone(instance));
+        }
     }
 }
 
@@ -68,7 +81,7 @@ pub(super) async fn drive(mut plan: Plan, progress: Progress) -> Result<(Reply, 
 
 /// Hands a call to the layers, which have until its deadline.
 async fn layered(mut layers: Next, request: Request) -> Result<Reply> {
-    let until = request.deadline() + DEADLINE_GRACE;
+    let until = clock::after(request.deadline(), DEADLINE_GRACE);
     match clock::timeout_at(until, layers.call(request)).await {
         Ok(reply) => reply,
         Err(_) => {
@@ -80,230 +93,115 @@ async fn layered(mut layers: Next, request: Request) -> Result<Reply> {
 
 /// Makes as many tries as a call takes and is allowed.
 pub(super) async fn tries(mut plan: Plan, mut progress: Progress) -> Result<Reply> {
-    let deadline = plan.deadline(progress.began);
+    if progress.last.is_none() && plan.client().pool.is_drained() {
+        return Err(draining());
+    }
+    let source = plan.source.take();
+    let mut source =
+        source.map(|source| source.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let pace = Pace { deadline: plan.deadline(progress.began), plan: &plan };
     let mut backoff = Backoff::from_limits(&plan.client().scope.limits.retry);
-    if let Some((chosen, error)) = progress.last.take() {
-        retry(&plan, &mut progress, (&mut backoff, deadline), (chosen, error, false)).await?;
+    if let Some(failed) = progress.last.take() {
+        pace.retry(&mut progress, &mut backoff, failed).await?;
     }
     // Progress: each turn is a try; tries are limited by retries, budget, nodes and deadline.
     loop {
-        let chosen = choose(&plan, &progress, deadline).await?;
-        let tried = match plan.hedge() {
-            Some(after) => hedge::race(&plan, &progress, &chosen, (after, deadline)).await,
-            None => attempt(&mut plan, &chosen, deadline).await,
+        let chosen = pace.choose(&progress).await?;
+        let turn = Turn {
+            plan: &plan,
+            chosen: &chosen,
+            excluded: &progress.excluded,
+            deadline: pace.deadline,
+            patient: progress.failed_over,
         };
+        let streams = source.is_some();
+        let tried = match plan.hedge() {
+            Some(after) => hedge::race(&turn, after).await,
+            None => turn.run(&mut source).await,
+        };
+        let spent = streams && source.is_none();
         match tried {
             Ok(reply) => return Ok(reply),
-            Err(Failed { error, fresh }) => {
-                if clock::now() >= deadline {
-                    return Err(named(&plan, &chosen, error));
-                }
-                let pace = (&mut backoff, deadline);
-                retry(&plan, &mut progress, pace, (chosen, error, fresh)).await?;
+            // A stream of requests can be read only once.
+            Err(failed) if spent || clock::now() >= pace.deadline => {
+                return Err(named(&plan, &failed.chosen, failed.error));
             }
+            Err(failed) => pace.retry(&mut progress, &mut backoff, failed).await?,
         }
     }
 }
 
-/// A try that failed; `fresh` if its connection was dialed or checked for it.
-pub(super) struct Failed {
-    pub(super) error: Error,
-    pub(super) fresh: bool,
-}
-
-/// Waits before the next try, or returns the error if there is to be none.
-async fn retry(
-    plan: &Plan,
-    progress: &mut Progress,
-    (backoff, deadline): (&mut Backoff, Instant),
-    (chosen, error, fresh): (Chosen, Error, bool),
-) -> Result<()> {
-    let client = plan.client();
-    let safe = error.retry() == Retry::Safe;
-    // A connection that a node closed between two calls says nothing against the node.
-    if let Some(instance) = chosen.instance().filter(|_| fresh || !safe) {
-        progress.excluded.push(Arc::clone(instance));
-    }
-    let may = match error.retry() {
-        Retry::Safe => progress.safe_tries < SAFE_TRIES_MAX,
-        Retry::Unknown => plan.is_idempotent() && plan.source.is_none(),
-        Retry::Never => false,
-    };
-    let streamed = plan.endpoint.route.kind().streams_requests() && plan.source.is_none();
-    if !may || streamed {
-        return Err(named(plan, &chosen, error));
-    }
-    let now = clock::now();
-    let first = safe && progress.safe_tries == 0;
-    let hint = error.retry_after();
-    let pause = if hint.is_some() || !first {
-        backoff.next_delay_after_hint(hint, client.scope.limits.retry.hint_max)
-    } else {
-        Duration::ZERO
-    };
-    // A pause that outlasts the call helps nobody.
-    if clock::after(now, pause) >= deadline {
-        return Err(named(plan, &chosen, error));
-    }
-    if safe {
-        progress.safe_tries += 1;
-    } else if progress.retries >= plan.retries_max() || !client.budget.withdraw(now) {
-        return Err(named(plan, &chosen, error));
-    } else {
-        progress.retries += 1;
-    }
-    progress.last = Some((chosen, error));
-    if !pause.is_zero() {
-        clock::sleep(pause).await;
-    }
-    Ok(())
-}
-
-/// Chooses a node, waiting for the registry's first answer or the first node if need be.
-async fn choose(plan: &Plan, progress: &Progress, deadline: Instant) -> Result<Chosen> {
-    let now = clock::now();
-    if now >= deadline {
-        return Err(match &progress.last {
-            Some((chosen, error)) => named(plan, chosen, error.clone()),
-            None => expired(plan),
-        });
-    }
-    if let Some(chosen) = plan.choose(now, &progress.excluded) {
-        return Ok(chosen);
-    }
-    if let Some((chosen, error)) = &progress.last {
-        return Err(named(plan, chosen, error.clone()));
-    }
-    let view = &plan.endpoint.target.view;
-    let wait = deadline.min(now + DISCOVERY_WAIT);
-    match clock::timeout_at(wait, view.wait_for_instances()).await {
-        Ok(Ok(_)) => plan.choose(clock::now(), &[]).ok_or_else(|| unfit(plan)),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(view.failure().unwrap_or_else(|| unknown(plan))),
-    }
-}
-
-/// Tries the call at one node.
-async fn attempt(plan: &mut Plan, chosen: &Chosen, deadline: Instant) -> Result<Reply, Failed> {
-    let source = plan.source.take();
-    let connection = match open(plan, chosen, deadline).await {
-        Ok(connection) => connection,
-        Err(failed) => {
-            plan.source = source;
-            return Err(failed);
-        }
-    };
-    let now = clock::now();
-    let until = try_deadline(plan, now, deadline);
-    let attempt = Attempt::start(chosen.clone(), now);
-    let body = plan.body.clone().unwrap_or_default();
-    let source = source.map(|source| source.into_inner().unwrap_or_else(PoisonError::into_inner));
-    let started = connection.start(&plan.head(now, until), &body, source);
-    finish(plan, started, attempt, until).await
-}
-
-/// Connects to the chosen node.
-pub(super) async fn open(
-    plan: &Plan,
-    chosen: &Chosen,
+/// A call between its tries.
+struct Pace<'a> {
+    plan: &'a Plan,
     deadline: Instant,
-) -> Result<Arc<dyn crate::core::exchange::Connection>, Failed> {
-    let now = clock::now();
-    let Some(peer) = chosen.peer() else {
-        return Err(Failed { error: unfit(plan), fresh: true });
-    };
-    let mut attempt = Attempt::start(chosen.clone(), now);
-    let error = match clock::timeout_at(deadline, peer.connect(plan.client())).await {
-        Ok(Ok(connection)) => {
-            attempt.finish(now, Outcome::Abandoned);
-            return Ok(connection);
-        }
-        Ok(Err(error)) => error,
-        Err(_) => Error::timeout("micro.client", "the deadline passed while connecting")
-            .with_retry(Retry::Safe),
-    };
-    attempt.finish(clock::now(), Outcome::Unreachable);
-    Err(Failed { error, fresh: true })
 }
 
-pub(super) fn try_deadline(plan: &Plan, now: Instant, deadline: Instant) -> Instant {
-    let single = plan.options.as_ref().and_then(|options| options.try_timeout);
-    single.map_or(deadline, |timeout| deadline.min(clock::after(now, timeout)))
-}
+impl Pace<'_> {
+    /// Waits before the next try, or returns the error if there is to be none.
+    ///
+    /// One repetition is free: that of a request which provably never left, at once and elsewhere.
+    /// All others count against the retries of the call and the budget of the service.
+    async fn retry(
+        &self,
+        progress: &mut Progress,
+        backoff: &mut Backoff,
+        failed: Failed,
+    ) -> Result<()> {
+        let (plan, now) = (self.plan, clock::now());
+        let limits = &plan.client().scope.limits.retry;
+        let safe = failed.error.retry() == Retry::Safe;
+        let is_node = failed.chosen.instance().is_some();
+        progress.exclude(&failed);
+        let unsent = safe && failed.cause != Cause::Answered;
+        let free = unsent && !progress.failed_over && (is_node || failed.cause == Cause::Unsent);
+        // What a node refuses, another one may take at once. One address is given time.
+        let pause = if free || (safe && is_node) {
+            Duration::ZERO
+        } else {
+            backoff.next_delay_after_hint(failed.error.retry_after(), limits.hint_max)
+        };
+        let may = match failed.error.retry() {
+            Retry::Safe => true,
+            Retry::Unknown => plan.is_idempotent() && !plan.streams_requests(),
+            Retry::Never => false,
+        };
+        // A pause that outlasts the call helps nobody.
+        let may = may
+            && clock::after(now, pause) < self.deadline
+            && plan.choose(now, &progress.excluded).is_some()
+            && (free || progress.retries < plan.retries_max() && plan.budget().withdraw(now));
+        if !may {
+            return Err(named(plan, &failed.chosen, failed.error));
+        }
+        progress.failed_over |= free;
+        progress.retries += u32::from(!free);
+        progress.last = Some(failed);
+        if !pause.is_zero() {
+            clock::sleep(pause).await;
+        }
+        Ok(())
+    }
 
-/// Waits for the answer of a try that was started.
-pub(super) async fn finish(
-    plan: &Plan,
-    started: Result<Exchange>,
-    mut attempt: Attempt,
-    until: Instant,
-) -> Result<Reply, Failed> {
-    let mut exchange = match started {
-        Ok(exchange) => exchange,
-        Err(error) => return Err(Failed { error, fresh: false }),
-    };
-    let streams = plan.endpoint.route.kind().streams_responses();
-    let answer = std::future::poll_fn(|task| {
-        if streams {
-            return exchange.poll_opened(task).map(|opened| opened.map(|()| None));
+    /// Chooses a node, waiting for the registry's first answer or the first node if need be.
+    async fn choose(&self, progress: &Progress) -> Result<Chosen> {
+        let (plan, now) = (self.plan, clock::now());
+        let failed = |last: &Failed| named(plan, &last.chosen, last.error.clone());
+        if now >= self.deadline {
+            return Err(progress.last.as_ref().map_or_else(|| expired(plan), failed));
         }
-        exchange.poll_reply(task).map(|answer| answer.result.map(Some))
-    });
-    let answer = match clock::timeout_at(until + DEADLINE_GRACE, answer).await {
-        Ok(answer) => answer,
-        Err(_) => Err(Error::timeout("micro.client", "the deadline of the call passed")),
-    };
-    let now = clock::now();
-    match answer {
-        Ok(body) => {
-            attempt.finish(now, Outcome::Success);
-            let stream = || Reply::Stream(exchange.into_stream());
-            Ok(body.map_or_else(stream, Reply::Message))
+        if let Some(chosen) = plan.choose(now, &progress.excluded) {
+            return Ok(chosen);
         }
-        Err(error) => {
-            attempt.finish(now, outcome_of(&error));
-            Err(Failed { fresh: error.retry() != Retry::Safe, error })
+        if let Some(last) = &progress.last {
+            return Err(failed(last));
+        }
+        let view = &plan.endpoint.target.view;
+        let wait = self.deadline.min(clock::after(now, DISCOVERY_WAIT));
+        match clock::timeout_at(wait, view.wait_for_instances()).await {
+            Ok(Ok(_)) => plan.choose(clock::now(), &[]).ok_or_else(|| unfit(plan)),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(view.failure().unwrap_or_else(|| unknown(plan))),
         }
     }
-}
-
-/// Adds operation and node to an error of the way there; the answer of a handler stays as it is.
-fn named(plan: &Plan, chosen: &Chosen, error: Error) -> Error {
-    if !error.id().starts_with("micro.") {
-        return error;
-    }
-    let route = &plan.endpoint.route;
-    let node = chosen.instance().map_or("a node", |instance| instance.id.as_str());
-    let (service, endpoint) = (route.service(), route.endpoint());
-    let address = chosen.peer().map(|peer| peer.address().to_string()).unwrap_or_default();
-    let detail = format!("{service} {endpoint} on {node} ({address}): {}", error.detail());
-    let named = Error::new(error.id().to_owned(), error.code(), detail).with_retry(error.retry());
-    named.with_source(error)
-}
-
-fn expired(plan: &Plan) -> Error {
-    let route = &plan.endpoint.route;
-    let detail = format!(
-        "{} {}: the deadline passed before a node was chosen",
-        route.service(),
-        route.endpoint()
-    );
-    Error::timeout("micro.client", detail).with_retry(Retry::Safe)
-}
-
-fn unknown(plan: &Plan) -> Error {
-    let service = plan.endpoint.route.service();
-    let registry = plan.client().registry.inner().name();
-    let detail = format!("no node of service `{service}` in the registry `{registry}`");
-    Error::unavailable("micro.client", detail).with_retry(Retry::Safe)
-}
-
-fn unfit(plan: &Plan) -> Error {
-    let route = &plan.endpoint.route;
-    let detail = format!(
-        "no node of service `{}` fits the call to {}: all are filtered out or lack the endpoint",
-        route.service(),
-        route.endpoint()
-    );
-    Error::unavailable("micro.client", detail).with_retry(Retry::Safe)
 }

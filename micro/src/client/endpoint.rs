@@ -9,19 +9,12 @@ use crate::client::target::Target;
 use crate::core::exchange::Route;
 
 /// An endpoint of a service, with the client through which it is called.
-pub struct Endpoint {
+pub(super) struct Endpoint {
     pub(super) client: Client,
     pub(super) route: Arc<Route>,
     pub(super) target: Arc<Target>,
     pub(super) idempotent: bool,
     pub(super) timeout: Option<Duration>,
-}
-
-impl Endpoint {
-    /// Returns the name of the endpoint.
-    pub fn route(&self) -> &Arc<Route> {
-        &self.route
-    }
 }
 
 impl fmt::Debug for Endpoint {

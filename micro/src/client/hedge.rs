@@ -3,48 +3,50 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use crate::client::attempt::{Attempt, Chosen};
-use crate::client::drive::{Failed, Progress, finish, open, try_deadline};
+use crate::client::attempt::Chosen;
 use crate::client::layer::Reply;
-use crate::client::plan::Plan;
+use crate::client::turn::{Failed, Turn};
 use crate::core::clock;
 use crate::core::error::Result;
 
-/// Tries the call at `first`, and after a while at another node too; the first success wins and
-/// the other request is reset.
-pub(super) async fn race(
-    plan: &Plan,
-    progress: &Progress,
-    first: &Chosen,
-    (after, deadline): (Duration, Instant),
-) -> Result<Reply, Failed> {
-    let mut one = pin!(attempt(plan, first, deadline));
+/// Makes a try, and after a while one at another node too; the first success wins and the other
+/// request is reset.
+///
+/// When both fail, the failure is the later one and tells of the other node too.
+pub(super) async fn race(first: &Turn<'_>, after: Duration) -> Result<Reply, Failed> {
+    let mut no_source = None;
+    let mut one = pin!(first.run(&mut no_source));
     if let Ok(done) = clock::timeout(after, &mut one).await {
         return done;
     }
-    let now = clock::now();
-    let mut excluded = progress.excluded.clone();
-    excluded.extend(first.instance().cloned());
-    // Limit: hedges come out of the retry budget, so that they never multiply an overload.
-    let second = plan.choose(now, &excluded).filter(|_| plan.client().budget.withdraw(now));
-    let Some(second) = second.filter(|second| second.instance().is_some()) else {
-        return one.await;
-    };
-    let mut two = pin!(attempt(plan, &second, deadline));
+    let Some(chosen) = another(first) else { return one.await };
+    let second = Turn { chosen: &chosen, patient: true, ..*first };
+    let mut no_source = None;
+    let mut two = pin!(second.run(&mut no_source));
     tokio::select! {
-        done = &mut one => if done.is_ok() { done } else { two.await },
-        done = &mut two => if done.is_ok() { done } else { one.await },
+        done = &mut one => match done {
+            Ok(reply) => Ok(reply),
+            Err(failed) => two.await.map_err(|last| together(failed, last)),
+        },
+        done = &mut two => match done {
+            Ok(reply) => Ok(reply),
+            Err(failed) => one.await.map_err(|last| together(failed, last)),
+        },
     }
 }
 
-async fn attempt(plan: &Plan, chosen: &Chosen, deadline: Instant) -> Result<Reply, Failed> {
-    let connection = open(plan, chosen, deadline).await?;
+/// Chooses a second node, if there is one and the budget allows it.
+fn another(first: &Turn<'_>) -> Option<Chosen> {
     let now = clock::now();
-    let until = try_deadline(plan, now, deadline);
-    let counted = Attempt::start(chosen.clone(), now);
-    let body = plan.body.clone().unwrap_or_default();
-    let started = connection.start(&plan.head(now, until), &body, None);
-    finish(plan, started, counted, until).await
+    let mut excluded = first.excluded.to_vec();
+    excluded.push(first.chosen.instance()?.clone());
+    let chosen = first.plan.choose(now, &excluded)?;
+    chosen.instance()?;
+    // Limit: hedges come out of the retry budget, so that they never multiply an overload.
+    first.plan.budget().withdraw(now).then_some(chosen)
+}
+
+/// Joins the failures of both nodes.
+fn together(first: Failed, last: Failed) -> Failed {
+    Failed { also: Some(first.chosen), ..last }
 }

@@ -99,7 +99,14 @@ impl Request {
         self.plan.options().metadata.insert(key, value).map(drop)
     }
 
-    /// Returns the transport headers that are sent, such as `authorization`.
+    /// Returns a transport header that is sent: the one of this call, or else the one that the
+    /// client sends with every call.
+    pub fn header(&self, key: &str) -> Option<&str> {
+        self.headers().get(key).or_else(|| self.plan.client().headers.get(key))
+    }
+
+    /// Returns the transport headers of this call, such as `authorization`, without those that the
+    /// client sends with every call.
     pub fn headers(&self) -> &Metadata {
         static NONE: Metadata = Metadata::new();
         self.plan.options.as_ref().map_or(&NONE, |options| &options.headers)

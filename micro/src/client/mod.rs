@@ -10,8 +10,11 @@ mod attempt;
 mod bearer;
 mod builder;
 mod call;
+mod credentials;
+mod dial;
 mod drive;
 mod endpoint;
+mod failure;
 mod hedge;
 mod layer;
 mod options;
@@ -19,14 +22,17 @@ mod peer;
 mod plan;
 mod pool;
 mod publish;
+mod recent;
+mod room;
 mod stub;
 mod target;
+mod targets;
 #[cfg(test)]
 mod tests;
+mod turn;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
@@ -35,22 +41,24 @@ use crate::core::budget::Budget;
 use crate::core::clock;
 use crate::core::descriptor::CallKind;
 use crate::core::exchange::Route;
-use crate::core::net::Address;
+use crate::core::metadata::Metadata;
 use crate::registry::Cached;
-use crate::selector::Selector;
+use crate::selector::{OutlierLimits, Selector};
 use crate::transport::{Scope, Transport};
 
 pub use self::bearer::{Bearer, Bearing};
 pub use self::builder::Builder;
 pub use self::call::{Call, ContractError};
-pub use self::endpoint::Endpoint;
 pub use self::layer::{Next, Reply, Request};
 pub use self::options::Filter;
 pub use self::publish::Publisher;
 pub use self::stub::Stub;
 
+use self::endpoint::Endpoint;
+use self::peer::Peer;
 use self::pool::Pool;
 use self::target::Target;
+use self::targets::Targets;
 
 /// A handle that makes calls; clones share connections, views of the registry and load figures.
 ///
@@ -67,14 +75,17 @@ struct Inner {
     codecs: Codecs,
     format: Format,
     scope: Scope,
-    budget: Budget,
+    /// The budget that all services share, if one was given.
+    budget: Option<Arc<Budget>>,
+    outliers: OutlierLimits,
+    /// What every call carries, credentials above all.
+    headers: Metadata,
     pool: Pool,
     publisher: Option<Publisher>,
     layers: Option<Next>,
     /// Where every call goes, past discovery.
-    fixed: Option<Address>,
-    /// One for each service called; services are named in code, so there are few.
-    targets: Mutex<HashMap<String, Arc<Target>>>,
+    fixed: Option<Arc<Peer>>,
+    targets: Mutex<Targets>,
 }
 
 impl Client {
@@ -93,29 +104,29 @@ impl Client {
         &self.inner.registry
     }
 
-    /// Names an endpoint to call; make it once, not for each call.
-    pub fn endpoint(&self, service: &str, name: &str, kind: CallKind) -> Arc<Endpoint> {
-        Arc::new(Endpoint {
-            client: self.clone(),
-            route: Route::new(service, name, kind),
-            target: self.target(service),
-            idempotent: false,
-            timeout: None,
-        })
+    /// Names an endpoint of a generated client.
+    fn endpoint(&self, service: &'static str, name: &'static str, kind: CallKind) -> Endpoint {
+        self.routed(service, |targets| targets.named(service, name, kind))
     }
 
-    /// Finds, or begins to follow, the nodes of a service.
-    fn target(&self, service: &str) -> Arc<Target> {
-        let mut targets = self.inner.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(target) = targets.get(service) {
-            return Arc::clone(target);
-        }
-        let target = Arc::new(Target::new(self.inner.registry.view(service)));
-        targets.insert(service.to_owned(), Arc::clone(&target));
-        target
+    /// Names an endpoint for one call by names from run time.
+    fn dynamic(&self, service: &str, name: &str) -> Endpoint {
+        self.routed(service, |targets| targets.dynamic(service, name))
     }
 
-    /// Says goodbye to all nodes: running calls finish, new ones fail.
+    fn routed(&self, service: &str, route: impl FnOnce(&mut Targets) -> Arc<Route>) -> Endpoint {
+        let mut targets = self.inner.targets();
+        let target = targets.find(service, || self.inner.target(service));
+        let fallen = targets.keep(&target, clock::now());
+        let route = route(&mut targets);
+        drop(targets);
+        // The last owner of a target ends its watch, which is not for this lock.
+        drop(fallen);
+        Endpoint { client: self.clone(), route, target, idempotent: false, timeout: None }
+    }
+
+    /// Says goodbye to all nodes: calls in flight finish, whatever starts later is a 503 that is
+    /// safe to repeat elsewhere. The client stays drained.
     pub fn drain(&self) {
         self.inner.pool.drain();
     }
@@ -131,6 +142,19 @@ impl fmt::Debug for Client {
 }
 
 impl Inner {
+    fn targets(&self) -> MutexGuard<'_, Targets> {
+        // Every critical section leaves the maps whole, so a poisoned lock is still sound.
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to follow the nodes of a service.
+    fn target(&self, service: &str) -> Target {
+        let limits = &self.scope.limits.retry;
+        let own = || Arc::new(Budget::from_limits(clock::now(), limits));
+        let budget = self.budget.clone().unwrap_or_else(own);
+        Target::new(self.registry.view(service), budget, self.outliers)
+    }
+
     fn deadline(&self, now: Instant, timeout: Option<std::time::Duration>) -> Instant {
         let limits = &self.scope.limits.call;
         clock::after(now, timeout.unwrap_or(limits.default_timeout).min(limits.timeout_max))

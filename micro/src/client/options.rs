@@ -20,7 +20,7 @@ pub(super) struct Options {
     pub(super) retries: Option<u32>,
     pub(super) hedge: Option<Duration>,
     pub(super) metadata: Metadata,
-    /// Transport headers, which only layers add.
+    /// Transport headers, which the policy of a server sees and no handler.
     pub(super) headers: Metadata,
     pub(super) to: Option<Address>,
     pub(super) filter: Option<Filter>,

@@ -1,18 +1,29 @@
 //! The connections to one node, dialed when they are needed and shared by all who call it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Mutex;
+use tokio::sync::watch;
 
 use crate::client::Inner;
+use crate::client::dial::{self, Duty};
+use crate::client::room::room;
+use crate::core::clock::{self, Instant};
 use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::Connection;
 use crate::core::net::Address;
+use crate::selector::Load;
 
 /// Connections to one node, beyond the configured ones, while those are full.
 const EXTRA_MAX: usize = 3;
+
+/// After a failed dial to a node that has other connections, no further one for this long.
+const EXTRA_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a dial came to; `None` as long as it runs.
+pub(super) type Outcome = Option<Result<Arc<dyn Connection>>>;
 
 /// One node's address with the open connections to it.
 #[derive(Debug)]
@@ -22,8 +33,38 @@ pub(super) struct Peer {
     wanted: usize,
     open: ArcSwap<Vec<Arc<dyn Connection>>>,
     next: AtomicUsize,
-    /// Held while dialing, so that many callers wait for one dial.
-    dialing: Mutex<()>,
+    /// Never held across a wait. Lock order: this, then a connection's own.
+    dials: Mutex<Dials>,
+}
+
+/// The dial in progress, which all who need a connection share.
+#[derive(Debug, Default)]
+struct Dials {
+    running: Option<Running>,
+    extra_from: Option<Instant>,
+    drained: bool,
+}
+
+#[derive(Debug)]
+struct Running {
+    outcome: watch::Receiver<Outcome>,
+    /// Who is told if the node cannot be reached: one for each service that is called there.
+    loads: Vec<Arc<Load>>,
+}
+
+impl Running {
+    fn join(&mut self, load: Option<&Arc<Load>>) -> watch::Receiver<Outcome> {
+        let known = |load: &Arc<Load>| self.loads.iter().any(|other| Arc::ptr_eq(other, load));
+        self.loads.extend(load.filter(|load| !known(load)).cloned());
+        self.outcome.clone()
+    }
+}
+
+/// What a caller without a connection does next.
+enum Next {
+    Use(Arc<dyn Connection>),
+    /// Waits for the dial, or for room on one of the full connections.
+    Wait(Option<watch::Receiver<Outcome>>, Arc<Vec<Arc<dyn Connection>>>),
 }
 
 impl Peer {
@@ -33,7 +74,7 @@ impl Peer {
             wanted,
             open: ArcSwap::default(),
             next: AtomicUsize::new(0),
-            dialing: Mutex::new(()),
+            dials: Mutex::default(),
         }
     }
 
@@ -59,64 +100,148 @@ impl Peer {
 
     /// Returns a connection that takes calls, dialing one if need be.
     ///
+    /// Callers share one dial and its failure; dropping the future leaves the dial to the others.
+    /// `load` is told when the node cannot be reached.
+    ///
     /// # Errors
-    /// `Retry::Safe` when the node cannot be reached within the dial timeout.
-    pub(super) async fn connect(&self, client: &Inner) -> Result<Arc<dyn Connection>> {
-        if let Some(connection) = self.usable() {
-            return Ok(connection);
+    /// `Retry::Safe` when the node cannot be reached within the dial timeout, or the client drains.
+    pub(super) async fn connect(
+        self: &Arc<Self>,
+        client: &Inner,
+        load: Option<&Arc<Load>>,
+    ) -> Result<Arc<dyn Connection>> {
+        let (dial, open) = match self.next(client, load)? {
+            Next::Use(connection) => return Ok(connection),
+            Next::Wait(dial, open) => (dial, open),
+        };
+        let mut room = room(&open);
+        let Some(dial) = dial else { return room.await.ok_or_else(vanished) };
+        tokio::select! {
+            dialed = outcome(dial) => match dialed {
+                Ok(connection) => Ok(connection),
+                Err(error) => room.await.ok_or(error),
+            },
+            Some(connection) = &mut room => Ok(connection),
         }
-        let _dialing = self.dialing.lock().await;
-        // Another caller may have dialed meanwhile.
-        if let Some(connection) = self.usable() {
-            return Ok(connection);
+    }
+
+    /// Finds a connection, or joins or begins a dial.
+    fn next(self: &Arc<Self>, client: &Inner, load: Option<&Arc<Load>>) -> Result<Next> {
+        let mut dials = self.lock();
+        if dials.drained {
+            return Err(draining());
         }
         let open = self.sweep();
-        if open.len() >= self.wanted + EXTRA_MAX {
-            let turn = self.next.fetch_add(1, Ordering::Relaxed) % open.len();
-            let fullest = open.get(turn).map(Arc::clone).ok_or_else(vanished)?;
-            fullest.ready().await?;
-            return Ok(fullest);
+        let usable = self.usable(&open);
+        if let Some(connection) = usable.as_ref().filter(|_| open.len() >= self.wanted) {
+            return Ok(Next::Use(Arc::clone(connection)));
         }
-        let dialed = client.transport.dial(&self.address, &client.scope).await?;
-        let mut open = self.sweep();
-        open.push(Arc::clone(&dialed));
-        self.open.store(Arc::new(open));
-        Ok(dialed)
+        let pausing = dials.extra_from.is_some_and(|from| clock::now() < from);
+        let dial = if let Some(running) = &mut dials.running {
+            Some(running.join(load))
+        } else if open.len() >= self.wanted + EXTRA_MAX || (pausing && !open.is_empty()) {
+            None
+        } else {
+            let (sender, outcome) = watch::channel(None);
+            let loads = load.cloned().into_iter().collect();
+            dials.running = Some(Running { outcome: outcome.clone(), loads });
+            // Outside of the lock: a task that is refused is dropped at once, and ends the dial.
+            drop(dials);
+            dial::start(client, Duty::new(Arc::clone(self), sender));
+            Some(outcome)
+        };
+        Ok(usable.map_or_else(|| Next::Wait(dial, open), Next::Use))
     }
 
-    /// Returns an open connection with room, if as many as wanted are there.
-    fn usable(&self) -> Option<Arc<dyn Connection>> {
-        let open = self.open.load();
-        if open.iter().filter(|c| c.is_open()).count() < self.wanted {
-            return None;
+    /// Returns one of the connections that has room, each in its turn.
+    fn usable(&self, open: &[Arc<dyn Connection>]) -> Option<Arc<dyn Connection>> {
+        let start = self.next.fetch_add(1, Ordering::Relaxed) % open.len().max(1);
+        let mut turns = open.iter().cycle().skip(start).take(open.len());
+        turns.find(|connection| !connection.is_full()).map(Arc::clone)
+    }
+
+    /// Forgets connections that take no more calls and returns the others.
+    pub(super) fn sweep(&self) -> Arc<Vec<Arc<dyn Connection>>> {
+        let open = self.open.load_full();
+        if open.iter().all(|connection| connection.is_open()) {
+            return open;
         }
-        let usable = |c: &&Arc<dyn Connection>| c.is_open() && !c.is_full();
-        let start = self.next.fetch_add(1, Ordering::Relaxed);
-        let turns = open.iter().cycle().skip(start % open.len().max(1)).take(open.len());
-        turns.into_iter().find(usable).map(Arc::clone)
+        let is_open = |connection: &&Arc<dyn Connection>| connection.is_open();
+        self.open.rcu(|open| open.iter().filter(is_open).cloned().collect::<Vec<_>>());
+        self.open.load_full()
     }
 
-    /// Forgets closed connections and returns the others.
-    fn sweep(&self) -> Vec<Arc<dyn Connection>> {
-        let open: Vec<_> = self.open.load().iter().filter(|c| c.is_open()).cloned().collect();
-        self.open.store(Arc::new(open.clone()));
-        open
+    /// Ends a dial: keeps the connection, or tells of the failure.
+    ///
+    /// Returns what those who wait are told.
+    pub(super) fn settle(
+        &self,
+        dialed: Result<Arc<dyn Connection>>,
+    ) -> Result<Arc<dyn Connection>> {
+        let mut dials = self.lock();
+        let loads = dials.running.take().map(|running| running.loads).unwrap_or_default();
+        let now = clock::now();
+        match &dialed {
+            Ok(connection) if dials.drained => {
+                drop(dials);
+                connection.drain();
+                return Err(draining());
+            }
+            Ok(connection) => {
+                self.open.rcu(|open| {
+                    let mut open = Vec::clone(open);
+                    open.push(Arc::clone(connection));
+                    open
+                });
+            }
+            // Others are open: the node does not want more, and is not out of reach.
+            Err(_) if !self.sweep().is_empty() => {
+                dials.extra_from = Some(clock::after(now, EXTRA_PAUSE));
+            }
+            Err(_) => loads.iter().for_each(|load| load.unreachable(now)),
+        }
+        dialed
     }
 
-    /// Lets running calls finish and starts no more.
+    /// Ends a dial that was given up; nothing is known of the node.
+    pub(super) fn give_up(&self) -> Error {
+        self.lock().running = None;
+        vanished()
+    }
+
+    /// Lets running calls finish and starts no more, now and later.
     pub(super) fn drain(&self) {
-        for connection in self.open.swap(Arc::default()).iter() {
-            connection.drain();
-        }
+        let open = {
+            let mut dials = self.lock();
+            dials.drained = true;
+            self.open.swap(Arc::default())
+        };
+        open.iter().for_each(|connection| connection.drain());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Dials> {
+        // Every critical section leaves the state whole, so a poisoned lock is still sound.
+        self.dials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        self.drain();
+        self.open.load().iter().for_each(|connection| connection.drain());
     }
+}
+
+/// Waits for the end of a dial; dropping the future does not end it.
+async fn outcome(mut dial: watch::Receiver<Outcome>) -> Result<Arc<dyn Connection>> {
+    let ended = dial.wait_for(Option::is_some).await;
+    ended.map_or_else(|_| Err(vanished()), |ended| ended.clone().unwrap_or_else(|| Err(vanished())))
 }
 
 fn vanished() -> Error {
     Error::unavailable("micro.client", "the connection closed").with_retry(Retry::Safe)
+}
+
+/// The error of whatever starts after the client was drained.
+pub(super) fn draining() -> Error {
+    Error::unavailable("micro.client", "the client is draining").with_retry(Retry::Safe)
 }

@@ -10,6 +10,7 @@ use crate::client::Inner;
 use crate::client::attempt::Chosen;
 use crate::client::endpoint::Endpoint;
 use crate::client::options::Options;
+use crate::core::budget::Budget;
 use crate::core::context::Context;
 use crate::core::error::Result;
 use crate::core::exchange::{Extra, Head};
@@ -36,9 +37,18 @@ impl Plan {
         &self.endpoint.client.inner
     }
 
+    /// Returns what retries of calls to the service come out of.
+    pub(super) fn budget(&self) -> &Budget {
+        &self.endpoint.target.budget
+    }
+
+    pub(super) fn streams_requests(&self) -> bool {
+        self.endpoint.route.kind().streams_requests()
+    }
+
     /// Copies the call, unless it streams requests: those can be read only once.
     pub(super) fn try_clone(&self) -> Option<Self> {
-        if self.endpoint.route.kind().streams_requests() {
+        if self.streams_requests() {
             return None;
         }
         Some(Self {
@@ -76,14 +86,13 @@ impl Plan {
     }
 
     pub(super) fn hedge(&self) -> Option<Duration> {
-        self.options.as_ref()?.hedge.filter(|_| self.is_idempotent() && self.source.is_none())
+        self.options.as_ref()?.hedge.filter(|_| self.is_idempotent() && !self.streams_requests())
     }
 
     /// Returns whether the first try may run without a task, a box or a wait.
     pub(super) fn is_plain(&self) -> bool {
         let plain = |o: &Options| o.hedge.is_none() && o.to.is_none() && o.try_timeout.is_none();
         self.source.is_none()
-            && self.client().fixed.is_none()
             && self.client().layers.is_none()
             && self.body.is_ok()
             && self.options.as_deref().is_none_or(|o| plain(o) && o.error.is_none())
@@ -93,8 +102,11 @@ impl Plan {
     pub(super) fn choose(&self, now: Instant, excluded: &[Arc<Instance>]) -> Option<Chosen> {
         let client = self.client();
         let options = self.options.as_deref();
-        if let Some(address) = options.and_then(|o| o.to.as_ref()).or(client.fixed.as_ref()) {
-            return Some(Chosen::Address(client.pool.peer(address)));
+        if let Some(address) = options.and_then(|o| o.to.as_ref()) {
+            return Some(Chosen::Address(client.pool.named(address)));
+        }
+        if let Some(peer) = &client.fixed {
+            return Some(Chosen::Address(Arc::clone(peer)));
         }
         let nodes = self.endpoint.target.nodes(client, now);
         let mut pick = Pick::new(now, self.endpoint.route.endpoint());
@@ -104,7 +116,7 @@ impl Plan {
             pick.filter = options.filter.as_deref();
         }
         let index = client.selector.pick(&nodes.candidates, &pick)?;
-        Chosen::node(nodes, index)
+        Some(Chosen::Node(nodes, index))
     }
 
     /// Makes what goes ahead of the request.
@@ -120,17 +132,21 @@ impl Plan {
     }
 
     fn extra(&self) -> Option<Box<Extra>> {
-        if self.context.is_none() && self.options.is_none() {
+        let headers = &self.client().headers;
+        if self.context.is_none() && self.options.is_none() && headers.is_empty() {
             return None;
         }
-        let mut extra = Extra::default();
+        let mut extra = Extra { headers: headers.clone(), ..Extra::default() };
         if let Some(context) = &self.context {
             extra.trace = context.trace().map(|trace| trace.child());
             extra.persistent = context.persistent().clone();
         }
         if let Some(options) = &self.options {
             extra.metadata = options.metadata.clone();
-            extra.headers = options.headers.clone();
+            for (name, value) in &options.headers {
+                // The few headers of a client leave room for the checked ones of a call.
+                let _fits = extra.headers.insert(name, value).is_ok();
+            }
         }
         (extra != Extra::default()).then(|| Box::new(extra))
     }

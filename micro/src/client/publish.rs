@@ -29,6 +29,11 @@ impl Publisher {
         Self { broker, format: crate::codec::Format::default() }
     }
 
+    /// Makes a handle whose events travel in a format.
+    pub(super) fn in_format(broker: Arc<dyn Broker>, format: crate::codec::Format) -> Self {
+        Self { broker, format }
+    }
+
     /// Returns the broker.
     pub fn broker(&self) -> &Arc<dyn Broker> {
         &self.broker
@@ -36,7 +41,10 @@ impl Publisher {
 
     /// Publishes an event and waits until the broker has it as safely as it ever will.
     ///
-    /// Trace and persistent metadata of the running handler travel with it.
+    /// Trace and persistent metadata of the running handler travel with it; persistent metadata
+    /// that does not fit beside the trace is left out and logged. The wait is bounded by the
+    /// broker, not by the deadline of the handler. Dropping the future leaves open whether the
+    /// event was published.
     ///
     /// # Errors
     /// `Retry::Safe` when no subscriber gets the event, `Retry::Unknown` when some may.
@@ -44,18 +52,24 @@ impl Publisher {
         let encode: EncFn<T> = (&&Wire::<T>::new()).enc();
         let body = encode_exactly(|out| encode(&self.format, event, out))?;
         let message = Message::new(topic.name(), self.format.content_type(), body);
-        self.broker.publish(message.with_metadata(inherited()?)).await
+        self.broker.publish(message.with_metadata(inherited())).await
     }
 }
 
 /// What the running handler's context gives an event to carry on.
-fn inherited() -> Result<Metadata> {
-    let Some(context) = Context::try_current() else { return Ok(Metadata::new()) };
-    let mut metadata = context.persistent().clone();
-    if let Some(trace) = context.trace() {
-        metadata.insert(TRACE_KEY, trace.child().to_string())?;
+fn inherited() -> Metadata {
+    let Some(context) = Context::try_current() else { return Metadata::new() };
+    let Some(trace) = context.trace() else { return context.persistent().clone() };
+    let mut metadata = Metadata::new();
+    // An empty map has room for it: the trace is short and of plain characters.
+    let _fits = metadata.insert(TRACE_KEY, trace.child().to_string()).is_ok();
+    let entries = context.persistent().iter();
+    let entries = entries.filter(|(key, _)| !key.eq_ignore_ascii_case(TRACE_KEY));
+    let left_out = entries.filter(|(key, value)| metadata.insert(*key, *value).is_err()).count();
+    if left_out > 0 {
+        tracing::warn!(left_out, "event has no room for all persistent metadata");
     }
-    Ok(metadata)
+    metadata
 }
 
 impl Client {
@@ -73,5 +87,25 @@ impl Client {
     /// Returns the handle that publishes, if the client has a broker.
     pub fn publisher(&self) -> Option<&Publisher> {
         self.inner.publisher.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::context::Parts;
+    use crate::core::limits::METADATA_ENTRIES_MAX;
+    use crate::core::trace::Trace;
+
+    #[test]
+    fn a_full_baggage_leaves_the_trace_its_place_and_fails_no_publish() {
+        let mut persistent = Metadata::new();
+        for n in 0..METADATA_ENTRIES_MAX {
+            persistent.insert(format!("key-{n:02}"), "x").expect("fits");
+        }
+        let parts = Parts { persistent, trace: Some(Trace::root()), ..Parts::default() };
+        let metadata = Context::from_parts(parts).enter(inherited);
+        assert!(metadata.contains_key(TRACE_KEY));
+        assert_eq!(metadata.len(), METADATA_ENTRIES_MAX);
     }
 }

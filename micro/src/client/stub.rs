@@ -24,15 +24,16 @@ pub struct Stub {
 
 impl Stub {
     /// Resolves the endpoints of a descriptor.
+    ///
+    /// # Panics
+    /// Panics outside of a tokio runtime: the nodes of the service are followed from here on.
     pub fn new(client: Client, descriptor: &'static ServiceDescriptor) -> Self {
         let endpoint = |spec: &EndpointSpec| {
-            let named = client.endpoint(descriptor.name, spec.name, spec.kind);
-            let endpoint = Arc::try_unwrap(named).map(|endpoint| Endpoint {
+            Arc::new(Endpoint {
                 idempotent: spec.idempotent,
                 timeout: spec.timeout,
-                ..endpoint
-            });
-            endpoint.map_or_else(|shared| shared, Arc::new)
+                ..client.endpoint(descriptor.name, spec.name, spec.kind)
+            })
         };
         let endpoints = descriptor.endpoints.iter().map(endpoint).collect();
         Self { endpoints, client }
@@ -47,7 +48,7 @@ impl Stub {
         // Invariant: generated code asks for indexes that its own descriptor has.
         let endpoint = match self.endpoints.get(index) {
             Some(endpoint) => Arc::clone(endpoint),
-            None => self.client.endpoint("", "", crate::core::descriptor::CallKind::Unary),
+            None => Arc::new(self.client.dynamic("", "")),
         };
         Plan { endpoint, body, source: None, options: None, context: Context::try_current() }
     }
@@ -131,12 +132,17 @@ pub(super) fn encode_exactly(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) ->
 }
 
 impl Client {
-    /// Calls an endpoint by its names, with any request and response that the arms can carry.
+    /// Calls an endpoint by its names, with any request and response that `serde` knows.
     ///
-    /// Generated clients are typed; this is for callers that learn the names at run time.
+    /// Generated clients are typed; this is for callers that learn the names at run time. The
+    /// names may come from outside: of 1,024 services the nodes are followed between their calls,
+    /// until a service was not called for the idle time of a connection.
     ///
     /// # Errors
     /// The call fails as a generated one does.
+    ///
+    /// # Panics
+    /// Panics outside of a tokio runtime.
     pub fn call<Q, R>(&self, service: &str, name: &str, request: &Q) -> Call<R>
     where
         Q: serde::Serialize + 'static,
@@ -145,7 +151,7 @@ impl Client {
         use crate::codec::glue::{DecodeSerde, EncodeSerde, Wire};
         let encode: EncFn<Q> = (&&Wire::<Q>::new()).enc();
         let decode: DecFn<R> = (&&Wire::<R>::new()).dec();
-        let endpoint = self.endpoint(service, name, crate::core::descriptor::CallKind::Unary);
+        let endpoint = Arc::new(self.dynamic(service, name));
         let body = encode_exactly(|out| encode(&self.inner.format, request, out));
         let context = Context::try_current();
         Call::message(Plan { endpoint, body, source: None, options: None, context }, decode)

@@ -1,5 +1,6 @@
 //! The nodes of one service as its callers see them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,41 +9,47 @@ use tokio::time::Instant;
 
 use crate::client::Inner;
 use crate::client::peer::Peer;
+use crate::core::budget::Budget;
 use crate::core::net::Address;
-use crate::registry::View;
+use crate::registry::{Instance, View};
 use crate::selector::{Candidates, LoadTable, OutlierLimits};
 
 /// Follows the snapshots of a service and keeps the connections of its nodes.
 pub(super) struct Target {
     pub(super) view: Arc<View>,
+    /// The retries of calls to this service, whose outage thus takes nothing from others.
+    pub(super) budget: Arc<Budget>,
     loads: LoadTable,
     nodes: ArcSwap<Nodes>,
     /// Held while the nodes are joined anew after a change.
-    joining: Mutex<()>,
+    joining: Mutex<Joining>,
 }
+
+/// The ids of nodes whose address was found unreadable in the latest snapshot.
+type Joining = BTreeSet<String>;
 
 /// The nodes of one snapshot; `peers` stand in the order of `candidates`.
 #[derive(Debug)]
 pub(super) struct Nodes {
     revision: u64,
     pub(super) candidates: Candidates,
-    /// None for an address that this process cannot read.
-    peers: Vec<Option<Arc<Peer>>>,
+    peers: Vec<Arc<Peer>>,
 }
 
 impl Nodes {
     /// Returns the peer of a candidate.
     pub(super) fn peer(&self, index: usize) -> Option<&Arc<Peer>> {
-        self.peers.get(index)?.as_ref()
+        self.peers.get(index)
     }
 }
 
 impl Target {
-    pub(super) fn new(view: Arc<View>) -> Self {
-        let loads = LoadTable::new(OutlierLimits::default());
+    pub(super) fn new(view: Arc<View>, budget: Arc<Budget>, limits: OutlierLimits) -> Self {
+        let loads = LoadTable::new(limits);
         let candidates = loads.candidates(&[], crate::core::clock::now());
         let nodes = Nodes { revision: 0, candidates, peers: Vec::new() };
-        Self { view, loads, nodes: ArcSwap::from_pointee(nodes), joining: Mutex::new(()) }
+        let nodes = ArcSwap::from_pointee(nodes);
+        Self { view, budget, loads, nodes, joining: Mutex::default() }
     }
 
     /// Returns the nodes of the latest snapshot without waiting.
@@ -56,18 +63,40 @@ impl Target {
     }
 
     fn join(&self, client: &Inner, now: Instant) {
-        let _joining = self.joining.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut joining = self.joining.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = self.view.snapshot();
         if self.nodes.load().revision == snapshot.revision {
             return;
         }
-        let candidates = self.loads.candidates(&snapshot.instances, now);
-        let peer = |address: &str| {
-            let address: Address = address.parse().ok()?;
-            Some(client.pool.peer(&address))
-        };
-        let peers = candidates.iter().map(|c| peer(&c.instance.address)).collect();
+        let instances = self.readable(&snapshot.instances, &mut joining);
+        let candidates = self.loads.candidates(&instances, now);
+        let address = |instance: &Instance| instance.address.parse::<Address>().ok();
+        let peers: Vec<_> = candidates
+            .iter()
+            .filter_map(|candidate| Some(client.pool.peer(&address(&candidate.instance)?)))
+            .collect();
+        debug_assert_eq!(peers.len(), candidates.len(), "each candidate has a peer");
         self.nodes.store(Arc::new(Nodes { revision: snapshot.revision, candidates, peers }));
+    }
+
+    /// Leaves out the nodes whose address this process cannot read, and says so once for each.
+    fn readable(&self, instances: &[Arc<Instance>], known: &mut Joining) -> Vec<Arc<Instance>> {
+        let mut unreadable = Joining::new();
+        let mut readable = Vec::with_capacity(instances.len());
+        for instance in instances {
+            match instance.address.parse::<Address>() {
+                Ok(_) => readable.push(Arc::clone(instance)),
+                Err(error) => {
+                    if !known.contains(&instance.id) {
+                        let (service, node) = (self.view.service(), &instance.id);
+                        tracing::warn!(service, node, %error, "node has no readable address");
+                    }
+                    unreadable.insert(instance.id.clone());
+                }
+            }
+        }
+        *known = unreadable;
+        readable
     }
 }
 

@@ -10,7 +10,7 @@ use crate::codec::depth::guarded;
 use crate::codec::erased;
 use crate::codec::{Codec, Visit};
 use crate::core::content_type::ContentType;
-use crate::core::error::{Error, Result};
+use crate::core::error::{BoxError, Error, Result};
 
 /// The JSON codec.
 ///
@@ -40,8 +40,9 @@ fn or_null(bytes: &[u8]) -> &[u8] {
 }
 
 fn encode_in_place<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()> {
-    serde_json::to_writer(out, value)
-        .map_err(|e| Error::internal("micro.codec", format!("cannot encode as JSON: {e}")))
+    serde_json::to_writer(out, value).map_err(|e| {
+        Error::internal("micro.codec", format!("cannot encode as JSON: {e}")).with_source(e)
+    })
 }
 
 /// Decodes one value; compiled for each message type.
@@ -76,6 +77,8 @@ pub(super) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<()> {
 }
 
 #[cold]
-fn undecodable(error: impl std::fmt::Display) -> Error {
+fn undecodable(error: impl Into<BoxError>) -> Error {
+    let error = error.into();
     Error::bad_request("micro.codec", format!("the body is not the JSON expected: {error}"))
+        .with_source(error)
 }

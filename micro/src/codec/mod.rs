@@ -98,7 +98,8 @@ pub trait Codec: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// When the format has no form for the value. What was appended by then is cut off again.
+    /// When the format has no form for the value. `out` may end in a part of the value then; whoever
+    /// calls cuts it off.
     fn encode(&self, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<()>;
 
     /// Hands a deserializer over `bytes` to `visit`, once, and checks that nothing follows.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::depth::{Tally, guarded};
 use crate::codec::{Codec, Visit};
 use crate::core::content_type::ContentType;
-use crate::core::error::{Error, Result};
+use crate::core::error::{BoxError, Error, Result};
 
 /// The MessagePack codec: structs travel as maps, enums by name.
 ///
@@ -65,12 +65,15 @@ fn end(deserializer: &mut Deserializer<'_>) -> Result<()> {
 /// Appends one value, its structs as maps; compiled for each message type.
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()> {
     let mut serializer = rmp_serde::Serializer::new(out).with_struct_map();
-    value
-        .serialize(&mut serializer)
-        .map_err(|e| Error::internal("micro.codec", format!("cannot encode as MessagePack: {e}")))
+    value.serialize(&mut serializer).map_err(|e| {
+        let detail = format!("cannot encode as MessagePack: {e}");
+        Error::internal("micro.codec", detail).with_source(e)
+    })
 }
 
 #[cold]
-fn undecodable(error: impl std::fmt::Display) -> Error {
+fn undecodable(error: impl Into<BoxError>) -> Error {
+    let error = error.into();
     Error::bad_request("micro.codec", format!("the body is not the MessagePack expected: {error}"))
+        .with_source(error)
 }

@@ -20,6 +20,9 @@ use crate::core::shutdown::TaskTracker;
 /// Types that settings are checked against before they are taken.
 pub(super) const CHECKS_MAX: usize = 1024;
 
+/// The longest that one source may hold up a reload of all.
+const LOAD_WAIT: Duration = Duration::from_secs(10);
+
 /// Pauses between tries to watch a source that cannot be watched.
 const RETRY_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -125,7 +128,12 @@ impl Config {
     async fn read_all(&self, before: &[Document]) -> (Vec<Document>, Option<Error>) {
         let (mut documents, mut failure) = (Vec::with_capacity(before.len()), None);
         for (source, last) in self.shared().sources.iter().zip(before) {
-            match source.load().await {
+            let late = || {
+                let detail = format!("{} was not read within {LOAD_WAIT:?}", source.name());
+                Err(Error::timeout("micro.config", detail))
+            };
+            let read = clock::timeout(LOAD_WAIT, source.load()).await;
+            match read.unwrap_or_else(|_elapsed| late()) {
                 Ok(document) => documents.push(document),
                 Err(error) => {
                     documents.push(last.clone());

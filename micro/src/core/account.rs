@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The authenticated caller of a call, with go-micro's fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Account {
     /// Unique among the accounts of the issuer.
     pub id: String,

@@ -31,10 +31,13 @@ pub struct Context {
 struct Inner {
     parts: Parts,
     cancel: Cancel,
+    /// The context of the call from which this one was derived; it is the one that is cancelled.
+    origin: Option<Context>,
 }
 
 /// What a transport or a test puts into a context.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Parts {
     /// When the call's answer is worth nothing any more.
     pub deadline: Option<Instant>,
@@ -54,6 +57,7 @@ pub struct Parts {
 
 /// What serves a call; the same for all calls to an endpoint, which share it.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Callee {
     /// The endpoint; there is none where an event is handled.
     pub spec: Option<&'static EndpointSpec>,
@@ -83,7 +87,14 @@ impl Context {
 
     /// Makes a context of its parts.
     pub fn from_parts(parts: Parts) -> Self {
-        Self { inner: Arc::new(Inner { parts, cancel: Cancel::default() }) }
+        Self { inner: Arc::new(Inner { parts, cancel: Cancel::default(), origin: None }) }
+    }
+
+    /// Makes a context of other parts that is cancelled with this one.
+    #[must_use]
+    pub fn derive(&self, parts: Parts) -> Self {
+        let origin = Some(self.inner.origin.as_ref().unwrap_or(self).clone());
+        Self { inner: Arc::new(Inner { parts, cancel: Cancel::default(), origin }) }
     }
 
     /// Returns the context of the running handler, or an empty one outside of handlers.
@@ -118,15 +129,20 @@ impl Context {
 
     /// Spawns a task that keeps trace and metadata, but neither deadline nor cancellation.
     ///
-    /// The task belongs to the serving process and is awaited by its drain; outside of a server
-    /// it belongs to nobody and ends with the runtime.
+    /// The task belongs to the serving process: a stop waits for it as it does for calls, and cuts
+    /// and counts it at the drain deadline. Outside of a server it belongs to the handle that is
+    /// returned: it is aborted when that is dropped, and runs on after [`TaskHandle::detach`].
     pub fn spawn<F>(&self, future: F) -> TaskHandle
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let parts = Parts { deadline: None, ..self.inner.parts.clone() };
-        let tasks = parts.callee.as_ref().map(|c| c.tasks.clone()).unwrap_or_default();
-        tasks.spawn("context", Self::from_parts(parts).scope(future))
+        let tasks = parts.callee.as_ref().map(|callee| callee.tasks.clone());
+        let future = Self::from_parts(parts).scope(future);
+        match tasks {
+            Some(tasks) => tasks.spawn("context", future),
+            None => TaskTracker::new().spawn("context", future).abort_on_drop(),
+        }
     }
 
     /// Returns when the call's answer is worth nothing any more.
@@ -156,7 +172,7 @@ impl Context {
     pub fn persist(&self, key: &str, value: &str) -> Result<Self> {
         let mut parts = self.inner.parts.clone();
         parts.persistent.insert(key, value)?;
-        Ok(Self::from_parts(parts))
+        Ok(self.derive(parts))
     }
 
     /// Returns the authenticated caller.
@@ -199,9 +215,26 @@ impl Context {
         self.callee().is_some_and(|callee| callee.shutdown.is_draining())
     }
 
+    /// Waits until the process begins to finish its work before it stops; for ever outside of a
+    /// server. Cancel safe.
+    ///
+    /// For handlers that have no end of their own, such as those of streams:
+    /// `tokio::select! { () = ctx.drained() => .., event = events.next() => .. }`.
+    pub async fn drained(&self) {
+        match self.callee() {
+            Some(callee) => callee.shutdown.draining().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn cancellation(&self) -> &Cancel {
+        let Inner { cancel, origin, .. } = &*self.inner;
+        origin.as_ref().map_or(cancel, |origin| &origin.inner.cancel)
+    }
+
     /// Returns whether the caller has gone away or the deadline has ended the call.
     pub fn is_cancelled(&self) -> bool {
-        self.inner.cancel.done.load(Ordering::Acquire)
+        self.cancellation().done.load(Ordering::Acquire)
     }
 
     /// Waits until the caller goes away or the deadline ends the call.
@@ -210,7 +243,7 @@ impl Context {
     /// at that moment.
     pub async fn cancelled(&self) {
         loop {
-            let notified = self.inner.cancel.notify.notified();
+            let notified = self.cancellation().notify.notified();
             if self.is_cancelled() {
                 return;
             }
@@ -220,8 +253,9 @@ impl Context {
 
     /// Marks the call as cancelled and wakes whoever waits for it.
     pub(crate) fn cancel(&self) {
-        self.inner.cancel.done.store(true, Ordering::Release);
-        self.inner.cancel.notify.notify_waiters();
+        let cancellation = self.cancellation();
+        cancellation.done.store(true, Ordering::Release);
+        cancellation.notify.notify_waiters();
     }
 
     /// Returns the parts, to make another context of them.
@@ -281,7 +315,7 @@ mod tests {
     async fn spawn_keeps_the_trace_and_drops_the_deadline() {
         let context = with_deadline();
         let (tx, rx) = tokio::sync::oneshot::channel();
-        context.spawn(async move {
+        let _task = context.spawn(async move {
             let current = Context::current();
             let _ = tx.send((current.trace(), current.deadline()));
         });
@@ -304,5 +338,46 @@ mod tests {
         let waiting = clone.cancelled();
         context.cancel();
         waiting.await;
+    }
+
+    #[tokio::test]
+    async fn cancellation_reaches_derived_contexts() {
+        let context = Context::new();
+        let derived = context.persist("a", "b").unwrap().persist("c", "d").unwrap();
+        assert!(!derived.is_cancelled());
+        let waiting = derived.cancelled();
+        context.cancel();
+        waiting.await;
+        assert!(derived.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_outside_of_a_server_ends_with_its_handle() {
+        let alive = Arc::new(());
+        let held = Arc::clone(&alive);
+        let endless = || {
+            let held = Arc::clone(&held);
+            Context::new().spawn(async move {
+                let _held = held;
+                std::future::pending::<()>().await;
+            })
+        };
+        drop(endless());
+        endless().detach();
+        clock::sleep(Duration::from_secs(1)).await;
+        assert_eq!(Arc::strong_count(&alive), 3, "the detached one runs on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn draining_is_waited_for_not_only_asked_about() {
+        let shutdown = Shutdown::new();
+        let callee = Callee { shutdown: shutdown.clone(), ..Callee::default() };
+        let parts = Parts { callee: Some(Arc::new(callee)), ..Parts::default() };
+        let context = Context::from_parts(parts);
+        let soon = Duration::from_secs(1);
+        assert!(clock::timeout(soon, context.drained()).await.is_err());
+        shutdown.drain();
+        assert!(clock::timeout(soon, context.drained()).await.is_ok());
+        assert!(clock::timeout(soon, Context::new().drained()).await.is_err());
     }
 }

@@ -236,11 +236,28 @@ impl Error {
         self
     }
 
+    /// Replaces the text for people and keeps everything else.
+    #[must_use]
+    pub(crate) fn with_detail(mut self, detail: impl fmt::Display) -> Self {
+        self.0.detail = bounded(detail.to_string(), ERROR_DETAIL_BYTES_MAX);
+        self
+    }
+
     /// Replaces the retry verdict.
     #[must_use]
     pub fn with_retry(mut self, retry: Retry) -> Self {
         self.0.retry = retry;
         self
+    }
+
+    /// Returns the error as one of a call that ran: whatever it says of a call made there, it does
+    /// not say that nothing has run.
+    pub(crate) fn after_running(self) -> Self {
+        let verdict = match self.0.retry {
+            Retry::Safe => Retry::of(self.0.code),
+            verdict => verdict,
+        };
+        self.with_retry(verdict)
     }
 
     /// Asks the caller to wait before it sends the request again.
@@ -271,6 +288,14 @@ impl Error {
     }
 }
 
+/// Makes a 500 with the text of the error, which is kept as the source; a handler's gets the id of
+/// its endpoint.
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::internal("", &error).with_source(error)
+    }
+}
+
 /// Writes `id: detail` (or the status text if there is no detail), never the source.
 ///
 /// Control characters and those that reorder text are escaped: details come from peers and go to
@@ -289,7 +314,7 @@ impl fmt::Display for Error {
 /// Writes one line of code, id, detail and causes, as `main` shows an error it returns; `{:#?}`
 /// writes every field.
 ///
-/// A cause whose text the line has already is left out; see [`CAUSES_MAX`] for how many there are.
+/// A cause whose text the line has already is left out; there are eight at most.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if f.alternate() { self.write_fields(f) } else { self.write_line(f) }

@@ -108,8 +108,8 @@ limits! {
         frame_bytes_max: usize = 128 * KIB,
         /// Bytes of an HTTP/2 frame (L2): 16 KiB, the protocol's least. More is a connection error.
         http2_frame_bytes_max: usize = 16 * KIB,
-        /// Bytes that all unfinished messages of one native connection may hold: 64 MiB, sixteen
-        /// of the longest. More closes the connection.
+        /// Bytes that all unfinished messages of one connection may hold: 64 MiB, sixteen of the
+        /// longest. More closes a native connection, and is a 429 on HTTP, safe to retry.
         reassembly_bytes_max: usize = 64 * MIB,
     }
 
@@ -272,14 +272,16 @@ limits! {
         file_cache_bytes_max: usize = 64 * MIB,
     }
 
-    /// The phases of a graceful stop (L28); with a 5 s pre-stop they fit into 40 s.
+    /// The phases of a graceful stop (L28): 37 s in all, within 40 s.
     ShutdownLimits {
         /// Serving on after the registry says draining: at most 5 s; a registry that propagates
         /// faster shortens it. Covers caches that still name this node.
         lame_duck: Duration = Duration::from_secs(5),
-        /// Waiting for calls in flight: 25 s. Then they are cut and counted.
+        /// Waiting for calls in flight and the tasks they spawned, `before_stop` hooks included:
+        /// 25 s beside the lame duck. Then they are cut and counted.
         drain_timeout: Duration = Duration::from_secs(25),
-        /// Closing drivers and flushing: 5 s. Then the rest is dropped and counted.
+        /// Closing drivers and flushing, event handlers included: 5 s. Then the rest is dropped
+        /// and counted.
         close_timeout: Duration = Duration::from_secs(5),
         /// Waiting for cancelled tasks to end: 2 s. Then they are counted and left.
         cancel_timeout: Duration = Duration::from_secs(2),
@@ -311,7 +313,10 @@ impl Limits {
                 self.message.reassembly_bytes_max >= self.message.bytes_max,
                 "message.reassembly_bytes_max must hold message.bytes_max",
             ),
-            (self.stream.native_max > 0, "stream.native_max must not be 0"),
+            (
+                (1..=65_536).contains(&self.stream.native_max),
+                "stream.native_max must be 1 to 65,536, the slots of a native connection",
+            ),
             (
                 self.stream.window_bytes >= self.message.frame_bytes_max,
                 "stream.window_bytes must hold message.frame_bytes_max",

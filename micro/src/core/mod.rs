@@ -14,6 +14,7 @@ pub mod limits;
 pub mod metadata;
 pub(crate) mod nearest;
 pub mod net;
+pub mod or_error;
 pub mod secret;
 pub mod shutdown;
 pub mod stall;

@@ -13,6 +13,11 @@ use crate::core::error::{Error, Result};
 ///
 /// A producer is polled only while its consumer keeps up: what is in flight is bounded by the
 /// credit of the connection. Dropping either end resets the other.
+///
+/// A stream does not outlive its connection, and a connection has an age: 30 minutes by default,
+/// then half a minute for what is left (`age_max` and `age_grace` of
+/// [`ConnectionLimits`](crate::core::limits::ConnectionLimits)). A reader that watches for longer
+/// gets a 503 that says so, and calls again.
 pub struct Streaming<T> {
     inner: Pin<Box<dyn Stream<Item = Result<T>> + Send>>,
 }

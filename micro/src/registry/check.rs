@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::core::error::Error;
 use crate::core::error::Result;
 use crate::core::limits::RegistryLimits;
+use crate::core::net::Address;
 use crate::registry::record::Node;
 use crate::registry::record::Record;
 
@@ -28,8 +29,8 @@ pub const RECORD_BYTES_MAX: usize = 1024 * 1024;
 /// # Errors
 ///
 /// 400 if the record does not hold exactly one node, if a name is empty, too long or holds control
-/// characters, if the address cannot be reached by others (empty, `0.0.0.0`, `[::]`, port 0), or
-/// if `ttl` is zero; 413 if the metadata of the node is longer than its limit.
+/// characters, if the address is none or cannot be reached by others (`0.0.0.0`, `[::]`, port 0),
+/// or if `ttl` is zero; 413 if the metadata of the node is longer than its limit.
 pub fn check<'a>(record: &'a Record, ttl: Duration, limits: &RegistryLimits) -> Result<&'a Node> {
     let node = own_node(record)?;
     check_name("the name of a service", &record.name)?;
@@ -88,9 +89,12 @@ fn check_address(node: &Node) -> Result<()> {
     if address.is_empty() || address.len() > ADDRESS_BYTES_MAX {
         return refuse("it is empty or too long");
     }
-    let Some((host, port)) = address.rsplit_once(':') else {
-        return Ok(());
+    let bound = match address.parse() {
+        Ok(Address::Tcp(bound)) => bound,
+        Ok(_) => return Ok(()),
+        Err(_) => return refuse("it is neither host:port nor unix:/path"),
     };
+    let (host, port) = bound.rsplit_once(':').unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
     if host.is_empty() || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {
         return refuse("others cannot connect to an unspecified host");
@@ -122,10 +126,12 @@ mod tests {
 
     #[test]
     fn addresses_that_nobody_can_reach_are_refused() {
-        for address in ["", ":80", "0.0.0.0:80", "[::]:80", "127.0.0.1:0", "host:0"] {
+        for address in
+            ["", ":80", "0.0.0.0:80", "[::]:80", "127.0.0.1:0", "host:0", "host", "host:http"]
+        {
             assert_eq!(code(&record("greeter", "a", address)), 400, "{address}");
         }
-        for address in ["127.0.0.1:80", "[::1]:80", "host:80", "unix:/run/a.sock", "memory"] {
+        for address in ["127.0.0.1:80", "[::1]:80", "host:80", "unix:/run/a.sock", "memory:a"] {
             assert_eq!(code(&record("greeter", "a", address)), 200, "{address}");
         }
     }

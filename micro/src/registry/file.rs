@@ -38,6 +38,8 @@ use crate::registry::table::Table;
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Pause between looks at whether the file changed, while someone watches.
 const POLL_INTERVAL: Duration = Duration::from_millis(800);
+/// The coarsest step of the dates that file systems keep; a younger file is read again.
+const DATE_STEP_MAX: Duration = Duration::from_secs(2);
 /// How long a change takes to reach every watcher.
 const PROPAGATION: Duration = Duration::from_secs(1);
 
@@ -57,7 +59,8 @@ struct Shared {
 /// The file as it was last looked at.
 #[derive(Default)]
 struct Last {
-    /// Date and length; a file that kept both is not read again.
+    /// Date and length of a file that changes neither without the other; while it keeps both it is
+    /// not read again.
     stamp: Option<(Option<SystemTime>, u64)>,
     /// The trouble with it that was reported.
     trouble: Option<String>,
@@ -123,7 +126,7 @@ impl Shared {
         if last.stamp == stamp && stamp.is_some() {
             return last.trouble.clone().map_or(Ok(()), Err);
         }
-        last.stamp = stamp;
+        last.stamp = stamp.filter(|(modified, _)| modified.is_some_and(is_settled));
         metadata.map_err(|error| error.to_string())?;
         let records = read(&self.path, &self.limits)?;
         self.table.replace(&records);
@@ -140,6 +143,11 @@ impl Shared {
             }
         }
     }
+}
+
+/// Returns whether a file of this date cannot change any more without another date.
+fn is_settled(modified: SystemTime) -> bool {
+    clock::system_now().duration_since(modified).is_ok_and(|age| age > DATE_STEP_MAX)
 }
 
 fn read(path: &Path, limits: &RegistryLimits) -> Result<Vec<Record>, String> {

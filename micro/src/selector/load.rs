@@ -20,6 +20,10 @@ const DECAY_SECONDS: f64 = 10.0;
 /// [`DECAY_SECONDS`].
 const FAILURE_SECONDS: f64 = 5.0;
 
+/// For how long a node that refused a call looks as if it had failed, at the end of that time: the
+/// penalty starts at one second.
+const REFUSAL_SECONDS: f64 = 2.0;
+
 /// The time in which a node grows into its full share after it appears or returns.
 const SLOW_START_SECONDS: f64 = 10.0;
 
@@ -43,8 +47,14 @@ const NEVER: f64 = f64::MIN;
 pub enum Outcome {
     /// The caller gave up; nothing is known.
     Abandoned,
-    /// The node is at fault: a lost connection, a deadline, a refusal, an internal error.
+    /// The caller's deadline passed before there was an answer. That is a failure of the node only
+    /// where it used to answer in half of the time: callers in a hurry eject no healthy node.
+    Expired,
+    /// The node is at fault: a lost connection, an internal error.
     Failure,
+    /// The node takes no more work for the moment: nothing is measured, and the others are
+    /// preferred for two seconds.
+    Refused,
     /// The node answered; an error of the application counts as an answer.
     Success,
     /// The node cannot be dialed; it is ejected at once.
@@ -110,9 +120,14 @@ impl Load {
     pub fn finish(&self, now: Instant, started: Instant, outcome: Outcome) {
         let seconds = self.outliers.seconds(now);
         match outcome {
-            Outcome::Abandoned => {
+            Outcome::Abandoned => self.abandon(seconds),
+            Outcome::Expired => {
+                let waited = now.saturating_duration_since(started).as_secs_f64();
+                if waited < 2.0 * self.latency.load() {
+                    return self.abandon(seconds);
+                }
                 self.end(0);
-                self.measured_at.store(seconds);
+                self.fail(seconds, false);
             }
             Outcome::Success => {
                 self.end(1);
@@ -125,11 +140,26 @@ impl Load {
                 self.end(0);
                 self.fail(seconds, false);
             }
+            Outcome::Refused => {
+                self.end(0);
+                let penalty_from = seconds + REFUSAL_SECONDS - DECAY_SECONDS;
+                self.failed_at.store(penalty_from.max(self.failed_at.load()));
+            }
             Outcome::Unreachable => {
                 self.end(0);
                 self.fail(seconds, true);
             }
         }
+    }
+
+    /// Notes a failed dial, which no single call stands for.
+    pub(crate) fn unreachable(&self, now: Instant) {
+        self.fail(self.outliers.seconds(now), true);
+    }
+
+    fn abandon(&self, now: f64) {
+        self.end(0);
+        self.measured_at.store(now);
     }
 
     /// Takes one call out of flight and adds to the answered ones.
@@ -358,6 +388,51 @@ mod tests {
         nodes.finish(0, MS, Outcome::Success);
         assert_eq!((nodes.load(0).successes(), nodes.load(0).failures()), (1, 1));
         assert!(nodes.load(0).latency().is_some());
+    }
+
+    #[test]
+    fn a_refusal_is_no_answer_no_failure_and_costs_a_second_that_is_gone_after_two() {
+        let mut nodes = Nodes::new(10);
+        nodes.advance(Duration::from_secs(20));
+        for index in [0, 1] {
+            nodes.finish(index, 10 * MS, Outcome::Success);
+        }
+        for _ in 0..100 {
+            nodes.finish(0, Duration::ZERO, Outcome::Refused);
+        }
+        let load = nodes.load(0);
+        assert_eq!((load.latency(), load.successes()), (Some(10 * MS), 1));
+        assert_eq!((load.failures(), nodes.ejected(0)), (0, false));
+        for _ in 0..50 {
+            nodes.load(1).start();
+        }
+        assert!(nodes.load(1).is_better(nodes.load(0), nodes.now()), "fifty calls at 10 ms");
+        nodes.advance(Duration::from_secs(2));
+        assert!(nodes.load(0).is_better(nodes.load(1), nodes.now()));
+    }
+
+    #[test]
+    fn a_refusal_does_not_end_a_row_of_failures() {
+        let nodes = Nodes::new(10);
+        for outcome in [Outcome::Failure, Outcome::Failure, Outcome::Refused, Outcome::Failure] {
+            nodes.finish(0, MS, outcome);
+        }
+        assert!(nodes.ejected(0));
+    }
+
+    #[test]
+    fn deadlines_eject_a_node_only_if_it_used_to_answer_sooner() {
+        let nodes = Nodes::new(10);
+        for index in [0, 1] {
+            nodes.finish(index, 20 * MS, Outcome::Success);
+        }
+        for _ in 0..20 {
+            nodes.finish(0, 5 * MS, Outcome::Expired);
+            nodes.finish(1, 40 * MS, Outcome::Expired);
+            nodes.finish(2, 5 * MS, Outcome::Expired);
+        }
+        assert!(!nodes.ejected(0) && nodes.ejected(1));
+        assert_eq!((nodes.load(0).failures(), nodes.load(2).failures()), (0, 20));
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub struct Builder {
     codecs: Codecs,
     limits: Arc<Limits>,
     tasks: TaskTracker,
+    spawned: Option<TaskTracker>,
     shutdown: Shutdown,
     rule: Rule,
     layers: Option<Next>,
@@ -74,6 +75,12 @@ impl Builder {
     /// Sets the owner of all tasks.
     pub fn tasks(mut self, tasks: TaskTracker) -> Self {
         self.tasks = tasks;
+        self
+    }
+
+    /// Sets the owner of the tasks that handlers spawn, by default that of all tasks.
+    pub fn spawned(mut self, tasks: TaskTracker) -> Self {
+        self.spawned = Some(tasks);
         self
     }
 
@@ -183,7 +190,7 @@ impl Builder {
         let process = Process {
             gate: Arc::clone(&gate),
             shutdown: self.shutdown.clone(),
-            tasks: self.tasks.clone(),
+            tasks: self.spawned.unwrap_or_else(|| self.tasks.clone()),
         };
         let router = Arc::new(Router {
             table: Table::new(self.mounts, &process, &self.limits)?,

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use crate::core::clock;
 use crate::core::clock::Instant;
+use crate::core::exchange::Release;
 
 /// The bit of the state that says that nobody is let in any more.
 const CLOSED: usize = 1 << (usize::BITS - 1);
@@ -137,6 +138,12 @@ impl Gate {
                 return self.len();
             }
         }
+    }
+}
+
+impl Release for Gate {
+    fn release(&self) {
+        self.leave();
     }
 }
 

@@ -127,13 +127,7 @@ fn admit(port: &Arc<Port>, stream: Stream, bound: &Arc<str>) {
         },
         _ => None,
     };
-    let origin = match socket {
-        // Who connects to an address from that address is on this machine.
-        Some((peer, local)) if peer.ip() != local.ip() && !is_loopback(peer.ip()) => {
-            Origin::OffHost
-        }
-        _ => Origin::Local,
-    };
+    let origin = socket.map_or(Origin::Local, |(peer, local)| origin(peer.ip(), local.ip()));
     let stranger = socket.map(|(peer, _)| peer.ip()).filter(|_| origin == Origin::OffHost);
     let Some(member) = port.roster.join(stranger, &port.scope.limits.connection) else {
         tracing::debug!(remote = %stream.remote(), "refused a connection: too many");
@@ -149,8 +143,10 @@ fn admit(port: &Arc<Port>, stream: Stream, bound: &Arc<str>) {
     port.scope.tasks.spawn("connection", serve(Arc::clone(port), stream, peer, member));
 }
 
-fn is_loopback(ip: IpAddr) -> bool {
-    ip.to_canonical().is_loopback()
+/// Tells where a peer is; who connects to an address from that address is on this machine.
+fn origin(peer: IpAddr, local: IpAddr) -> Origin {
+    let same = peer.to_canonical() == local.to_canonical();
+    if same || peer.to_canonical().is_loopback() { Origin::Local } else { Origin::OffHost }
 }
 
 /// Returns the host part of an address.
@@ -246,4 +242,27 @@ async fn refuse_tls(port: &Port, mut stream: Stream, peer: &Peer) {
         let _ended = stream.shutdown().await;
     };
     let _done = clock::timeout(PAUSE_MAX, refusal).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_local() {
+        for (peer, local, expected) in [
+            ("127.0.0.1", "127.0.0.1", Origin::Local),
+            ("127.0.0.2", "127.0.0.1", Origin::Local),
+            ("::1", "::1", Origin::Local),
+            ("::ffff:127.0.0.1", "::1", Origin::Local),
+            ("10.0.0.1", "10.0.0.1", Origin::Local),
+            ("::ffff:10.0.0.1", "10.0.0.1", Origin::Local),
+            ("10.0.0.2", "10.0.0.1", Origin::OffHost),
+            ("::ffff:10.0.0.2", "::ffff:10.0.0.1", Origin::OffHost),
+            ("2001:db8::2", "2001:db8::1", Origin::OffHost),
+        ] {
+            let origin = origin(peer.parse().unwrap(), local.parse().unwrap());
+            assert_eq!(origin, expected, "{peer} at {local}");
+        }
+    }
 }

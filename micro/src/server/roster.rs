@@ -47,6 +47,8 @@ pub(super) struct Seat {
     reading_micros: AtomicU64,
     /// Whether a response went out before its request was read to the end.
     pub(super) unread: AtomicBool,
+    /// Bytes of request bodies that are not complete.
+    pub(super) unfinished: AtomicUsize,
     /// Knows better than the timer how long the connection has been idle.
     native: OnceLock<Session>,
     /// Whose connection it is: the first account that a call on it proved.
@@ -69,6 +71,7 @@ impl Seat {
             since: clock::now(),
             reading_micros: AtomicU64::new(0),
             unread: AtomicBool::new(false),
+            unfinished: AtomicUsize::new(0),
             native: OnceLock::new(),
             account: OnceLock::new(),
             id,
@@ -270,6 +273,7 @@ impl Roster {
     ) -> Option<Member> {
         let mut seats = self.lock();
         let from = stranger.and_then(|ip| seats.strangers.get(&ip)).copied().unwrap_or_default();
+        // First of all: who is refused anyway must not cost anybody else a connection.
         if stranger.is_some() && from >= limits.per_ip_max {
             return None;
         }
@@ -413,6 +417,16 @@ mod tests {
         drop(b);
         let _busy = (a.seat.begin(), c.seat.begin());
         assert!(roster.join(None, &limits).is_none());
+    }
+
+    #[test]
+    fn an_address_over_its_limit_closes_nobodys_connection() {
+        let (roster, limits) = (Arc::new(Roster::default()), limits(2, 1));
+        let ip = Some(IpAddr::from([10, 0, 0, 1]));
+        let members = (roster.join(None, &limits).unwrap(), roster.join(ip, &limits).unwrap());
+        assert!((0..10).all(|_| roster.join(ip, &limits).is_none()));
+        assert_eq!(members.0.seat.order(), Order::Serve);
+        assert_eq!(members.1.seat.order(), Order::Serve);
     }
 
     #[tokio::test(start_paused = true)]

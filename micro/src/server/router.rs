@@ -11,7 +11,7 @@ use crate::core::clock::Instant;
 use crate::core::content_type::ContentType;
 use crate::core::context::{Context, Parts};
 use crate::core::error::{Error, Result, Retry};
-use crate::core::exchange::{Dispatch, Extra, Inbound, Outgoing, Running, Slot, Target};
+use crate::core::exchange::{Dispatch, Extra, Inbound, Outgoing, Release, Running, Slot, Target};
 use crate::core::future::BoxFuture;
 use crate::core::limits::Limits;
 use crate::core::metadata::Metadata;
@@ -145,6 +145,26 @@ impl Router {
             remote,
             off_host: origin == Origin::OffHost,
         })
+    }
+
+    /// Takes a slot of the process for a route of the user's, waiting as long as a call would.
+    pub(super) async fn enter_route(&self) -> Result<Slot> {
+        let entered = match self.gate.enter() {
+            Err(Refused::Full) => match self.gate.queue() {
+                Ok(_place) => {
+                    let wait_max = self.limits.call.queue_wait_max;
+                    self.gate.wait(clock::after(clock::now(), wait_max)).await
+                }
+                Err(refused) => Err(refused),
+            },
+            entered => entered,
+        };
+        let limits = &self.limits.call;
+        let refused =
+            |why| refusal("micro.server", why, limits.in_flight_max, limits.queue_wait_max);
+        entered.map_err(refused)?;
+        let owner: Arc<dyn Release> = Arc::<Gate>::clone(&self.gate);
+        Ok(Slot::new(owner))
     }
 
     /// Counts a connection for the account that a call on it proved.

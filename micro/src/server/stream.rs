@@ -21,7 +21,7 @@ pub(super) async fn held(
         Outgoing::Stream(source) => {
             // Once the stream has begun the deadline bounds neither it nor the calls made in it.
             let parts = Parts { deadline: None, ..context.parts().clone() };
-            let inner = Context::from_parts(parts);
+            let inner = context.derive(parts);
             Ok(Outgoing::Stream(Box::pin(Held {
                 source,
                 context,

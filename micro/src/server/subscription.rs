@@ -74,7 +74,7 @@ pub struct Surroundings {
     pub codecs: Arc<Codecs>,
     /// The lifecycle of the process.
     pub shutdown: Shutdown,
-    /// Owns the tasks that handlers spawn.
+    /// Owns the tasks that handlers spawn; a stop waits for them.
     pub tasks: TaskTracker,
 }
 

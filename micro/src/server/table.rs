@@ -173,6 +173,7 @@ impl fmt::Debug for Mounts {
 pub(super) struct Process {
     pub(super) gate: Arc<Gate>,
     pub(super) shutdown: Shutdown,
+    /// Owns the tasks that handlers spawn.
     pub(super) tasks: TaskTracker,
 }
 

@@ -105,7 +105,7 @@ impl Serve for Sample {
         Endpoint { call: hang },
         Endpoint { call: echo },
         Endpoint { call: echo },
-        Endpoint { call: |_, _, incoming| Box::pin(async move { count(&incoming) }) },
+        Endpoint { call: |sample, _, incoming| Box::pin(async move { count(&sample, &incoming) }) },
         Endpoint { call: |_, _, incoming| Box::pin(sum(incoming)) },
         Endpoint { call: |_, _, incoming| Box::pin(async move { double(incoming) }) },
         Endpoint { call: |_, ctx, incoming| Box::pin(async move { about(&ctx, &incoming) }) },
@@ -147,7 +147,8 @@ fn hang(
 }
 
 /// Streams the numbers below the request; 8 fails after the first, 20 panics on the way.
-fn count(incoming: &Incoming) -> Result<Outgoing> {
+fn count(sample: &Sample, incoming: &Incoming) -> Result<Outgoing> {
+    sample.seen.started.fetch_add(1, Ordering::SeqCst);
     let below: u32 = decode(incoming, (&&Wire::<u32>::new()).dec())?;
     let numbers = Streaming::from_iter(0..below).map(move |n| {
         assert!(below != 20 || n < 13, "on purpose");

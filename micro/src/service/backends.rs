@@ -65,6 +65,9 @@ pub(crate) struct Backends {
     pub(crate) codecs: Codecs,
     pub(crate) limits: Limits,
     pub(crate) tasks: TaskTracker,
+    /// Owns what handlers spawn, which a stop waits for.
+    #[cfg(feature = "server")]
+    pub(crate) spawned: TaskTracker,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -115,6 +118,8 @@ impl Backends {
             codecs: given.codecs,
             limits,
             tasks,
+            #[cfg(feature = "server")]
+            spawned: TaskTracker::new(),
             shutdown: Shutdown::new(),
         })
     }
@@ -131,7 +136,8 @@ impl Backends {
 
     /// Begins a client over these backends.
     pub(crate) fn client(&self) -> Builder {
-        let cached = Cached::new(Arc::clone(&self.registry), self.tasks.clone());
+        let (registry, tasks) = (Arc::clone(&self.registry), self.tasks.clone());
+        let cached = Cached::with_limits(registry, tasks, &self.limits.registry);
         let client = Client::builder()
             .limits(self.limits.clone())
             .tasks(self.tasks.clone())

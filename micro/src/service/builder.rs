@@ -210,6 +210,37 @@ impl Service {
     ///
     /// The service works in a database of its name; `Store` as a field of a wired struct, and
     /// [`Running::store`], are handles to it.
+    ///
+    /// ```
+    /// use micro::prelude::*;
+    ///
+    /// /// Counts visits.
+    /// #[service]
+    /// struct Visits {
+    ///     store: Store,
+    /// }
+    ///
+    /// #[service]
+    /// impl Visits {
+    ///     /// Counts one more.
+    ///     #[handler]
+    ///     async fn visit(&self, who: String) -> Result<u32> {
+    ///         self.store.update(&who, |n: Option<u32>| n.unwrap_or_default() + 1).await
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
+    /// # let service = Service::new("visits").registry(micro::registry::Memory::new()).no_env();
+    /// let service = service.store(micro::store::Memory::new()).wire::<Visits>();
+    /// let running = service.start().await?;
+    /// let visits: VisitsClient = running.client();
+    /// assert_eq!(visits.visit("ada".to_owned()).await?, 1);
+    /// assert_eq!(running.store().get::<u32>("ada").await?, Some(1));
+    /// running.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn store(self, store: impl Store) -> Self {
         self.shared_store(Arc::new(store))

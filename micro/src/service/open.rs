@@ -174,6 +174,24 @@ mod tests {
         super::registry(url, &Limits::default())
     }
 
+    #[tokio::test]
+    async fn a_registry_keeps_within_the_limits_of_the_process() {
+        use crate::registry::{Node, Record};
+        use std::time::Duration;
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node { id: "a".into(), address: "127.0.0.1:1".into(), ..Node::default() };
+        let mut record = Record { name: "s".into(), nodes: vec![node], ..Record::default() };
+        record.nodes[0].metadata.insert("k".to_owned(), "v".repeat(9));
+        let mut limits = Limits::default();
+        limits.registry.node_metadata_bytes_max = 9;
+        let local = format!("local://{}", dir.path().join("nodes").display());
+        for url in ["memory", &local] {
+            let registry = super::registry(url, &limits).unwrap();
+            let long = registry.register(&record, Duration::from_secs(9)).await;
+            assert_eq!(long.unwrap_err().code(), 413, "{url}");
+        }
+    }
+
     fn broker(url: &str) -> Result<Arc<dyn Broker>> {
         super::broker(url, &Limits::default(), &TaskTracker::new())
     }

@@ -72,9 +72,13 @@ impl Running {
         &self.inner.address
     }
 
-    /// Returns the address as a URL for HTTP clients, such as `http://127.0.0.1:8080`.
+    /// Returns the address as a URL for HTTP clients, such as `http://127.0.0.1:8080`; an address
+    /// that no URL can name, such as `unix:/run/shop`, as it is.
     pub fn url(&self) -> String {
-        format!("http://{}", self.inner.address)
+        match &self.inner.address {
+            Address::Tcp(host) => format!("http://{host}"),
+            other => other.to_string(),
+        }
     }
 
     /// Returns the settings of the process.

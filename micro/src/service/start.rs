@@ -9,7 +9,7 @@ use tokio::sync::{OnceCell, watch};
 use crate::config::Config;
 use crate::core::clock;
 use crate::core::descriptor::ServiceDescriptor;
-use crate::core::error::Result;
+use crate::core::error::{Error, Result};
 use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::core::stall::Watchdog;
@@ -60,7 +60,7 @@ impl Service {
             banner::say(&flags::help(&self.name, &self.inputs.own));
             return Ok(());
         }
-        let running = tokio::select! {
+        let (running, guard) = tokio::select! {
             started = self.begin(flags) => started?,
             signal = signals.next() => {
                 tracing::info!(signal, "stopped before the start was complete");
@@ -69,6 +69,8 @@ impl Service {
         };
         banner::say(&banner::start_line(&running));
         let mut waiting = std::pin::pin!(running.wait_for(&mut signals));
+        // A stop is orderly from here on, however it begins.
+        guard.keep();
         tokio::select! {
             hooks = after_start(&running) => if let Err(error) = hooks {
                 running.stop().await;
@@ -81,17 +83,19 @@ impl Service {
 
     /// Reads the configuration and serves; returns when everything is served and registered.
     ///
-    /// The arguments of the process are not read unless [`Service::args`] hands them over.
+    /// The arguments of the process are not read unless [`Service::args`] hands them over. Dropping
+    /// the future ends what was begun: nothing goes on to serve without a handle to it.
     ///
     /// # Errors
     /// When the process cannot start; nothing of it is left then.
     pub async fn start(self) -> Result<Running> {
         let flags = self.flags()?;
-        let running = self.begin(flags).await?;
+        let (running, guard) = self.begin(flags).await?;
         if let Err(error) = after_start(&running).await {
             running.stop().await;
             return Err(error);
         }
+        guard.keep();
         Ok(running)
     }
 
@@ -103,7 +107,7 @@ impl Service {
         flags::parse(args, &self.inputs.own)
     }
 
-    async fn begin(mut self, flags: Flags) -> Result<Running> {
+    async fn begin(mut self, flags: Flags) -> Result<(Running, Guard)> {
         let variables = self.inputs.variables();
         let sources = std::mem::take(&mut self.inputs.sources);
         let code = std::mem::take(&mut self.code);
@@ -113,7 +117,7 @@ impl Service {
         let (store, auth) = (self.given.store.take(), std::mem::take(&mut self.given.auth));
         let mut backends = Backends::open(std::mem::take(&mut self.given), &settings)?;
         // From here on there are tasks: whatever ends the start ends them too.
-        let guard = Guard::new(&backends);
+        let mut guard = Guard::new(&backends);
         let kept = Kept::open(store, &settings, &self.name, &backends.limits.store).await?;
         authenticate::open(auth, &settings, &kept, &mut backends).await?;
         if self.inputs.is_stored {
@@ -125,8 +129,8 @@ impl Service {
         }
         config.follow(&backends.tasks).await;
         let running = self.serve(backends, kept, config, &settings).await?;
-        guard.keep();
-        Ok(running)
+        guard.serves(&running);
+        Ok((running, guard))
     }
 
     async fn serve(
@@ -151,7 +155,7 @@ impl Service {
         let around = Surroundings {
             codecs: Arc::new(backends.codecs.clone()),
             shutdown: backends.shutdown.clone(),
-            tasks: backends.tasks.clone(),
+            tasks: backends.spawned.clone(),
         };
         let (steps, mut subscribed) = make(self.mounts, &scope, &around).await?;
         subscribed.extend(self.subscribers.iter().map(|free| (free.make)(around.clone())));
@@ -208,24 +212,50 @@ fn watch_for_stalls(
     Ok(stalls)
 }
 
-/// Ends the tasks of a start that fails or is given up.
-struct Guard(Option<(Shutdown, TaskTracker)>);
+/// Ends what a start has begun when it fails or is given up.
+struct Guard(Begun);
+
+enum Begun {
+    Nothing,
+    /// There are tasks.
+    Tasks(Shutdown, [TaskTracker; 2]),
+    /// Everything is served and registered.
+    Running(Running),
+}
 
 impl Guard {
     fn new(backends: &Backends) -> Self {
-        Self(Some((backends.shutdown.clone(), backends.tasks.clone())))
+        let tasks = [backends.spawned.clone(), backends.tasks.clone()];
+        Self(Begun::Tasks(backends.shutdown.clone(), tasks))
+    }
+
+    fn serves(&mut self, running: &Running) {
+        self.0 = Begun::Running(running.clone());
     }
 
     fn keep(mut self) {
-        self.0 = None;
+        self.0 = Begun::Nothing;
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some((shutdown, tasks)) = self.0.take() {
-            shutdown.close();
-            tasks.abort_all();
+        match &self.0 {
+            Begun::Nothing => {}
+            Begun::Tasks(shutdown, tasks) => {
+                shutdown.close();
+                tasks.iter().for_each(TaskTracker::abort_all);
+            }
+            Begun::Running(running) => {
+                let running = running.clone();
+                running.inner.backends.shutdown.close();
+                // Outside of a runtime nothing of it runs any more. The stop of a closed lifecycle
+                // is short, and its task must not be one of those that it ends.
+                if tokio::runtime::Handle::try_current().is_ok() {
+                    let stopping = async move { running.stop().await };
+                    TaskTracker::new().spawn("stop", stopping).detach();
+                }
+            }
         }
     }
 }
@@ -269,6 +299,7 @@ fn server(
         .limits(backends.limits.clone())
         .codecs(backends.codecs.clone())
         .tasks(backends.tasks.clone())
+        .spawned(backends.spawned.clone())
         .shutdown(backends.shutdown.clone())
         .lapsed(move |now| sight.is_lapsed(now))
         .ready(move || readiness.is_ready());
@@ -308,20 +339,39 @@ fn place(
     ];
     let facts = facts.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let metadata = metadata.into_iter().chain(settings.metadata()?);
+    let address = match &settings.server_advertise {
+        Some(given) => given_address(given)?,
+        None => advertised(address),
+    };
     Ok(Place {
         node: settings.server_id.clone().unwrap_or_else(node_id),
-        address: settings.server_advertise.clone().unwrap_or_else(|| advertised(address)),
+        address,
         metadata: facts.into_iter().chain(metadata).collect(),
         version: settings.server_version.clone(),
     })
+}
+
+/// Refuses what no peer could dial.
+fn given_address(text: &str) -> Result<String> {
+    let refused = |error: Error| {
+        let detail = format!("`micro.server_advertise`: {}", error.detail());
+        Error::precondition_failed("micro.service", detail)
+    };
+    text.parse::<Address>().map(|_| text.to_owned()).map_err(refused)
 }
 
 fn node_id() -> String {
     format!("{:032x}", fastrand::u128(..))
 }
 
-/// Registers each service and waits a while for the registry to know.
+/// Registers each service and waits a while for the registry to know; nothing where somebody else
+/// says who serves.
 async fn register(backends: &Backends, records: Vec<Record>) -> Result<Vec<Lease>> {
+    if !backends.registry.capabilities().register {
+        let registry = backends.registry.name();
+        tracing::info!(registry, "somebody else writes this registry: nothing is registered");
+        return Ok(Vec::new());
+    }
     let mut leases = Vec::new();
     for record in records {
         leases.push(Lease::start(

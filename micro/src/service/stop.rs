@@ -1,8 +1,9 @@
 //! The end of a process, in the only order that loses nothing.
 //!
-//! Not ready and draining in the registry, serving on until that has spread; then no more work,
-//! the calls in flight within their deadline, out of the registry, and everything else ended. A
-//! closed lifecycle, as by a second signal, ends each phase at once.
+//! Not ready and draining in the registry, serving on until that has spread; then no more work:
+//! the calls in flight, the tasks that handlers spawned and the events that both published, each
+//! after those that feed it; out of the registry, and everything else ended. A closed lifecycle,
+//! as by a second signal, ends each phase at once.
 
 use std::fmt;
 use std::future::Future;
@@ -10,10 +11,17 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::core::clock;
+use crate::core::clock::Instant;
 use crate::core::error::Result;
 use crate::core::shutdown::Shutdown;
+use crate::registry::Lease;
 use crate::service::hooks::Hooks;
 use crate::service::running::{Inner, Running};
+use crate::service::subscribe::Draining;
+
+/// What a phase that a closed lifecycle cuts short may still take, so that what is about to end is
+/// not counted as cut and what needs one more write is written.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,23 +31,30 @@ pub struct Report {
     pub finished: usize,
     /// Calls in flight that were cut because they did not end in time.
     pub cut: usize,
-    /// Subscriptions whose handlers were cut; their events are delivered again where the broker
-    /// keeps them.
+    /// Tasks of handlers, as of [`Context::spawn`], that were cut because they did not end in time.
+    ///
+    /// [`Context::spawn`]: crate::core::context::Context::spawn
+    pub cut_tasks: usize,
+    /// Subscriptions whose handlers were cut, their events being delivered again where the broker
+    /// keeps them; one for the whole of a broker that ends with the process and lost events.
     pub cut_subscriptions: usize,
-    /// Tasks that did not end when they were told to.
+    /// Tasks of the runtime's own that did not end when they were told to.
     pub left: usize,
 }
 
 impl Report {
     /// Returns whether nothing was cut.
     pub fn is_clean(&self) -> bool {
-        self.cut == 0 && self.cut_subscriptions == 0
+        self.cut == 0 && self.cut_tasks == 0 && self.cut_subscriptions == 0
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "stopped: {} calls in flight finished, {} cut", self.finished, self.cut)?;
+        if self.cut_tasks > 0 {
+            write!(f, ", {} tasks cut", self.cut_tasks)?;
+        }
         match self.cut_subscriptions {
             0 => Ok(()),
             cut => write!(f, ", {cut} subscriptions cut"),
@@ -50,45 +65,117 @@ impl fmt::Display for Report {
 /// Runs the phases.
 pub(crate) async fn run(running: &Running) -> Report {
     let inner = &running.inner;
-    let limits = inner.backends.limits.shutdown.clone();
-    let shutdown = inner.backends.shutdown.clone();
-    while let Some(hook) = take(inner, |hooks| &mut hooks.before_stop) {
-        bounded(&shutdown, limits.drain_timeout, logged("before_stop", hook(running.clone())))
-            .await;
-    }
+    let limits = &inner.backends.limits.shutdown;
+    let shutdown = &inner.backends.shutdown;
     let began = clock::now();
+    // Hooks, lame duck and drain share one end, however each of them takes its time.
     let until = clock::after(began, limits.lame_duck.saturating_add(limits.drain_timeout));
-    let events = inner.readiness.subscriptions().drain(until, &inner.backends.tasks);
-    bounded(&shutdown, limits.lame_duck, say_draining(inner)).await;
-    let spread = inner.backends.registry.capabilities().propagation.min(limits.lame_duck);
-    bounded(&shutdown, spread, std::future::pending()).await;
+    before_stop(running, clock::after(began, limits.drain_timeout)).await;
+    // A broker that keeps events gives them to others; one that does not has nobody else.
+    let durable = inner.backends.broker.capabilities().durable;
+    let early = durable.then(|| drain_subscriptions(inner, until));
+    lame_duck(inner).await;
 
     let before = inner.server.in_flight();
-    let until = clock::after(clock::now(), limits.drain_timeout);
     let cut = tokio::select! {
         cut = inner.server.drain(until) => cut,
         () = shutdown.closed() => inner.server.in_flight(),
     };
-
-    let cut_subscriptions = tokio::select! {
-        cut = events.cut() => cut,
-        () = shutdown.closed() => 0,
-    };
-    bounded(&shutdown, limits.close_timeout, deregister(inner)).await;
-    if inner.backends.owns_broker {
-        bounded(&shutdown, limits.close_timeout, close_broker(inner)).await;
-    }
+    let cut_tasks = spawned(inner, until).await;
+    let (cut_subscriptions, ()) = tokio::join!(events(inner, early, until), deregister(inner));
+    // Event handlers spawn tasks too.
+    let cut_tasks = cut_tasks.max(spawned(inner, until).await);
     inner.client.drain();
     shutdown.close();
+    inner.backends.spawned.abort_all();
     inner.backends.tasks.abort_all();
     let left = inner.backends.tasks.wait(clock::after(clock::now(), limits.cancel_timeout)).await;
     while let Some(hook) = take(inner, |hooks| &mut hooks.after_stop) {
         logged("after_stop", hook()).await;
     }
     inner.kept.close().await;
-    let report = Report { finished: before.saturating_sub(cut), cut, cut_subscriptions, left };
-    tracing::info!(finished = report.finished, cut = report.cut, left, "stopped");
+    let finished = before.saturating_sub(cut);
+    let report = Report { finished, cut, cut_tasks, cut_subscriptions, left };
+    tracing::info!(finished, cut, cut_tasks, cut_subscriptions, left, "stopped");
     report
+}
+
+/// Runs the hooks, all of them until `until`.
+async fn before_stop(running: &Running, until: Instant) {
+    let shutdown = &running.inner.backends.shutdown;
+    while let Some(hook) = take(&running.inner, |hooks| &mut hooks.before_stop) {
+        let ran = logged("before_stop", hook(running.clone()));
+        tokio::select! {
+            () = shutdown.closed() => {}
+            _ = clock::timeout_at(until, ran) => {}
+        }
+    }
+}
+
+/// Tells the registry, and serves on until everybody may know.
+async fn lame_duck(inner: &Inner) {
+    let began = clock::now();
+    let until = clock::after(began, inner.backends.limits.shutdown.lame_duck);
+    let shutdown = &inner.backends.shutdown;
+    tokio::select! {
+        () = shutdown.closed() => return,
+        _ = clock::timeout_at(until, say_draining(inner)) => {}
+    }
+    let spread = clock::after(clock::now(), inner.backends.registry.capabilities().propagation);
+    tokio::select! {
+        () = shutdown.closed() => {}
+        () = clock::sleep_until(until.min(spread)) => {}
+    }
+}
+
+/// Waits for the tasks that handlers spawned; returns how many still run at the deadline.
+async fn spawned(inner: &Inner, until: Instant) -> usize {
+    let tasks = &inner.backends.spawned;
+    tokio::select! {
+        left = tasks.wait(until) => left,
+        () = inner.backends.shutdown.closed() => tasks.len(),
+    }
+}
+
+/// Has the subscriptions take no more events, each draining in a task of its own.
+fn drain_subscriptions(inner: &Inner, until: Instant) -> Draining {
+    inner.readiness.subscriptions().drain(until, &inner.backends.tasks)
+}
+
+/// Lets event handlers finish and flushes the broker; returns how many subscriptions were cut.
+async fn events(inner: &Inner, early: Option<Draining>, until: Instant) -> usize {
+    let flushed = clock::after(clock::now(), inner.backends.limits.shutdown.close_timeout);
+    let until = until.max(flushed);
+    if let (None, true) = (&early, inner.backends.owns_broker) {
+        // The broker itself sees to it that events made by event handlers are handled too.
+        let lost = close_broker(inner, until).await;
+        drop(drain_subscriptions(inner, until));
+        return usize::from(lost);
+    }
+    let early = early.unwrap_or_else(|| drain_subscriptions(inner, until));
+    let mut cut = early.cut(cut_short(&inner.backends.shutdown)).await;
+    if inner.backends.owns_broker {
+        cut += usize::from(close_broker(inner, until).await);
+    }
+    cut
+}
+
+/// Ends the broker; returns whether it lost something.
+async fn close_broker(inner: &Inner, until: Instant) -> bool {
+    let broker = &inner.backends.broker;
+    let closed = tokio::select! {
+        closed = broker.close(until) => closed,
+        () = inner.backends.shutdown.closed() => {
+            broker.close(clock::after(clock::now(), GRACE)).await
+        }
+    };
+    closed.inspect_err(|error| tracing::warn!(%error, "the broker lost events")).is_err()
+}
+
+/// Waits until a closed lifecycle has had its grace.
+async fn cut_short(shutdown: &Shutdown) {
+    shutdown.closed().await;
+    clock::sleep(GRACE).await;
 }
 
 /// Takes the next hook of a list; the others stay for a stop that is taken up again.
@@ -96,14 +183,6 @@ fn take<H>(inner: &Inner, list: impl FnOnce(&mut Hooks) -> &mut Vec<H>) -> Optio
     let mut hooks = inner.hooks.lock().unwrap_or_else(PoisonError::into_inner);
     let list = list(&mut hooks);
     (!list.is_empty()).then(|| list.remove(0))
-}
-
-/// Runs a phase until its time is over or the lifecycle closes.
-async fn bounded(shutdown: &Shutdown, limit: Duration, phase: impl Future<Output = ()>) {
-    tokio::select! {
-        () = shutdown.closed() => {}
-        _ = clock::timeout(limit, phase) => {}
-    }
 }
 
 /// Keeps the failure of a hook from keeping the process.
@@ -114,23 +193,27 @@ async fn logged(hook: &'static str, ran: impl Future<Output = Result<()>>) {
 }
 
 async fn say_draining(inner: &Inner) {
-    for lease in inner.readiness.leases() {
+    let leases = inner.readiness.leases();
+    // All at once: a registry that is slow to write marks none late because of another.
+    leases.iter().for_each(Lease::drain);
+    for lease in leases {
         // A lease that ended has nothing to mark.
         let _marked = lease.set_draining().await;
     }
 }
 
-async fn close_broker(inner: &Inner) {
-    let limit = inner.backends.limits.shutdown.close_timeout;
-    if let Err(error) = inner.backends.broker.close(clock::after(clock::now(), limit)).await {
-        tracing::warn!(%error, "the broker lost events when it closed");
-    }
-}
-
 async fn deregister(inner: &Inner) {
-    for lease in inner.readiness.leases() {
-        if let Err(error) = lease.close().await {
-            tracing::warn!(%error, "cannot deregister; the record will expire");
+    let leases = inner.readiness.leases();
+    leases.iter().for_each(Lease::end);
+    let ended = async {
+        for lease in leases {
+            if let Err(error) = lease.close().await {
+                tracing::warn!(%error, "cannot deregister; the record will expire");
+            }
         }
+    };
+    tokio::select! {
+        () = cut_short(&inner.backends.shutdown) => {}
+        _ = clock::timeout(inner.backends.limits.shutdown.close_timeout, ended) => {}
     }
 }

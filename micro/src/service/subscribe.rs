@@ -1,5 +1,7 @@
 //! The subscriptions of a process, made again and again until the broker is there.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,11 +23,18 @@ pub(crate) struct Subscriptions {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     /// Subscriptions that are still to be made.
     missing: AtomicUsize,
-    made: Mutex<Vec<Subscription>>,
+    /// `None` once the process takes no more events.
+    made: Mutex<Option<Vec<Subscription>>>,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self { missing: AtomicUsize::new(0), made: Mutex::new(Some(Vec::new())) }
+    }
 }
 
 impl Subscriptions {
@@ -65,11 +74,18 @@ impl Subscriptions {
             let handler = Arc::clone(&subscribed.handler);
             match broker.subscribe(topic, options.clone(), handler).await {
                 Ok(subscription) => {
-                    self.lock().push(subscription);
-                    self.inner.missing.fetch_sub(1, Ordering::AcqRel);
+                    // A process that stops took its subscriptions: a late one ends here.
+                    if let Some(made) = &mut *self.lock() {
+                        made.push(subscription);
+                        self.inner.missing.fetch_sub(1, Ordering::AcqRel);
+                    }
                     return Ok(());
                 }
-                Err(error) if error.retry() == Retry::Never => return Err(named(topic, &error)),
+                Err(error) if error.retry() == Retry::Never => {
+                    let error = named(topic, &error);
+                    tracing::error!(topic, %error, "there will be no events of this topic");
+                    return Err(error);
+                }
                 Err(error) => {
                     tracing::debug!(topic, %error, "cannot subscribe yet");
                     clock::sleep(backoff.next_delay()).await;
@@ -81,20 +97,20 @@ impl Subscriptions {
     /// Returns whether every subscription is made and alive.
     pub(crate) fn is_ready(&self) -> bool {
         self.inner.missing.load(Ordering::Acquire) == 0
-            && self.lock().iter().all(Subscription::is_active)
+            && self.lock().iter().flatten().all(Subscription::is_active)
     }
 
     /// Takes no more events and lets handlers finish until `deadline`; each subscription in a
     /// task of its own.
     pub(crate) fn drain(&self, deadline: Instant, tasks: &TaskTracker) -> Draining {
-        let made = std::mem::take(&mut *self.lock());
+        let made = self.lock().take().unwrap_or_default();
         let drain = |subscription: Subscription| {
             tasks.spawn("drain subscription", async move { subscription.drain(deadline).await })
         };
         Draining(made.into_iter().map(drain).collect())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Subscription>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Vec<Subscription>>> {
         self.inner.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -109,13 +125,29 @@ fn named(topic: &str, error: &Error) -> Error {
 pub(crate) struct Draining(Vec<TaskHandle<Result<()>>>);
 
 impl Draining {
-    /// Waits for the end and counts the subscriptions whose handlers were cut.
-    pub(crate) async fn cut(self) -> usize {
+    /// Waits for the end, at most until `patience` is over, and counts the subscriptions whose
+    /// handlers were cut.
+    pub(crate) async fn cut(self, patience: impl Future<Output = ()>) -> usize {
         let mut cut = 0;
-        for one in self.0 {
-            if let Err(error) | Ok(Err(error)) = one.await {
-                tracing::warn!(%error, "event handlers were cut");
-                cut += 1;
+        let mut patience = pin!(patience);
+        let mut over = false;
+        for mut one in self.0 {
+            let ended = tokio::select! {
+                biased;
+                ended = &mut one => Some(ended),
+                () = &mut patience, if !over => {
+                    over = true;
+                    None
+                }
+                () = std::future::ready(()), if over => None,
+            };
+            match ended {
+                Some(Ok(Ok(()))) => {}
+                Some(Err(error) | Ok(Err(error))) => {
+                    tracing::warn!(%error, "event handlers were cut");
+                    cut += 1;
+                }
+                None => cut += 1,
             }
         }
         cut

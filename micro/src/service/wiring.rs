@@ -111,7 +111,11 @@ impl Wiring {
         &self.parts.shutdown
     }
 
-    /// Returns the owner of the tasks of the process, which awaits them when it stops.
+    /// Returns the owner of the tasks of the process, which cuts them at the end of a stop.
+    ///
+    /// Work that must not be cut belongs into [`Context::spawn`] or follows [`Self::shutdown`].
+    ///
+    /// [`Context::spawn`]: crate::core::context::Context::spawn
     pub fn tasks(&self) -> &TaskTracker {
         &self.parts.tasks
     }

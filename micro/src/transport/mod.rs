@@ -48,11 +48,20 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
 
 /// What a transport works within: limits, the owner of its tasks, the lifecycle it follows.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Scope {
     /// What a peer may use.
     pub limits: Arc<Limits>,
     /// Owns every task of the transport.
     pub tasks: TaskTracker,
-    /// When draining begins, connections say goaway; when it closes, they end.
+    /// When draining begins, no more peers are accepted and connections say goaway; when it closes,
+    /// they end.
     pub shutdown: Shutdown,
+}
+
+impl Scope {
+    /// Makes a scope of its parts.
+    pub fn new(limits: Arc<Limits>, tasks: TaskTracker, shutdown: Shutdown) -> Self {
+        Self { limits, tasks, shutdown }
+    }
 }

@@ -95,9 +95,7 @@ impl Contender {
             Self::Raw | Self::Native | Self::Tonic => true,
             Self::Tarpc => cell.load != Load::Stream,
             // A connection carries one call at a time, so the number of connections is given.
-            Self::Http | Self::Axum => {
-                cell.load != Load::Stream && cell.shape.connections == 1
-            }
+            Self::Http | Self::Axum => cell.load != Load::Stream && cell.shape.connections == 1,
         }
     }
 

@@ -1,7 +1,5 @@
 //! Peers that send anything.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use micro_tests::probe::ProbeClient;
@@ -20,6 +18,9 @@ const RATE: u32 = 100;
 
 /// What the server's memory may grow by: a few of the largest messages for each peer.
 const GROWTH_KIB_MAX: usize = 192 * 1024;
+
+/// How often the memory is looked at while they send.
+const SAMPLES_EVERY: Duration = Duration::from_millis(50);
 
 /// Bytes that the peers' randomness continues, to get past the first look.
 const BEGINNINGS: [&[u8]; 6] = [
@@ -116,21 +117,31 @@ async fn noise_neither_breaks_the_server_nor_keeps_it_from_serving() {
         let probe = caller.clone();
         async move { probe.write().await }
     });
-    let peak = Arc::new(AtomicUsize::new(server.resident_kib()));
+    let mut peak = server.resident_kib();
 
     let end = Instant::now() + Duration::from_secs(if is_long() { 60 } else { 4 });
     let mut peers = JoinSet::new();
     for seed in 1..=PEERS {
         peers.spawn(molest(address.clone(), native.clone(), seed, end));
     }
-    let mut sent = 0;
-    while let Some(part) = peers.join_next().await {
-        peak.fetch_max(server.resident_kib(), Ordering::SeqCst);
-        sent += part.unwrap();
+    let (mut sent, mut samples) = (0, 0);
+    let mut ticks = tokio::time::interval(SAMPLES_EVERY);
+    loop {
+        tokio::select! {
+            part = peers.join_next() => match part {
+                Some(part) => sent += part.unwrap(),
+                None => break,
+            },
+            _ = ticks.tick() => {
+                peak = peak.max(server.resident_kib());
+                samples += 1;
+            }
+        }
     }
+    assert!(samples > 20, "the memory was looked at {samples} times");
     load.answers(100).await;
     let tally = load.end().await;
-    let growth = peak.load(Ordering::SeqCst).saturating_sub(before.resident_kib);
+    let growth = peak.saturating_sub(before.resident_kib);
     println!("{sent} bytes sent, memory grew by {growth} KiB, {} answers", tally.answers());
     assert_eq!(tally.failed, 0, "{tally:?}");
     assert!(growth < GROWTH_KIB_MAX, "{growth} KiB");

@@ -86,6 +86,8 @@ struct Item {
     first: Duration,
     last: Duration,
     backoff: Option<Backoff>,
+    /// Why it goes to the dead letters, once that is decided.
+    given_up: Option<String>,
     /// Given back when the copy is gone.
     _room: Room,
     _flight: Flight,
@@ -134,6 +136,11 @@ impl Group {
             idle: Notify::new(),
             tally,
         }
+    }
+
+    /// Tells whether publishers wait while the group is full.
+    pub(super) fn blocks(&self) -> bool {
+        self.overflow == Overflow::Block
     }
 
     /// Finds room without waiting, by the group's policy.
@@ -188,8 +195,13 @@ impl Group {
         let mut state = self.lock();
         let oldest =
             state.pending.pop_front().or_else(|| state.delayed.pop_first().map(|(_, item)| item));
+        let idle = state.is_idle();
+        drop(state);
         if oldest.is_some() {
             count(&self.tally.dropped);
+        }
+        if idle {
+            self.idle.notify_waiters();
         }
         oldest.is_some()
     }
@@ -207,6 +219,7 @@ impl Group {
             first: Duration::ZERO,
             last: Duration::ZERO,
             backoff: None,
+            given_up: None,
             _room: room,
             _flight: Flight::new(&self.tally),
         });
@@ -251,11 +264,13 @@ impl Group {
             return if ended { Taken::End } else { Taken::Later(due) };
         };
         state.held += 1;
-        item.last = clock::unix_now();
-        if item.attempts == 0 {
-            item.first = item.last;
+        if item.given_up.is_none() {
+            item.last = clock::unix_now();
+            if item.attempts == 0 {
+                item.first = item.last;
+            }
+            item.attempts = item.attempts.saturating_add(1);
         }
-        item.attempts = item.attempts.saturating_add(1);
         // This worker no longer waits for what is due: another has to.
         if !state.pending.is_empty() || !state.delayed.is_empty() {
             self.ready.notify_one();
@@ -381,9 +396,24 @@ impl Held {
         Some(Delivery::new(Arc::clone(&item.message), item.attempts))
     }
 
-    /// Returns what to publish when the copy is given up.
-    pub(super) fn dead_letter(&self, reason: String) -> Option<DeadLetter> {
+    /// Decides that the copy goes to the dead letters, for a reason.
+    pub(super) fn give_up(&mut self, reason: String) {
+        if let Some(item) = &mut self.item {
+            item.given_up = Some(reason);
+            // Burying has pauses of its own.
+            item.backoff = None;
+        }
+    }
+
+    /// Tells whether the copy is on its way to the dead letters and no handler sees it again.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.item.as_ref().is_some_and(|item| item.given_up.is_some())
+    }
+
+    /// Returns what to publish for a copy that is given up.
+    pub(super) fn dead_letter(&self) -> Option<DeadLetter> {
         let item = self.item.as_ref()?;
+        let reason = item.given_up.clone()?;
         Some(DeadLetter {
             queue: self.group.queue.clone(),
             attempts: item.attempts,
@@ -422,7 +452,9 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let Some(mut item) = self.item.take() else { return };
-        item.attempts = item.attempts.saturating_sub(1);
+        if item.given_up.is_none() {
+            item.attempts = item.attempts.saturating_sub(1);
+        }
         let group = &self.group;
         let mut state = group.lock();
         if state.phase == Phase::Closed {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::broker::Handler;
 use crate::broker::delivery::Ack;
+use crate::broker::delivery::Delivery;
 use crate::broker::delivery::deliver;
 use crate::broker::subscription::Control;
 use crate::core::clock;
@@ -137,6 +138,13 @@ impl Control for Member {
     }
 }
 
+/// What is to become of a copy after a delivery.
+enum Decided {
+    Done,
+    Again(Option<Duration>),
+    GivenUp(String),
+}
+
 /// Handles one delivery at a time.
 struct Worker {
     inner: Arc<Inner>,
@@ -164,28 +172,42 @@ impl Worker {
         }
     }
 
-    async fn handle(&self, held: Held) {
-        let Some(delivery) = held.delivery() else { return };
+    async fn handle(&self, mut held: Held) {
+        if !held.is_given_up() {
+            let Some(delivery) = held.delivery() else { return };
+            match self.decide(delivery).await {
+                Decided::Done => return held.finish(),
+                Decided::Again(after) => return held.retry(after),
+                Decided::GivenUp(reason) => held.give_up(reason),
+            }
+        }
+        let Some(letter) = held.dead_letter() else { return };
+        if !self.inner.bury(&letter) {
+            // Limit: it keeps its room, so that dead letters without a reader slow publishers down
+            // instead of piling up; the worker is free meanwhile.
+            return held.retry(None);
+        }
+        count(&self.inner.tally.dead);
+        held.finish();
+    }
+
+    /// Runs the handler and counts what it decides.
+    async fn decide(&self, delivery: Delivery) -> Decided {
         let tally = &self.inner.tally;
         let attempt = delivery.attempt;
         count(&tally.delivered);
-        let reason = match deliver(&self.handler, delivery, self.ack_timeout()).await {
+        match deliver(&self.handler, delivery, self.ack_timeout()).await {
             Ack::Ack => {
                 count(&tally.acked);
-                return held.finish();
+                Decided::Done
             }
             Ack::Retry { after } if attempt < self.inner.limits.deliveries_max => {
                 count(&tally.retried);
-                return held.retry(after);
+                Decided::Again(after)
             }
-            Ack::Retry { .. } => format!("not handled in {attempt} deliveries"),
-            Ack::Reject { reason } => reason,
-        };
-        if let Some(letter) = held.dead_letter(reason) {
-            self.inner.bury(letter).await;
+            Ack::Retry { .. } => Decided::GivenUp(format!("not handled in {attempt} deliveries")),
+            Ack::Reject { reason } => Decided::GivenUp(reason),
         }
-        count(&tally.dead);
-        held.finish();
     }
 
     fn ack_timeout(&self) -> Duration {

@@ -11,7 +11,8 @@
 //!
 //! **Limits.** [`BrokerLimits`]. Each group has room for so many messages and bytes, handled ones
 //! included. Publishers wait for room in all groups before any gets the message, ten seconds at
-//! most, unless the subscription chose another [`Overflow`](super::Overflow).
+//! most, unless the subscription chose another [`Overflow`](super::Overflow). A dead letter that
+//! finds no room is tried again later, and its message keeps its own room until then.
 //!
 //! **Failure behaviour.** Publishing to a full group is a 429 and safe to repeat: nobody has the
 //! message. Publishing to a closed broker is a 503. A handler that is cut, because its
@@ -87,6 +88,14 @@ struct Inner {
     closed: AtomicBool,
 }
 
+/// What became of a message that was to be given to all groups.
+enum Given {
+    /// They have it.
+    All,
+    /// None has it: this one has no room.
+    Full(Arc<Group>),
+}
+
 #[derive(Default)]
 struct Members {
     next_id: u64,
@@ -149,7 +158,8 @@ impl Broker for Memory {
             if self.inner.closed.load(SeqCst) {
                 return Err(closed(&message.topic));
             }
-            self.inner.route(message).await
+            let deadline = clock::after(clock::now(), self.inner.publish_timeout);
+            self.inner.route(message, deadline).await
         })
     }
 
@@ -177,38 +187,67 @@ impl fmt::Debug for Memory {
 }
 
 impl Inner {
-    /// Gives a message to all groups that match, or to none.
-    async fn route(&self, message: Message) -> Result<()> {
+    /// Gives a message to all groups that match, or to none; waits for room until `deadline`.
+    async fn route(&self, message: Message, deadline: Instant) -> Result<()> {
         let message = Arc::new(message);
-        let routes = self.routes.load_full();
         let bytes = size_of(&message);
+        let mut awaited: Option<(u64, Room)> = None;
+        // Progress: each turn has waited for one more room; the deadline ends it.
+        loop {
+            let routes = self.routes.load_full();
+            let group = match self.give(&routes, &message, awaited.take()) {
+                Given::All => return Ok(()),
+                Given::Full(group) => group,
+            };
+            // Nothing is held meanwhile: who waits for a slow group takes no room from others.
+            let waiting = clock::timeout_at(deadline, group.reserve(bytes)).await;
+            let room = waiting.map_err(|_elapsed| full(&message.topic, &group))?;
+            awaited = room.map(|room| (group.id, room));
+        }
+    }
+
+    /// Gives a message to all groups that match, unless one of those that make publishers wait is
+    /// full. `awaited` is room in one of them.
+    fn give(
+        &self,
+        routes: &Routes,
+        message: &Arc<Message>,
+        mut awaited: Option<(u64, Room)>,
+    ) -> Given {
+        let bytes = size_of(message);
         let mut rooms: Vec<(&Arc<Group>, Room)> = Vec::new();
-        let mut reached = false;
-        for group in routes.of(&message.topic) {
+        for group in routes.of(&message.topic).filter(|group| group.blocks()) {
+            if let Some((_, room)) = awaited.take_if(|(id, _)| *id == group.id) {
+                rooms.push((group, room));
+                continue;
+            }
             match group.try_reserve(bytes) {
                 Reserved::Room(room) => rooms.push((group, room)),
-                Reserved::Gone => {}
+                Reserved::Full => return Given::Full(Arc::clone(group)),
+                Reserved::Gone | Reserved::Dropped | Reserved::Disconnected => {}
+            }
+        }
+        let mut reached = false;
+        // The others never make anybody wait: they are asked once, when nothing can fail.
+        for group in routes.of(&message.topic).filter(|group| !group.blocks()) {
+            match group.try_reserve(bytes) {
+                Reserved::Room(room) => rooms.push((group, room)),
+                Reserved::Gone | Reserved::Full => {}
                 Reserved::Dropped => reached = true,
                 Reserved::Disconnected => {
                     reached = true;
                     self.disconnect(group);
                 }
-                Reserved::Full => {
-                    let waiting = clock::timeout(self.publish_timeout, group.reserve(bytes)).await;
-                    let room = waiting.map_err(|_elapsed| full(&message.topic, group))?;
-                    rooms.extend(room.map(|room| (group, room)));
-                }
             }
         }
         count(&self.tally.published);
-        // Nothing waits from here on, so that all groups get it even if the publisher gives up.
         for (group, room) in rooms {
-            reached |= group.push(Arc::clone(&message), room);
+            reached |= group.push(Arc::clone(message), room);
         }
         if !reached {
             count(&self.tally.unrouted);
         }
-        Ok(())
+        Given::All
     }
 
     fn disconnect(&self, group: &Arc<Group>) {
@@ -217,19 +256,26 @@ impl Inner {
         group.close();
     }
 
-    /// Publishes a dead letter; if it finds no room in time it is logged and lost.
-    async fn bury(&self, letter: DeadLetter) {
-        let DeadLetter { message, attempts, reason, .. } = &letter;
+    /// Publishes a dead letter without waiting; `false` if there is no room for it yet.
+    fn bury(&self, letter: &DeadLetter) -> bool {
+        let DeadLetter { message, attempts, reason, .. } = letter;
         let (topic, id) = (&message.topic, &message.id);
-        tracing::warn!(topic, id, attempts, ?reason, "message is given up");
-        let outcome = match letter.to_message() {
-            Ok(Some(dead)) => self.route(dead).await,
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
+        let dead = match letter.to_message() {
+            Ok(dead) => dead,
+            Err(error) => {
+                tracing::error!(topic, id, %error, "dead letter is lost");
+                return true;
+            }
         };
-        if let Err(error) = outcome {
-            tracing::error!(topic, id, %error, "dead letter is lost");
+        if let Some(dead) = dead {
+            let routes = self.routes.load();
+            if let Given::Full(group) = self.give(&routes, &Arc::new(dead), None) {
+                tracing::warn!(topic, id, slow = group.pattern, "no room for a dead letter yet");
+                return false;
+            }
         }
+        tracing::warn!(topic, id, attempts, ?reason, "message is given up");
+        true
     }
 
     fn join(
@@ -294,8 +340,11 @@ impl Inner {
     }
 
     async fn close(&self, deadline: Instant) -> Result<()> {
-        // Handlers that still run may publish, and what they publish is handled too.
-        let _in_time = clock::timeout_at(deadline, self.wait_idle()).await.is_ok();
+        // Handlers that still run may publish, and what they publish is handled too. Publishers that
+        // never pause get half of the time: the rest is for what they have published.
+        let now = clock::now();
+        let half = clock::after(now, clock::remaining(now, deadline) / 2);
+        let _in_time = clock::timeout_at(half, self.wait_idle()).await.is_ok();
         let before = self.tally.counts().dropped;
         self.closed.store(true, SeqCst);
         let members: Vec<Arc<Member>> =

@@ -397,3 +397,99 @@ async fn members_may_come_and_go_under_load_without_a_loss() {
     let counts = balanced(&memory);
     assert_eq!((counts.acked, counts.dropped, counts.in_flight), (5_000, 0, 0));
 }
+
+/// F37.
+#[tokio::test(start_paused = true)]
+async fn dead_letters_without_room_hold_up_no_worker_and_are_not_lost() {
+    let (memory, gate) = (small(|_| {}), Arc::new(Semaphore::new(0)));
+    let _reader = memory.subscribe("a.dead", queue("reader"), gated(&gate)).await.unwrap();
+    let poison = decide(|delivery| match delivery.message.id.as_str() {
+        "good" => Ack::Ack,
+        _ => Ack::reject("poison"),
+    });
+    let _subscriber = memory.subscribe("a", queue("x"), poison).await.unwrap();
+    for _ in 0..15 {
+        memory.publish(message("a")).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let start = clock::now();
+    memory.publish(Message { id: "good".into(), ..message("a") }).await.unwrap();
+    while balanced(&memory).acked == 0 {
+        clock::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(clock::now() - start < Duration::from_millis(10), "{:?}", clock::now() - start);
+    let counts = balanced(&memory);
+    assert_eq!((counts.dead, counts.delivered), (10, 17), "one is being read, the handler saw 16");
+    gate.add_permits(100);
+    clock::sleep(Duration::from_secs(60)).await;
+    let counts = balanced(&memory);
+    assert_eq!((counts.dead, counts.acked, counts.in_flight), (15, 16, 0));
+    assert_eq!(counts.delivered, 31, "no handler sees a message again that was given up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn publishers_that_wait_for_a_slow_group_take_no_room_from_others() {
+    let (memory, gate) = (small(|_| {}), Arc::new(Semaphore::new(0)));
+    let _fast = memory.subscribe("a.>", queue("audit"), decide(|_| Ack::Ack)).await.unwrap();
+    let _slow = memory.subscribe("a.x", queue("slow"), gated(&gate)).await.unwrap();
+    let tracker = TaskTracker::new();
+    for _ in 0..30 {
+        let memory = memory.clone();
+        tracker.spawn("publisher", async move { memory.publish(message("a.x")).await });
+    }
+    clock::sleep(Duration::from_secs(1)).await;
+    assert_eq!(tracker.len(), 20, "ten found room");
+    let start = clock::now();
+    for _ in 0..100 {
+        memory.publish(message("a.y")).await.unwrap();
+    }
+    assert_eq!(clock::now(), start);
+    gate.add_permits(30);
+    assert_eq!(tracker.wait(later(1)).await, 0);
+    clock::sleep(Duration::from_millis(1)).await;
+    assert_eq!((balanced(&memory).acked, balanced(&memory).published), (160, 130));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_under_steady_traffic_stops_publishers_and_drains_what_they_published() {
+    let memory = Memory::new();
+    let slow: Handler = Arc::new(|_| {
+        Box::pin(async {
+            clock::sleep(Duration::from_millis(10)).await;
+            Ack::Ack
+        })
+    });
+    let subscription = memory.subscribe("a", queue("x"), slow).await.unwrap();
+    let (publisher, tracker) = (memory.clone(), TaskTracker::new());
+    let published = tracker.spawn("publisher", async move {
+        while publisher.publish(message("a")).await.is_ok() {
+            clock::sleep(Duration::from_millis(9)).await;
+        }
+    });
+    clock::sleep(Duration::from_secs(1)).await;
+    memory.close(later(10)).await.unwrap();
+    published.await.unwrap();
+    let counts = balanced(&memory);
+    assert!(counts.acked == counts.published && counts.dropped == 0, "{counts:?}");
+    drop(subscription);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_last_waiting_message_tells_those_who_wait_for_the_end() {
+    let memory = small(|limits| limits.broker.pending_messages_max = 1);
+    let options = queue("x").with_overflow(Overflow::DropOldest);
+    let retried: Handler =
+        Arc::new(|_| Box::pin(async { Ack::Retry { after: Some(Duration::from_secs(300)) } }));
+    let _subscription = memory.subscribe("a", options, retried).await.unwrap();
+    memory.publish(message("a")).await.unwrap();
+    clock::sleep(Duration::from_secs(1)).await;
+    let group = memory.inner.routes.load().all().next().map(Arc::clone).unwrap();
+    let (dropped, ended) = tokio::join!(
+        async {
+            tokio::task::yield_now().await;
+            matches!(group.try_reserve(1), Reserved::Room(_))
+        },
+        clock::timeout(Duration::from_secs(1), group.wait_idle())
+    );
+    assert!(dropped && ended.is_ok());
+}

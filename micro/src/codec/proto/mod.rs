@@ -9,14 +9,15 @@ use crate::core::error::{Error, Result};
 pub(super) fn decode<T: Message + Default>(bytes: &Bytes) -> Result<T> {
     T::decode(bytes.clone()).map_err(|e| {
         let detail = format!("the body is not the Protocol Buffers message expected: {e}");
-        Error::bad_request("micro.codec", detail)
+        Error::bad_request("micro.codec", detail).with_source(e)
     })
 }
 
 /// Appends one message.
 pub(super) fn encode<T: Message>(value: &T, out: &mut Vec<u8>) -> Result<()> {
     value.encode(out).map_err(|e| {
-        Error::internal("micro.codec", format!("cannot encode as Protocol Buffers: {e}"))
+        let detail = format!("cannot encode as Protocol Buffers: {e}");
+        Error::internal("micro.codec", detail).with_source(e)
     })
 }
 

@@ -88,14 +88,7 @@ impl Format {
 
     /// Finds the lines of keys, as far as they are certain.
     pub(super) fn lines(self, text: &str, value: &Value) -> BTreeMap<String, usize> {
-        match self {
-            Self::Json => json_lines::find(text),
-            #[cfg(any(feature = "yaml", feature = "toml", feature = "hcl", feature = "xml"))]
-            _ => lines::find(text, value),
-            #[cfg(not(any(feature = "yaml", feature = "toml", feature = "hcl", feature = "xml")))]
-            #[expect(unreachable_patterns, reason = "there is one format")]
-            _ => lines::find(text, value),
-        }
+        if self == Self::Json { json_lines::find(text) } else { lines::find(text, value) }
     }
 }
 

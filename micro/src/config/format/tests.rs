@@ -4,10 +4,6 @@ use serde_json::json;
 
 use super::*;
 
-#[cfg_attr(
-    not(any(feature = "yaml", feature = "toml", feature = "hcl", feature = "xml")),
-    expect(dead_code, reason = "every format but JSON is a feature")
-)]
 fn lines(format: Format, text: &str) -> Vec<(String, usize)> {
     let value = format.parse(text).unwrap();
     format.lines(text, &value).into_iter().collect()

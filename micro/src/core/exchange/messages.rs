@@ -66,7 +66,8 @@ impl Drop for Messages {
     }
 }
 
-/// Makes the stream of messages that arrive on an exchange.
-pub fn requests(driver: Arc<dyn Driver>, id: u32) -> RawStream {
+/// Makes the stream of messages that arrive on an exchange: requests where it was accepted, responses
+/// where it was started.
+pub fn messages_of(driver: Arc<dyn Driver>, id: u32) -> RawStream {
     Streaming::from_stream(Messages::new(driver, id))
 }

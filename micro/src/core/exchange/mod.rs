@@ -23,7 +23,7 @@ use crate::core::metadata::Metadata;
 use crate::core::stream::{BoxSource, RawStream};
 use crate::core::trace::Trace;
 
-pub use self::messages::requests;
+pub use self::messages::messages_of;
 #[cfg(feature = "server")]
 pub(crate) use self::running::panicked;
 pub use self::running::{Release, Running, Slot};
@@ -46,6 +46,13 @@ impl Route {
         Arc::new(Self { service: service.into(), endpoint: endpoint.into(), kind, symbol })
     }
 
+    /// Names an endpoint that connections spell out each time, for names that come from outside:
+    /// the numbers that connections give are few.
+    pub fn unnumbered(service: &str, endpoint: &str, kind: CallKind) -> Arc<Self> {
+        let (service, endpoint) = (service.into(), endpoint.into());
+        Arc::new(Self { service, endpoint, kind, symbol: u32::MAX })
+    }
+
     /// Returns the name of the service.
     pub fn service(&self) -> &Arc<str> {
         &self.service
@@ -61,7 +68,8 @@ impl Route {
         self.kind
     }
 
-    /// Returns a small number that no other route of this process has.
+    /// Returns a small number that no other route of this process has; `u32::MAX` for a route
+    /// that is to have none.
     pub fn symbol(&self) -> u32 {
         self.symbol
     }
@@ -69,6 +77,7 @@ impl Route {
 
 /// What goes ahead of the first message of a call.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Head<'a> {
     /// The endpoint.
     pub route: &'a Route,
@@ -84,8 +93,16 @@ pub struct Head<'a> {
     pub waker: Option<&'a Waker>,
 }
 
+impl<'a> Head<'a> {
+    /// Makes the head of a plain call without a deadline.
+    pub fn new(route: &'a Route, now: Instant, content_type: ContentType) -> Self {
+        Self { route, now, deadline: None, content_type, extra: None, waker: None }
+    }
+}
+
 /// The parts of a head that a plain call does not have.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Extra {
     /// Metadata of this hop.
     pub metadata: Metadata,
@@ -95,6 +112,19 @@ pub struct Extra {
     pub headers: Metadata,
     /// The place in the trace.
     pub trace: Option<Trace>,
+}
+
+/// Names the headers without their values, which may be credentials.
+impl fmt::Debug for Extra {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self.headers.iter().map(|(key, _)| key).collect();
+        f.debug_struct("Extra")
+            .field("metadata", &self.metadata)
+            .field("persistent", &self.persistent)
+            .field("headers", &headers)
+            .field("trace", &self.trace)
+            .finish()
+    }
 }
 
 /// Why one side gives up an exchange.
@@ -145,6 +175,9 @@ pub trait Connection: fmt::Debug + Send + Sync {
     /// `Retry::Safe` when the connection is closed or draining.
     fn ready(&self) -> BoxFuture<'_, Result<()>>;
 
+    /// Waits until the connection is closed: no call runs on it and none can be started.
+    fn closed(&self) -> BoxFuture<'_, ()>;
+
     /// Stops accepting calls, lets running ones finish, then closes.
     fn drain(&self);
 
@@ -186,12 +219,27 @@ pub trait Driver: fmt::Debug + Send + Sync {
 }
 
 /// The single response of a call, with the time of its arrival.
-#[derive(Debug)]
+#[non_exhaustive]
 pub struct Answer {
     /// When the transport read it, taken once for all that arrived together.
     pub at: Instant,
     /// What the server answered, or why there is no answer.
     pub result: Result<Bytes>,
+}
+
+impl Answer {
+    /// Makes an answer that arrived at `at`.
+    pub fn new(at: Instant, result: Result<Bytes>) -> Self {
+        Self { at, result }
+    }
+}
+
+/// Shows the length of the response, which itself belongs in no log.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let result = self.result.as_ref().map(Bytes::len);
+        f.debug_struct("Answer").field("at", &self.at).field("result", &result).finish()
+    }
 }
 
 /// A call in flight on the client's side. Dropping it resets the call.
@@ -262,7 +310,7 @@ impl Exchange {
     pub fn into_stream(mut self) -> RawStream {
         // The stream resets the exchange from here on.
         self.over = true;
-        requests(Arc::clone(&self.driver), self.id)
+        messages_of(Arc::clone(&self.driver), self.id)
     }
 
     /// Lets other ready tasks queue their calls before one of them writes for all.
@@ -298,6 +346,7 @@ impl Drop for Exchange {
 
 /// An endpoint of this process, found once for each name on each connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Target {
     /// The place in the router's table.
     pub index: u32,
@@ -307,8 +356,15 @@ pub struct Target {
     pub detached: bool,
 }
 
+impl Target {
+    /// Makes a target of its place in the router's table; not detached.
+    pub fn new(index: u32, kind: CallKind) -> Self {
+        Self { index, kind, detached: false }
+    }
+}
+
 /// A call as it arrives at the server.
-#[derive(Debug)]
+#[non_exhaustive]
 pub struct Inbound {
     /// The endpoint.
     pub target: Target,
@@ -326,6 +382,42 @@ pub struct Inbound {
     pub messages: Option<RawStream>,
     /// Where the call came from.
     pub remote: Arc<str>,
+}
+
+impl Inbound {
+    /// Makes a plain call without a deadline that arrived at `now`.
+    pub fn new(
+        target: Target,
+        now: Instant,
+        content_type: ContentType,
+        body: Bytes,
+        remote: Arc<str>,
+    ) -> Self {
+        Self {
+            target,
+            now,
+            deadline: None,
+            content_type,
+            extra: None,
+            body,
+            messages: None,
+            remote,
+        }
+    }
+}
+
+/// Shows the length of the request, which itself belongs in no log.
+impl fmt::Debug for Inbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbound")
+            .field("target", &self.target)
+            .field("deadline", &self.deadline)
+            .field("content_type", &self.content_type)
+            .field("extra", &self.extra)
+            .field("body", &self.body.len())
+            .field("remote", &self.remote)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a handler produced.
@@ -360,4 +452,30 @@ pub trait Dispatch: fmt::Debug + Send + Sync {
     /// # Errors
     /// A refusal, in which case no handler runs.
     fn dispatch(&self, call: Inbound) -> Result<Running>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::clock;
+
+    #[test]
+    fn debug_shows_neither_payloads_nor_credentials() {
+        let now = clock::now();
+        let secret = Bytes::from_static(b"secret");
+        let mut call = Inbound::new(
+            Target::new(0, CallKind::Unary),
+            now,
+            ContentType::MsgPack,
+            secret.clone(),
+            "memory".into(),
+        );
+        let mut extra = Extra::default();
+        extra.headers.insert("authorization", "Bearer secret").unwrap();
+        call.extra = Some(Box::new(extra));
+        for shown in [format!("{call:?}"), format!("{:?}", Answer::new(now, Ok(secret)))] {
+            assert!(!shown.contains("secret") && shown.contains('6'), "{shown}");
+        }
+        assert!(format!("{call:?}").contains("authorization"));
+    }
 }

@@ -1,22 +1,27 @@
 //! Byte streams between processes, and inside one: the only place that names the network.
 
 mod address;
+mod dial;
 mod pipe;
 mod prefixed;
+mod unix;
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 pub use self::address::Address;
 pub use self::pipe::Pipe;
 pub use self::prefixed::Prefixed;
+pub use self::unix::UnixSocket;
 
 /// A non-blocking byte stream that a reader and a writer share.
 ///
@@ -120,14 +125,15 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Connects; bounded by the caller.
+    /// Connects; every address of a name has its turn before `within` is over, and the first that
+    /// answers is taken. The caller ends what takes longer.
     ///
     /// # Errors
-    /// What the operating system says.
-    pub async fn connect(address: &Address) -> io::Result<Self> {
+    /// What the operating system says of the first address.
+    pub async fn connect(address: &Address, within: Duration) -> io::Result<Self> {
         match address {
             Address::Tcp(host) => {
-                let stream = TcpStream::connect(host.as_str()).await?;
+                let stream = dial::tcp(host, within).await?;
                 stream.set_nodelay(true)?;
                 Ok(Self::Tcp(stream))
             }
@@ -157,6 +163,14 @@ impl Stream {
             Self::Unix(_) => "unix".into(),
             Self::Pipe(_) => "memory".into(),
         }
+    }
+
+    /// Returns the address of a peer on another host; `None` for one on this host.
+    pub fn stranger(&self) -> Option<IpAddr> {
+        let Self::Tcp(stream) = self else { return None };
+        let ip = stream.peer_addr().ok()?.ip().to_canonical();
+        let own = stream.local_addr().is_ok_and(|own| own.ip().to_canonical() == ip);
+        (!own && !ip.is_loopback()).then_some(ip)
     }
 
     /// Waits for the first bytes and appends them to `buffer`; `Ok(0)` is the end.
@@ -226,8 +240,8 @@ impl AsyncWrite for Stream {
 pub enum Listener {
     /// Over TCP.
     Tcp(TcpListener),
-    /// Over a Unix socket, whose file is removed when the listener is dropped.
-    Unix(UnixListener, std::path::PathBuf),
+    /// Over a Unix socket.
+    Unix(UnixSocket),
 }
 
 impl Listener {
@@ -238,10 +252,7 @@ impl Listener {
     pub async fn bind(address: &Address) -> io::Result<Self> {
         match address {
             Address::Tcp(host) => Ok(Self::Tcp(TcpListener::bind(host.as_str()).await?)),
-            Address::Unix(path) => {
-                remove_dead_socket(path).await?;
-                Ok(Self::Unix(UnixListener::bind(path)?, path.clone()))
-            }
+            Address::Unix(path) => Ok(Self::Unix(UnixSocket::bind(path).await?)),
             Address::Memory(name) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 format!("memory:{name} needs the memory transport"),
@@ -256,7 +267,7 @@ impl Listener {
     pub fn address(&self) -> io::Result<Address> {
         match self {
             Self::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?.to_string())),
-            Self::Unix(_, path) => Ok(Address::Unix(path.clone())),
+            Self::Unix(socket) => Ok(Address::Unix(socket.path().to_owned())),
         }
     }
 
@@ -271,28 +282,7 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 Ok(Stream::Tcp(stream))
             }
-            Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Self::Unix(socket) => Ok(Stream::Unix(socket.accept().await?)),
         }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
-            // A file that is gone already is as good as one removed here.
-            drop(std::fs::remove_file(path));
-        }
-    }
-}
-
-/// Removes the socket file of a process that died, never that of a living one.
-async fn remove_dead_socket(path: &std::path::Path) -> io::Result<()> {
-    match UnixStream::connect(path).await {
-        Ok(_) => Err(io::Error::new(
-            io::ErrorKind::AddrInUse,
-            format!("another process listens on {}", path.display()),
-        )),
-        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
-        Err(_) => Ok(()),
     }
 }

@@ -30,9 +30,6 @@ use crate::registry::record::Record;
 
 pub use self::view::{Loaded, View};
 
-/// Views kept at once; a further one is not shared and ends with its user.
-const VIEWS_MAX: usize = RegistryLimits::DEFAULT.services_max;
-
 /// A registry whose lookups are answered from memory, each service fed by one shared watch.
 ///
 /// Clones share the views. Clients read through [`Cached::view`]; [`Registry::lookup`] reads the
@@ -45,6 +42,8 @@ pub struct Cached {
 struct Shared {
     inner: Arc<dyn Registry>,
     tracker: TaskTracker,
+    /// Views kept at once; a further one is not shared and ends with its user.
+    views_max: usize,
     views: Mutex<BTreeMap<String, Arc<View>>>,
     /// The last list, for when the registry fails.
     listed: Mutex<Option<Vec<String>>>,
@@ -53,8 +52,18 @@ struct Shared {
 impl Cached {
     /// Makes a cache over `inner`; its tasks belong to `tracker`.
     pub fn new(inner: Arc<dyn Registry>, tracker: TaskTracker) -> Self {
+        Self::with_limits(inner, tracker, &RegistryLimits::DEFAULT)
+    }
+
+    /// Makes a cache that keeps at most `services_max` services.
+    pub fn with_limits(
+        inner: Arc<dyn Registry>,
+        tracker: TaskTracker,
+        limits: &RegistryLimits,
+    ) -> Self {
         let (views, listed) = (Mutex::default(), Mutex::default());
-        Self { shared: Arc::new(Shared { inner, tracker, views, listed }) }
+        let views_max = limits.services_max;
+        Self { shared: Arc::new(Shared { inner, tracker, views_max, views, listed }) }
     }
 
     /// Returns the registry below.
@@ -73,13 +82,13 @@ impl Cached {
             return Arc::clone(view);
         }
         let view = Arc::new(View::new(service));
-        if views.len() >= VIEWS_MAX {
+        if views.len() >= self.shared.views_max {
             let unused = views.iter().find(|(_, view)| Arc::strong_count(view) == 1);
             if let Some(unused) = unused.map(|(name, _)| name.clone()) {
                 views.remove(&unused);
             }
         }
-        if views.len() < VIEWS_MAX {
+        if views.len() < self.shared.views_max {
             views.insert(service.to_owned(), Arc::clone(&view));
         }
         drop(views);

@@ -86,8 +86,8 @@ struct Status {
 impl Lease {
     /// Starts to keep `record` registered; returns before anything is written.
     ///
-    /// The node disappears `limits.registry.ttl` after the last heartbeat. The task belongs to `tracker`, and the
-    /// call must be made inside a tokio runtime.
+    /// The node disappears `limits.registry.ttl` after the last heartbeat. The task belongs to
+    /// `tracker`, and the call must be made inside a tokio runtime.
     ///
     /// # Errors
     ///
@@ -166,6 +166,11 @@ impl Lease {
         self.wish(Wish::NotReady);
     }
 
+    /// Starts to mark the node as draining, without waiting as [`Self::set_draining`] does.
+    pub fn drain(&self) {
+        self.wish(Wish::Draining);
+    }
+
     /// Marks the node as draining, so that it is not chosen for new calls, and returns when that is
     /// written.
     ///
@@ -180,9 +185,14 @@ impl Lease {
         self.wait(|status| status.reached >= Some(sequence)).await
     }
 
+    /// Starts to remove the node from the registry, without waiting as [`Self::close`] does.
+    pub fn end(&self) {
+        self.wish(Wish::Closed);
+    }
+
     /// Removes the node from the registry and ends the lease; may be repeated.
     ///
-    /// Returns after at most `limits.shutdown.close_timeout`; a node that could not be removed by then
+    /// Returns after at most `shutdown.close_timeout`; a node that could not be removed by then
     /// expires. Cancel safe: the removal goes on all the same.
     ///
     /// # Errors

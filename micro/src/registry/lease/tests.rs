@@ -233,6 +233,31 @@ async fn what_nobody_could_reach_is_refused_at_start() {
     assert!(tracker.is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_limits_that_are_given_hold() {
+    let registry = Arc::new(Recorder::default());
+    let tracker = TaskTracker::new();
+    let mut limits = limits(TTL, HEARTBEAT);
+    limits.registry.heartbeat_jitter_percent = 0;
+    limits.shutdown.close_timeout = Duration::from_secs(1);
+    let shared = Arc::<Recorder>::clone(&registry);
+    let lease = Lease::start(shared, record("127.0.0.1:1"), &limits, &tracker).unwrap();
+    lease.registered().await.unwrap();
+    clock::sleep(HEARTBEAT * 4 + HEARTBEAT / 2).await;
+    let beats: Vec<_> = registry.log.lock().unwrap().iter().map(|entry| entry.1).collect();
+    assert_eq!(beats.len(), 5);
+    assert!(beats.windows(2).all(|pair| pair[1] - pair[0] == HEARTBEAT));
+    registry.hangs.store(true, Ordering::SeqCst);
+    let began = clock::now();
+    assert!(lease.close().await.is_err());
+    assert_eq!(clock::now() - began, limits.shutdown.close_timeout);
+    let mut long = record("127.0.0.1:1");
+    long.nodes[0].metadata.insert("k".into(), "v".repeat(99));
+    limits.registry.node_metadata_bytes_max = 99;
+    let shared = Arc::<Recorder>::clone(&registry);
+    assert_eq!(Lease::start(shared, long, &limits, &tracker).unwrap_err().code(), 413);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Ready,

@@ -53,6 +53,11 @@ impl Lease {
         self.expires_millis <= machine.now_millis() || self.is_dead(machine)
     }
 
+    /// Returns how long the lease holds on; zero if it has ended.
+    pub(super) fn remaining(&self, machine: &Machine) -> std::time::Duration {
+        std::time::Duration::from_millis(self.expires_millis.saturating_sub(machine.now_millis()))
+    }
+
     /// Returns whether the owner has certainly ended, whatever the time.
     pub(super) fn is_dead(&self, machine: &Machine) -> bool {
         self.boot != machine.boot || self.owner.as_ref().is_some_and(|owner| machine.is_gone(owner))

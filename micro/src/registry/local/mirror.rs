@@ -3,7 +3,8 @@
 //!
 //! An outage of the directory says nothing of the nodes in it. While it is missing or cannot be
 //! read, only nodes whose process has certainly ended are dropped; once it is back, the others
-//! have [`GRACE`] to write themselves into it again.
+//! have until the end of the lease that they were last known by, but at least [`GRACE`], to write
+//! themselves into it again.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -49,8 +50,8 @@ const SCRATCH_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// How long a vanished file is not judged: whoever removes the directory removes its files first.
 pub(super) const VANISHED_PAUSE: Duration = Duration::from_millis(50);
-/// How long nodes that run may take to be in a directory that came back: one heartbeat of the
-/// usual pace with its jitter, and the writing.
+/// How long nodes that run may take to be in a directory that came back, even if their lease ended
+/// during the outage: one heartbeat of the usual pace with its jitter, and the writing.
 const GRACE: Duration =
     RegistryLimits::DEFAULT.heartbeat_interval.saturating_add(Duration::from_secs(2));
 
@@ -64,12 +65,19 @@ pub(super) enum Notice {
     Poll,
 }
 
+/// What a mirror is a copy of.
+pub(super) struct Place {
+    pub(super) directory: Directory,
+    pub(super) machine: Machine,
+    pub(super) limits: RegistryLimits,
+}
+
 /// The state behind a mirror; moves between its task and the threads for blocking work.
 pub(super) struct Mirror {
     directory: Directory,
     machine: Machine,
+    limits: RegistryLimits,
     table: Arc<Table>,
-    limits: Arc<RegistryLimits>,
     seen: BTreeMap<String, Seen>,
     notice: Notice,
     watcher: Option<RecommendedWatcher>,
@@ -122,18 +130,18 @@ struct Work {
 impl Mirror {
     /// Makes a mirror and the queue of the changes it is told; reads nothing yet.
     pub(super) fn new(
-        directory: Directory,
-        machine: Machine,
-        (table, limits): (Arc<Table>, Arc<RegistryLimits>),
+        place: Place,
+        table: Arc<Table>,
         notice: Notice,
     ) -> (Self, mpsc::Receiver<String>) {
+        let Place { directory, machine, limits } = place;
         let (sender, changes) = mpsc::channel(CHANGES_QUEUED_MAX);
         let (seen, watcher, watched, lost) = (BTreeMap::new(), None, None, Arc::default());
         let mirror = Self {
             directory,
             machine,
-            table,
             limits,
+            table,
             seen,
             notice,
             watcher,
@@ -230,8 +238,12 @@ impl Mirror {
         let known = std::mem::replace(&mut self.home, identity);
         let replaced = was_away || (known.is_some() && known != identity);
         if replaced {
+            let machine = &self.machine;
             for seen in self.seen.values_mut() {
-                seen.judge_at = Some(clock::after(now, GRACE));
+                // A node that lives renews its lease before it ends, however rarely that is.
+                let lease = seen.live.as_ref().map(|live| live.lease.remaining(machine));
+                let grace = lease.unwrap_or_default().max(GRACE);
+                seen.judge_at = Some(clock::after(now, grace));
             }
         }
         replaced
@@ -477,8 +489,9 @@ mod tests {
             let temp = tempfile::tempdir().unwrap();
             let directory = Directory::new(temp.path().join("registry"), 1);
             let table = Arc::new(Table::default());
-            let (mirror, _) =
-                Mirror::new(directory, Machine::read(), (table, Arc::default()), Notice::Poll);
+            let place =
+                Place { directory, machine: Machine::read(), limits: RegistryLimits::default() };
+            let (mirror, _) = Mirror::new(place, table, Notice::Poll);
             let mut fixture = Self { temp, mirror, now: clock::now() };
             fixture.write("a", ttl);
             fixture.pass(Duration::ZERO);
@@ -520,7 +533,7 @@ mod tests {
 
     #[test]
     fn a_removed_directory_keeps_running_nodes_until_the_grace_after_its_return() {
-        let mut fixture = Fixture::new(GRACE * 9);
+        let mut fixture = Fixture::new(GRACE / 2);
         let path = fixture.mirror.directory.path().to_owned();
         fs::remove_file(path.join("s~a")).unwrap();
         fixture.pass(Duration::ZERO);
@@ -529,11 +542,23 @@ mod tests {
         fixture.pass(GRACE * 9);
         assert_eq!(fixture.nodes(), ["a"]);
         fs::remove_file(&path).unwrap();
-        fixture.write("b", GRACE * 9);
+        fixture.write("b", GRACE / 2);
         fixture.pass(Duration::ZERO);
         fixture.pass(GRACE - Duration::from_millis(1));
         assert_eq!(fixture.nodes(), ["a", "b"]);
         fixture.pass(Duration::from_millis(1));
+        assert_eq!(fixture.nodes(), ["b"]);
+    }
+
+    #[test]
+    fn a_node_that_beats_rarely_is_known_until_its_lease_ends() {
+        let mut fixture = Fixture::new(GRACE * 9);
+        fs::remove_dir_all(fixture.mirror.directory.path()).unwrap();
+        fixture.write("b", GRACE * 9);
+        fixture.pass(Duration::ZERO);
+        fixture.pass(GRACE * 8);
+        assert_eq!(fixture.nodes(), ["a", "b"]);
+        fixture.pass(GRACE * 2);
         assert_eq!(fixture.nodes(), ["b"]);
     }
 

@@ -6,8 +6,8 @@
 //! Limits: 1 MiB for an entry, 100,000 files, services and nodes as `RegistryLimits` says.
 //! Failure behaviour: an entry ends with its lease, and at once when its process does, however it
 //! dies; where the system does not tell of changes the directory is polled. Watchers keep the nodes
-//! they know while the directory is missing or unreadable, unless their process has ended, and for
-//! 7 s after it is back.
+//! they know while the directory is missing or unreadable, unless their process has ended, and
+//! after it is back until the lease that they know of is over, at least for 7 s.
 //! Configuration: the path. Not supported: other users, other machines.
 
 mod directory;
@@ -50,6 +50,7 @@ use crate::registry::local::entry::file_prefix;
 use crate::registry::local::mirror::FILES_MAX;
 use crate::registry::local::mirror::Mirror;
 use crate::registry::local::mirror::Notice;
+use crate::registry::local::mirror::Place;
 use crate::registry::local::mirror::VANISHED_PAUSE;
 use crate::registry::local::owner::Machine;
 use crate::registry::record::Record;
@@ -114,8 +115,7 @@ impl Local {
     #[must_use]
     pub fn limited(self, limits: RegistryLimits) -> Self {
         let disk = Disk { limits: Arc::new(limits), ..self.shared.disk.clone() };
-        let (tasks, hub) = (TaskTracker::new(), Mutex::new(Weak::new()));
-        Self { shared: Arc::new(Shared { disk, notice: self.shared.notice, tasks, hub }) }
+        Self { shared: Arc::new(Shared::new(disk, self.shared.notice)) }
     }
 
     /// Returns the directory.
@@ -127,12 +127,15 @@ impl Local {
         directory.prepare()?;
         let machine = Arc::new(Machine::read());
         let disk = Disk { directory: Arc::new(directory), machine, limits: Arc::default() };
-        let (tasks, hub) = (TaskTracker::new(), Mutex::new(Weak::new()));
-        Ok(Self { shared: Arc::new(Shared { disk, notice, tasks, hub }) })
+        Ok(Self { shared: Arc::new(Shared::new(disk, notice)) })
     }
 }
 
 impl Shared {
+    fn new(disk: Disk, notice: Notice) -> Self {
+        Self { disk, notice, tasks: TaskTracker::new(), hub: Mutex::new(Weak::new()) }
+    }
+
     /// Returns the running mirror, started if there is none.
     async fn hub(&self) -> Result<Arc<Hub>> {
         let mut slot = self.hub.lock().await;
@@ -140,13 +143,12 @@ impl Shared {
             return Ok(hub);
         }
         let table = Arc::new(Table::default());
-        let (directory, machine) = (&self.disk.directory, &self.disk.machine);
-        let (mirror, changes) = Mirror::new(
-            Directory::clone(directory),
-            Machine::clone(machine),
-            (Arc::clone(&table), Arc::clone(&self.disk.limits)),
-            self.notice,
-        );
+        let place = Place {
+            directory: Directory::clone(&self.disk.directory),
+            machine: Machine::clone(&self.disk.machine),
+            limits: RegistryLimits::clone(&self.disk.limits),
+        };
+        let (mirror, changes) = Mirror::new(place, Arc::clone(&table), self.notice);
         let mirror = blocking(move || Ok(mirror.start())).await?;
         let task = self.tasks.spawn("registry.local", mirror.run(changes)).abort_on_drop();
         let hub = Arc::new(Hub { table, task });

@@ -1,6 +1,7 @@
 //! DNS messages: the question for a service, the answer for a node, and what can be read of both.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
@@ -235,9 +236,14 @@ fn nodes(resources: &[Resource]) -> Vec<(Record, Life)> {
             _ => {}
         }
     }
-    let node = |resource: &Resource| {
+    // One for each instance: a packet that repeats itself must not repeat the work.
+    let mut instances = BTreeSet::new();
+    let mut node = |resource: &Resource| {
         let RData::SRV(server) = &resource.data else { return None };
         let instance = text_of(&resource.name)?;
+        if !instances.insert(instance.clone()) {
+            return None;
+        }
         let text = texts.get(&instance)?;
         let mut record = txt::decode(text.txt_data.iter().map(AsRef::as_ref))?;
         let ip = addresses.get(&text_of(&server.target)?)?;
@@ -251,7 +257,7 @@ fn nodes(resources: &[Resource]) -> Vec<(Record, Life)> {
         let life = if resource.ttl == 0 { Life::Leaving } else { Life::Present };
         Some((record, life))
     };
-    resources.iter().filter_map(node).collect()
+    resources.iter().filter_map(&mut node).collect()
 }
 
 fn listed_service(resource: &Resource) -> Option<String> {

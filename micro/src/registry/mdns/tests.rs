@@ -53,6 +53,58 @@ async fn nodes_of_other_processes_are_found_listed_and_watched() {
     assert!(client.list().await.unwrap().is_empty());
 }
 
+/// What travels over the wire, as any other program on the link sees it.
+#[tokio::test]
+async fn an_announcement_holds_the_records_of_a_service() {
+    use hickory_proto::op::Message;
+    use hickory_proto::rr::{RData, Record as Resource};
+    let port = port();
+    let capture = socket::Listener::open(port).unwrap();
+    capture.join(Ipv4Addr::LOCALHOST).unwrap();
+    let server = on(port);
+    server.register(&record("a"), TTL).await.unwrap();
+    let mut bytes = Vec::new();
+    let captured = clock::timeout(PATIENCE, async {
+        loop {
+            let received = std::future::poll_fn(|task| capture.poll_receive(task, &mut bytes));
+            received.await;
+            let message = Message::from_vec(&bytes).unwrap();
+            if !message.answers.is_empty() {
+                return message;
+            }
+        }
+    });
+    let message = captured.await.unwrap();
+    let all: Vec<Resource> = message.answers.into_iter().chain(message.additionals).collect();
+    let of = |kind: fn(&RData) -> bool| all.iter().find(|resource| kind(&resource.data));
+    // The pointer to it is for those who ask for the service.
+    assert!(of(|data| matches!(data, RData::PTR(_))).is_none(), "{all:?}");
+    let service = of(|data| matches!(data, RData::SRV(_))).expect("an SRV record");
+    let RData::SRV(target) = &service.data else { unreachable!() };
+    assert_eq!(target.port, 7);
+    assert!(service.name.to_utf8().starts_with("a.greeter."), "{}", service.name);
+    let text = of(|data| matches!(data, RData::TXT(_))).expect("a TXT record");
+    assert_eq!(text.name, service.name);
+    let address = of(|data| matches!(data, RData::A(_))).expect("an A record");
+    assert_eq!((&address.name, address.data.to_string()), (&target.target, "127.0.0.1".into()));
+    assert!(all.iter().all(|resource| resource.ttl > 0));
+}
+
+#[tokio::test]
+async fn a_lookup_ends_soon_after_the_first_answer() {
+    let port = port();
+    let (server, client) = (on(port), on(port));
+    server.register(&record("a"), TTL).await.unwrap();
+    let mut fastest = ANSWER_TIMEOUT;
+    // The machine may be busy: one look in a few is not held up.
+    for _ in 0..20 {
+        let began = clock::now();
+        assert!(client.lookup("greeter").await.unwrap().is_some());
+        fastest = fastest.min(clock::now() - began);
+    }
+    assert!(fastest >= SETTLE && fastest < ANSWER_TIMEOUT / 2, "{fastest:?}");
+}
+
 #[tokio::test]
 async fn a_node_that_falls_silent_without_a_goodbye_is_dropped() {
     let port = port();

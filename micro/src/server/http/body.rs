@@ -1,14 +1,16 @@
 //! Reads a request's body within its limits.
 
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::Body;
 
 use crate::core::clock;
 use crate::core::clock::Instant;
-use crate::core::error::{BoxError, Error, Result};
+use crate::core::error::{BoxError, Error, Result, Retry};
 use crate::core::limits::{ConnectionLimits, Limits};
+use crate::server::roster::Seat;
 
 /// A body as connections and layers bring it.
 pub(super) trait Payload:
@@ -21,13 +23,13 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static> Payl
 /// Reads a whole body; one that came in one piece is not copied.
 ///
 /// # Errors
-/// 413 past the limit of a message, 408 when the body is too slow or `until` passes, 400 when the
-/// peer breaks off.
+/// 413 past the limit of a message, 429 past that of all unfinished messages of the connection, 408
+/// when the body is too slow or `until` passes, 400 when the peer breaks off.
 pub(super) async fn read<B: Payload>(
     body: &mut B,
     limits: &Limits,
-    now: Instant,
-    until: Instant,
+    (now, until): (Instant, Instant),
+    mut room: Room<'_>,
 ) -> Result<Bytes> {
     let max = limits.message.bytes_max;
     if usize::try_from(body.size_hint().lower()).map_or(true, |declared| declared > max) {
@@ -41,14 +43,49 @@ pub(super) async fn read<B: Payload>(
     if body.is_end_stream() {
         return Ok(first);
     }
+    room.take(first.len())?;
     let mut whole = BytesMut::from(first);
     while let Some(next) = data(body, &mut pace).await? {
         if whole.len() + next.len() > max {
             return Err(too_large(max));
         }
+        room.take(next.len())?;
         whole.extend_from_slice(&next);
     }
     Ok(whole.freeze())
+}
+
+/// What one unfinished body holds of what all of a connection may; given back on drop.
+///
+/// An HTTP/2 connection has many bodies at a time, each within its own limit.
+pub(super) struct Room<'a> {
+    seat: &'a Seat,
+    bytes_max: usize,
+    taken: usize,
+}
+
+impl<'a> Room<'a> {
+    pub(super) fn new(seat: &'a Seat, bytes_max: usize) -> Self {
+        Self { seat, bytes_max, taken: 0 }
+    }
+
+    /// Takes room for more bytes of the body.
+    fn take(&mut self, bytes: usize) -> Result<()> {
+        self.taken += bytes;
+        let held = self.seat.unfinished.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if held <= self.bytes_max {
+            return Ok(());
+        }
+        let max = self.bytes_max;
+        let detail = format!("the unfinished messages of a connection may have {max} bytes in all");
+        Err(Error::too_many_requests("micro.server", detail).with_retry(Retry::Safe))
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.seat.unfinished.fetch_sub(self.taken, Ordering::Relaxed);
+    }
 }
 
 pub(super) fn too_large(max: usize) -> Error {
@@ -116,8 +153,10 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::roster::Roster;
     use std::collections::VecDeque;
     use std::convert::Infallible;
+    use std::sync::Arc;
     use std::task::{Context, Poll};
     use std::time::Duration;
 
@@ -155,12 +194,43 @@ mod tests {
         }
     }
 
+    fn seat() -> Arc<Seat> {
+        let roster = Arc::new(Roster::default());
+        Arc::clone(&roster.join(None, &ConnectionLimits::DEFAULT).unwrap().seat)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_unfinished_bodies_of_a_connection_share_a_limit() {
+        let (seat, limits, now) = (seat(), Limits::default(), clock::now());
+        let until = clock::after(now, Duration::from_secs(3600));
+        for (bodies, refused) in [(10, 0), (11, 1), (100, 90)] {
+            let mut done = Vec::new();
+            for _ in 0..bodies {
+                // Complete only after the others have begun.
+                let mut body = slow(10, 10, Duration::from_millis(10));
+                let (seat, limits) = (&seat, &limits);
+                done.push(async move {
+                    let room = Room::new(seat, 1000);
+                    read(&mut body, limits, (now, until), room).await
+                });
+            }
+            let done = futures_util::future::join_all(done).await;
+            let failed: Vec<_> = done.into_iter().filter_map(Result::err).collect();
+            assert!(failed.iter().all(|e| e.code() == 429 && e.retry() == Retry::Safe));
+            assert!(failed.len() >= refused && failed.len() < bodies.max(1), "{}", failed.len());
+            assert_eq!(failed.is_empty(), refused == 0);
+            assert_eq!(seat.unfinished.load(Ordering::Relaxed), 0);
+        }
+    }
+
     async fn outcome(mut body: Slow, max: usize) -> Result<usize> {
         let mut limits = Limits::default();
         limits.message.bytes_max = max;
         let now = clock::now();
         let until = clock::after(now, Duration::from_secs(3600));
-        read(&mut body, &limits, now, until).await.map(|bytes| bytes.len())
+        let seat = seat();
+        let room = Room::new(&seat, usize::MAX);
+        read(&mut body, &limits, (now, until), room).await.map(|bytes| bytes.len())
     }
 
     #[tokio::test(start_paused = true)]

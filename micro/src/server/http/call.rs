@@ -15,7 +15,7 @@ use crate::core::error::{Error, Result};
 use crate::core::exchange::{Inbound, Outgoing, Running, Target};
 use crate::core::stream::BoxSource;
 use crate::server::http::accept::{Accepted, EVENT_STREAM, NDJSON};
-use crate::server::http::body::{Payload, read, too_large};
+use crate::server::http::body::{Payload, Room, read, too_large};
 use crate::server::http::face::{Peer, Site};
 use crate::server::http::head::{self, Head};
 use crate::server::http::lines::lines;
@@ -47,23 +47,25 @@ impl Site {
         let entry = router.entry(target)?;
         let (parts, mut body) = request.into_parts();
         let (now, limits) = (clock::now(), &router.limits);
-        // Until the body has been read the connection must not be closed abruptly.
-        peer.seat.unread.store(!body.is_end_stream(), Ordering::Relaxed);
         let mut head = head::read(&parts.headers, now, &router.codecs, &limits.trace)?;
         check_kind(target.kind, parts.version, &head)?;
         let extra = head.extra.as_deref();
         let account = router.admit(entry, extra, &peer.remote, peer.origin)?;
         router.claim(&peer.seat, account.as_deref())?;
+        let accepted = std::mem::take(&mut head.accepted);
+        let response = accepted.format.clone().filter(|format| *format != head.content_type);
+        let answered_in = response.clone().unwrap_or_else(|| head.content_type.clone());
+        // Known before the handler runs: a response that has no form must cost nothing.
+        let streams = target.kind.streams_responses();
+        let form = streams.then(|| framing(&accepted, &answered_in)).transpose()?;
         let until = router.deadline(entry, now, head.deadline);
         let (body, messages) = if target.kind.streams_requests() {
             (Bytes::new(), Some(lines(body, limits.message.bytes_max)))
         } else {
-            (read(&mut body, limits, now, until).await?, None)
+            let room = Room::new(&peer.seat, limits.message.reassembly_bytes_max);
+            (read(&mut body, limits, (now, until), room).await?, None)
         };
         peer.seat.unread.store(messages.is_some(), Ordering::Relaxed);
-        let accepted = std::mem::take(&mut head.accepted);
-        let response = accepted.format.clone().filter(|format| *format != head.content_type);
-        let answered_in = response.clone().unwrap_or_else(|| head.content_type.clone());
         let inbound = Inbound {
             target,
             now,
@@ -81,7 +83,8 @@ impl Site {
             }
             Outgoing::Message(bytes) => Ok(reply::message(bytes, &answered_in)),
             Outgoing::Stream(source) => {
-                stream(source, &accepted, &answered_in, limits.message.bytes_max)
+                let form = form.map_or_else(|| framing(&accepted, &answered_in), Ok)?;
+                Ok(stream(source, form, limits.message.bytes_max))
             }
         }
     }
@@ -139,28 +142,33 @@ fn check_kind(kind: CallKind, version: Version, head: &Head) -> Result<()> {
     Ok(())
 }
 
-/// Makes the response of a stream.
-fn stream(
-    source: BoxSource,
-    accepted: &Accepted,
-    content_type: &ContentType,
-    bytes_max: usize,
-) -> Result<Response<Reply>> {
-    let (framing, name) = match content_type {
-        ContentType::Json if accepted.events => (Framing::Events, EVENT_STREAM),
-        ContentType::Json => (Framing::Lines, NDJSON),
-        ContentType::MsgPack => (Framing::Values, "application/msgpack"),
+/// How a stream is written, and the content type that says so.
+type Form = (Framing, &'static str);
+
+/// Decides how a stream of responses is written.
+///
+/// # Errors
+/// 406 when the format of the messages has no way to tell one from the next.
+fn framing(accepted: &Accepted, content_type: &ContentType) -> Result<Form> {
+    match content_type {
+        ContentType::Json if accepted.events => Ok((Framing::Events, EVENT_STREAM)),
+        ContentType::Json => Ok((Framing::Lines, NDJSON)),
+        ContentType::MsgPack => Ok((Framing::Values, "application/msgpack")),
         other => {
             let other = other.as_str().escape_debug();
             let detail = format!("responses stream as {NDJSON} or {EVENT_STREAM}, not as {other}");
-            return Err(Error::new("micro.server", 406, detail));
+            Err(Error::new("micro.server", 406, detail))
         }
-    };
+    }
+}
+
+/// Makes the response of a stream.
+fn stream(source: BoxSource, (framing, name): Form, bytes_max: usize) -> Response<Reply> {
     let mut response = Response::new(Reply::pump(Pump::new(source, framing, bytes_max)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(name));
     // Proxies that collect a response before they pass it on would hold back a stream.
     headers.insert("cache-control", HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    response
 }

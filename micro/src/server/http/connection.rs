@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -105,6 +105,8 @@ impl Face {
         http1: bool,
     ) -> Response<Reply> {
         let busy = peer.seat.begin();
+        // Until the body has been read the connection must not be closed abruptly.
+        peer.seat.unread.store(!request.body().is_end_stream(), Ordering::Relaxed);
         let upgrade = Upgrade::of(&request);
         let mut answer = pin!(self.answer(peer, request));
         let mut response = std::future::poll_fn(|task| {

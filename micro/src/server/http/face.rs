@@ -3,11 +3,16 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use axum::extract::ConnectInfo;
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
+use hyper::body::{Body, Frame, SizeHint};
 use tower_service::Service;
 
 use crate::core::error::{Error, Result};
@@ -89,6 +94,36 @@ impl Face {
                 layers.answer(request).await.map(Reply::other)
             }
         }
+    }
+}
+
+/// A body that notes when it has been read to its end.
+struct Noted<B> {
+    body: B,
+    seat: Arc<Seat>,
+}
+
+impl<B: Payload> Body for Noted<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, B::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(task));
+        if self.body.is_end_stream() || frame.is_none() {
+            self.seat.unread.store(false, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -177,7 +212,9 @@ impl Site {
         let extra = head::credentials(request.headers())?;
         let account = self.router.admit_route(&request, &extra, (&peer.remote, peer.origin))?;
         self.router.claim(&peer.seat, account.as_deref())?;
-        let mut request = request.map(axum::body::Body::new);
+        let slot = self.router.enter_route().await?;
+        let seat = Arc::clone(&peer.seat);
+        let mut request = request.map(|body| axum::body::Body::new(Noted { body, seat }));
         if let Some(account) = account {
             request.extensions_mut().insert(account);
         }
@@ -186,7 +223,7 @@ impl Site {
         }
         let response = user.call(request).await.unwrap_or_else(|error: Infallible| match error {});
         let matched = response.extensions().get::<Matched>().is_some();
-        let response = response.map(Reply::other);
+        let response = response.map(|body| Reply::other(body).occupying(slot));
         let own_404 = !matched
             && response.status() == StatusCode::NOT_FOUND
             && response.body().is_empty()
@@ -213,7 +250,7 @@ fn preflight<B>(request: &Request<B>, origin: &HeaderValue) -> Option<Response<R
     if request.method() != Method::OPTIONS || !asks {
         return None;
     }
-    let mut response = Response::new(Reply::full(bytes::Bytes::new()));
+    let mut response = Response::new(Reply::full(Bytes::new()));
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));

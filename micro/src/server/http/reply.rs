@@ -10,6 +10,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use crate::core::content_type::ContentType;
 use crate::core::error::{BoxError, Error, Retry};
+use crate::core::exchange::Slot;
 use crate::core::status;
 use crate::server::http::pump::Pump;
 use crate::server::roster::Busy;
@@ -22,6 +23,8 @@ pub(super) struct Reply {
     kind: Kind,
     /// The request counts as served until its response is gone.
     busy: Option<Busy>,
+    /// What a route of the user's occupies until its response is gone.
+    slot: Option<Slot>,
 }
 
 #[derive(Debug)]
@@ -34,22 +37,28 @@ enum Kind {
 impl Reply {
     /// Makes the body of one piece.
     pub(super) fn full(bytes: Bytes) -> Self {
-        Self { kind: Kind::Full(bytes), busy: None }
+        Self { kind: Kind::Full(bytes), busy: None, slot: None }
     }
 
     /// Makes the body of a stream.
     pub(super) fn pump(pump: Pump) -> Self {
-        Self { kind: Kind::Pump(Box::new(pump)), busy: None }
+        Self { kind: Kind::Pump(Box::new(pump)), busy: None, slot: None }
     }
 
     /// Wraps the body of somebody else's response.
     pub(super) fn other(body: axum::body::Body) -> Self {
-        Self { kind: Kind::Other(body), busy: None }
+        Self { kind: Kind::Other(body), busy: None, slot: None }
     }
 
     /// Counts the request as served until the body is dropped.
     pub(super) fn hold(&mut self, busy: Busy) {
         self.busy = Some(busy);
+    }
+
+    /// Keeps a slot until the body is dropped.
+    pub(super) fn occupying(mut self, slot: Slot) -> Self {
+        self.slot = Some(slot);
+        self
     }
 
     /// Returns whether there are no bytes at all.

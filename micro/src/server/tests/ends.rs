@@ -218,6 +218,38 @@ async fn draining_gives_up_at_its_deadline_and_closing_cuts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_route_of_the_users_counts_as_a_call() {
+    let (entered, release) = (Arc::new(tokio::sync::Notify::new()), Arc::default());
+    let route = {
+        let (entered, release) =
+            (Arc::clone(&entered), Arc::<tokio::sync::Notify>::clone(&release));
+        axum::routing::get(async move || {
+            entered.notify_one();
+            release.notified().await;
+            "done"
+        })
+    };
+    let mut limits = Limits::default();
+    limits.call.in_flight_max = 1;
+    let user = axum::Router::new().route("/slow", route);
+    let rig = Rig::new(|builder| builder.router(user).limits(limits));
+    let slow = rig.send(request("GET", "/slow", ""));
+    let others = async {
+        entered.notified().await;
+        assert_eq!(rig.server.in_flight(), 1);
+        let refused = rig.send(request("GET", "/slow", "")).await;
+        assert_eq!(
+            (refused.status, &refused.headers["micro-retry"]),
+            (503, &"safe".parse().unwrap())
+        );
+        assert_eq!(rig.server.drain(after(5)).await, 1, "it is cut, and that is said");
+        release.notify_one();
+    };
+    let (slow, ()) = tokio::join!(slow, others);
+    assert_eq!((slow.status, rig.server.in_flight()), (200, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn http2_says_goodbye_and_finishes() {
     let rig = Rig::plain();
     let mut http = http2(rig.dial()).await;

@@ -12,6 +12,7 @@ mod noise;
 mod ports;
 mod routing;
 mod streams;
+mod unread;
 
 use std::io;
 use std::sync::Arc;

@@ -100,3 +100,11 @@ async fn http2_calls_and_errors_are_those_of_http1() {
     }
     assert_eq!((rig.server.in_flight(), rig.server.connections()), (0, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_has_no_form_is_refused_before_its_handler_runs() {
+    let rig = Rig::plain();
+    let got = rig.send(with(post("Count", "3"), "accept", "text/plain")).await;
+    assert_eq!((got.status, rig.started()), (406, 0), "{got:?}");
+    assert_eq!((rig.call("Count", "3").await.status, rig.started()), (200, 1));
+}

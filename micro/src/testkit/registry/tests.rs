@@ -3,10 +3,13 @@
 use super::broken::Broken;
 use super::broken::Flaw;
 use super::*;
+use crate::core::error::Error;
 use crate::core::shutdown::TaskTracker;
 use crate::registry::Cached;
 use crate::registry::Local;
 use crate::registry::Memory;
+use crate::registry::StaticFile;
+use crate::registry::{Capabilities, Watch};
 
 #[tokio::test(start_paused = true)]
 async fn memory_conforms() {
@@ -48,6 +51,95 @@ async fn cached_local_conforms() {
         Subject::new(Arc::new(cached()), Arc::new(cached()))
             .with_ttl(Duration::from_millis(800))
             .with_guard(temp)
+    };
+    conformance(make).await.unwrap_or_else(|failures| panic!("{failures}"));
+}
+
+/// Writes the file that a registry of fixed nodes reads.
+#[derive(Debug)]
+struct Writer {
+    path: std::path::PathBuf,
+    memory: Memory,
+}
+
+impl Writer {
+    async fn write(&self) -> Result<(), Error> {
+        let mut records = Vec::new();
+        for name in self.memory.list().await? {
+            records.extend(self.memory.lookup(&name).await?.unwrap_or_default());
+        }
+        let scratch = self.path.with_extension("next");
+        std::fs::write(&scratch, serde_json::to_vec(&records).unwrap()).unwrap();
+        std::fs::rename(scratch, &self.path).unwrap();
+        Ok(())
+    }
+}
+
+impl Registry for Writer {
+    fn name(&self) -> &'static str {
+        "writer"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.memory.capabilities()
+    }
+
+    fn register<'a>(
+        &'a self,
+        record: &'a Record,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            self.memory.register(record, ttl).await?;
+            self.write().await
+        })
+    }
+
+    fn deregister<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            self.memory.deregister(record).await?;
+            self.write().await
+        })
+    }
+
+    fn lookup<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<Option<Vec<Record>>, Error>> {
+        self.memory.lookup(service)
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<String>, Error>> {
+        self.memory.list()
+    }
+
+    fn watch<'a>(&'a self, service: Option<&'a str>) -> BoxFuture<'a, Result<Watch, Error>> {
+        self.memory.watch(service)
+    }
+}
+
+#[tokio::test]
+async fn a_static_file_conforms() {
+    for cached in [false, true] {
+        let make = async || {
+            let temp = tempfile::tempdir().unwrap();
+            let path = temp.path().join("nodes.json");
+            std::fs::write(&path, "[]").unwrap();
+            let file: Arc<dyn Registry> = Arc::new(StaticFile::open(&path).unwrap());
+            let file = if cached { Arc::new(Cached::new(file, TaskTracker::new())) } else { file };
+            let writer = Writer { path, memory: Memory::new() };
+            // Nothing expires here, but claims wait for parts of it.
+            Subject::new(Arc::new(writer), file).with_ttl(Duration::from_secs(2)).with_guard(temp)
+        };
+        conformance(make).await.unwrap_or_else(|failures| panic!("{failures}"));
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_nobody_here_can_write_passes_what_can_be_seen() {
+    let make = async || {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("nodes.json");
+        std::fs::write(&path, "[]").unwrap();
+        let file = Arc::new(StaticFile::open(&path).unwrap());
+        Subject::new(Arc::<StaticFile>::clone(&file), file).with_guard(temp)
     };
     conformance(make).await.unwrap_or_else(|failures| panic!("{failures}"));
 }

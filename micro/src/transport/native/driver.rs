@@ -17,7 +17,7 @@ use crate::transport::native::frame::{
 };
 use crate::transport::native::hello::WINDOW_BYTES_LEAST;
 use crate::transport::native::inbound::MESSAGE_COST;
-use crate::transport::native::link::{Link, State};
+use crate::transport::native::link::{Link, Need, State};
 use crate::transport::native::streams::{Flow, Stream};
 use crate::transport::native::{head, pump};
 
@@ -35,16 +35,16 @@ impl Connection for Link {
         let streams = source.is_some();
         let (id, flush) = {
             let mut state = self.lock();
-            if let Some(error) = state.refusal(true) {
+            if let Some(error) = state.refusal(Need::Stream) {
                 return Err(error);
             }
-            if state.is_full(&self.limits, true) {
+            if state.is_full(&self.limits, Need::Stream) {
                 return Err(full());
             }
             let id = self.open(&mut state, head, body, streams)?;
             let alone = state.streams.live() == 1;
             self.look_sooner(&mut state, head.deadline);
-            let flush = self.plan(&mut state, alone);
+            let flush = self.plan_for(&mut state, alone);
             if flush == Flush::Yield && !std::mem::replace(&mut state.watched, true) {
                 self.rescuer.notify_one();
             }
@@ -52,10 +52,9 @@ impl Connection for Link {
         };
         if let Some(source) = source {
             let pump = pump::requests(Arc::clone(&self), id, source);
-            let task = self.tasks.spawn("native requests", pump);
-            if let Some(stream) = self.lock().streams.get(id) {
-                stream.task = Some(task.abort_on_drop());
-            }
+            let task = self.tasks.spawn("native requests", pump).abort_on_drop();
+            // Dropped, and so aborted, if the connection has closed meanwhile.
+            let _orphan = self.lock().keep_task(id, task);
         }
         if flush == Flush::Now {
             self.flush();
@@ -65,15 +64,19 @@ impl Connection for Link {
     }
 
     fn is_open(&self) -> bool {
-        self.lock().refusal(true).is_none()
+        self.lock().refusal(Need::Stream).is_none()
     }
 
     fn is_full(&self) -> bool {
-        self.lock().is_full(&self.limits, true)
+        self.lock().is_full(&self.limits, Need::Stream)
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.room(true))
+        Box::pin(self.room(Need::Stream))
+    }
+
+    fn closed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(Self::closed(self))
     }
 
     fn drain(&self) {

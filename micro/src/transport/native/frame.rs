@@ -27,6 +27,9 @@ pub(super) const FLAG_ERROR: u8 = 0x10;
 /// The call that failed was not run.
 pub(super) const FLAG_SAFE: u8 = 0x20;
 
+/// The call that failed would fail again, whatever its code says.
+pub(super) const FLAG_FINAL: u8 = 0x40;
+
 /// What a frame is for. Unknown kinds are skipped, so that versions can mix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {

@@ -1,17 +1,16 @@
 //! Frames that mean the same on both sides: messages, credit, pings.
 
-use std::task::Waker;
-
 use bytes::Bytes;
 
 use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::Reset;
 use crate::core::limits::Limits;
+use crate::transport::native::after::After;
 use crate::transport::native::frame::{
-    self, FLAG_ERROR, FLAG_MORE, FLAG_SAFE, HEADER_BYTES, Header, Kind,
+    self, FLAG_ERROR, FLAG_FINAL, FLAG_MORE, FLAG_SAFE, HEADER_BYTES, Header, Kind,
 };
 use crate::transport::native::hello::Hello;
-use crate::transport::native::link::{Link, State};
+use crate::transport::native::link::{Link, Need, State};
 use crate::transport::native::names::malformed;
 use crate::transport::native::reader::Frame;
 use crate::transport::native::streams::{Flow, Partials, Stream};
@@ -23,7 +22,8 @@ use crate::transport::native::varint;
 /// The inner error is 413 when the message is longer than the limit: the stream has to be reset.
 /// The outer one ends the connection: the peer floods it with unfinished messages.
 pub(super) fn join(
-    (stream, partials): (&mut Stream, &mut Partials),
+    stream: &mut Stream,
+    partials: &mut Partials,
     frame: &Frame<'_>,
     limits: &Limits,
 ) -> Result<Result<Option<Bytes>>> {
@@ -107,12 +107,22 @@ pub(super) fn error_of(header: Header, payload: &[u8]) -> Result<Error> {
     if after > 0 {
         error = error.with_retry_after(std::time::Duration::from_millis(after));
     }
-    Ok(if header.has(FLAG_SAFE) { error.with_retry(Retry::Safe) } else { error })
+    Ok(match (header.has(FLAG_SAFE), header.has(FLAG_FINAL)) {
+        (true, _) => error.with_retry(Retry::Safe),
+        (false, true) => error.with_retry(Retry::Never),
+        (false, false) => error,
+    })
 }
 
 /// Returns the flags of the end frame that carries an error.
 pub(super) fn error_flags(error: &Error) -> u8 {
-    FLAG_ERROR | if error.retry() == Retry::Safe { FLAG_SAFE } else { 0 }
+    let verdict = match error.retry() {
+        Retry::Safe => FLAG_SAFE,
+        // Where the code alone says so the flag is left out.
+        Retry::Never if Retry::of(error.code()) != Retry::Never => FLAG_FINAL,
+        Retry::Never | Retry::Unknown => 0,
+    };
+    FLAG_ERROR | verdict
 }
 
 /// Returns the error that stands for a reset by the peer.
@@ -120,7 +130,7 @@ pub(super) fn reset_error(reason: Reset) -> Error {
     let id = "micro.transport";
     match reason {
         Reset::Refused => {
-            Error::unavailable(id, "the node refused the call").with_retry(Retry::Safe)
+            Error::too_many_requests(id, "the node refused the call").with_retry(Retry::Safe)
         }
         Reset::Draining => {
             Error::unavailable(id, "the node is about to stop").with_retry(Retry::Safe)
@@ -142,19 +152,20 @@ pub(super) fn common(
     state: &mut State,
     header: Header,
     payload: &[u8],
-    wakers: &mut Vec<Waker>,
+    after: &mut After,
 ) -> Result<()> {
     match header.kind {
-        Kind::Hello => greet(link, state, payload, wakers)?,
+        Kind::Hello => greet(link, state, payload, after)?,
         // Limit: pings are answered only while the queue has room, so that a flood of them that
         // nobody reads the answers of costs nothing.
-        Kind::Ping if !state.is_full(&link.limits, false) => {
+        Kind::Ping if !state.is_full(&link.limits, Need::Queue) => {
             if let Some(ping) = payload.first_chunk::<PING_BYTES>() {
                 frame::put(&mut state.out, Kind::Pong, 0, 0, ping);
             }
         }
         Kind::GoAway => {
             state.draining = true;
+            after.accused |= frame::reason_from(payload) == Reset::Protocol;
             link.keeper.notify_one();
             link.wake_waiting(state);
         }
@@ -164,7 +175,7 @@ pub(super) fn common(
                 let ceiling = i64::from(u32::MAX);
                 let credit = flow.credit.saturating_add(i64::from(u32::from_be_bytes(bytes)));
                 flow.credit = credit.min(ceiling);
-                wakers.extend(flow.pump.take());
+                after.wakers.extend(flow.pump.take());
             }
         }
         _ => {}
@@ -173,7 +184,7 @@ pub(super) fn common(
 }
 
 /// Takes the settings of the peer, which hold for the streams that are open already too.
-fn greet(link: &Link, state: &mut State, payload: &[u8], wakers: &mut Vec<Waker>) -> Result<()> {
+fn greet(link: &Link, state: &mut State, payload: &[u8], after: &mut After) -> Result<()> {
     if std::mem::replace(&mut state.greeted, true) {
         return Err(malformed());
     }
@@ -183,7 +194,7 @@ fn greet(link: &Link, state: &mut State, payload: &[u8], wakers: &mut Vec<Waker>
     for (_, stream) in state.streams.iter_mut() {
         if let Some(flow) = &mut stream.flow {
             flow.credit = flow.credit.saturating_add(more);
-            wakers.extend(flow.pump.take());
+            after.wakers.extend(flow.pump.take());
         }
     }
     link.wake_waiting(state);

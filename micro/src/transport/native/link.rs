@@ -4,24 +4,25 @@
 //! lets the other ready tasks queue theirs first and writes for all. One side writes at a time;
 //! when the socket is full the connection's own task takes over.
 
+use std::fmt;
 use std::io;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::Poll;
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 use crate::core::clock;
 use crate::core::error::{Error, Result, Retry};
-use crate::core::exchange::{Answer, Flush, Reset};
+use crate::core::exchange::Flush;
 use crate::core::limits::Limits;
 use crate::core::net::Socket;
-use crate::core::shutdown::TaskTracker;
-use crate::transport::native::frame::{self, Kind};
+use crate::core::shutdown::{TaskHandle, TaskTracker};
 use crate::transport::native::hello::Hello;
 use crate::transport::native::names::NamesOut;
-use crate::transport::native::streams::{Stream, Streams};
+use crate::transport::native::streams::Streams;
 
 /// Queued bytes from which on they are written at once, so that the peer starts working.
 const FLUSH_BYTES: usize = 8 * 1024;
@@ -29,8 +30,16 @@ const FLUSH_BYTES: usize = 8 * 1024;
 /// The most that an idle write buffer keeps.
 const SPARE_BYTES_MAX: usize = 256 * 1024;
 
+/// What somebody waits for, or asks about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Room in the queue.
+    Queue,
+    /// Room in the queue, and a stream for one more call.
+    Stream,
+}
+
 /// One connection.
-#[derive(Debug)]
 pub(super) struct Link {
     pub(super) socket: Arc<dyn Socket>,
     pub(super) limits: Arc<Limits>,
@@ -54,7 +63,6 @@ pub(super) struct Link {
 }
 
 /// What the lock guards. No code of users runs under it.
-#[derive(Debug)]
 pub(super) struct State {
     /// Frames queued and not handed to a writer.
     pub(super) out: Vec<u8>,
@@ -66,7 +74,7 @@ pub(super) struct State {
     taken: u64,
     written: u64,
     /// Bytes the socket may have taken: more than `written` while somebody writes.
-    written_at_most: u64,
+    pub(super) written_at_most: u64,
     /// Whether somebody writes; others only queue.
     writing: bool,
     /// Whether somebody will write after others had their turn.
@@ -86,13 +94,25 @@ pub(super) struct State {
     /// When the keeper will look next.
     pub(super) next_look: Instant,
     pub(super) last_read: Instant,
+    /// When the peer last took bytes that had to wait for it.
+    pub(super) last_taken: Instant,
     /// When the last stream ended.
     pub(super) idle_since: Instant,
-    pub(super) pinged: Option<Instant>,
+    /// The ping that is not answered yet.
+    pub(super) pinged: Option<Ping>,
     /// Whether no more calls are started on this side.
     pub(super) draining: bool,
     /// Why the connection ended.
     pub(super) closed: Option<Error>,
+}
+
+/// A ping on its way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ping {
+    /// Since when its answer is waited for.
+    pub(super) since: Instant,
+    /// Where it ends in the connection; the wait begins when it was written.
+    pub(super) sent_at: u64,
 }
 
 impl Link {
@@ -118,6 +138,7 @@ impl Link {
             reads: 0,
             next_look: now,
             last_read: now,
+            last_taken: now,
             idle_since: now,
             pinged: None,
             draining: false,
@@ -174,7 +195,7 @@ impl Link {
                 }
                 Err(e) => {
                     drop(state);
-                    return self.close(&broken(&e));
+                    return self.close(&broken(e));
                 }
             }
             if state.scheduled && state.out.len() < FLUSH_BYTES {
@@ -196,7 +217,7 @@ impl Link {
                 let ready = std::future::poll_fn(|task| self.socket.poll_write_ready(task));
                 let timeout = self.limits.connection.write_timeout;
                 match clock::timeout(timeout, ready).await {
-                    Ok(ready) => ready.map_err(|e| broken(&e))?,
+                    Ok(ready) => ready.map_err(broken)?,
                     Err(_) => return Err(too_slow(timeout)),
                 }
                 let rest = batch.get(written..).unwrap_or_default();
@@ -206,9 +227,9 @@ impl Link {
                 }
                 let (count, ended) = write_some(self.socket.as_ref(), rest);
                 written += count;
-                self.lock().count_written(count);
+                self.note_taken(count);
                 match ended {
-                    Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(broken(&e)),
+                    Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(broken(e)),
                     _ => {}
                 }
             }
@@ -223,9 +244,29 @@ impl Link {
         }
     }
 
+    /// Counts what a peer took that had been slow: it lives, and there may be room again.
+    fn note_taken(&self, count: usize) {
+        let mut state = self.lock();
+        state.count_written(count);
+        if count > 0 {
+            state.last_taken = clock::now();
+            if state.ping_is_written() {
+                state.pinged = None;
+            }
+        }
+        if !state.is_full(&self.limits, Need::Queue) {
+            self.wake_waiting(&state);
+        }
+    }
+
+    /// Decides who writes what was queued under `state`, by somebody who is the only one or not.
+    pub(super) fn plan_for(&self, state: &mut State, alone: bool) -> Flush {
+        if alone && !state.writing { Flush::Now } else { self.plan(state) }
+    }
+
     /// Decides who writes what was queued under `state`.
-    pub(super) fn plan(&self, state: &mut State, alone: bool) -> Flush {
-        if !state.writing && (alone || state.out.len() >= FLUSH_BYTES) {
+    pub(super) fn plan(&self, state: &mut State) -> Flush {
+        if !state.writing && state.out.len() >= FLUSH_BYTES {
             return Flush::Now;
         }
         // While somebody writes, what is queued by others gathers for a write of its own.
@@ -255,20 +296,20 @@ impl Link {
         }
     }
 
-    /// Waits until the queue has room, and a stream is free if asked for.
+    /// Waits until there is what is needed.
     ///
     /// # Errors
     /// Why the connection ended, or takes no more calls.
-    pub(super) async fn room(&self, for_stream: bool) -> Result<()> {
+    pub(super) async fn room(&self, need: Need) -> Result<()> {
         // Progress: each turn waits for a change of what is asked.
         loop {
             let mut notified = std::pin::pin!(self.room.notified());
             notified.as_mut().enable();
             {
                 let mut state = self.lock();
-                match state.refusal(for_stream) {
+                match state.refusal(need) {
                     Some(error) => return Err(error),
-                    None if !state.is_full(&self.limits, for_stream) => return Ok(()),
+                    None if !state.is_full(&self.limits, need) => return Ok(()),
                     None => state.waiting += 1,
                 }
             }
@@ -284,79 +325,23 @@ impl Link {
         }
     }
 
-    /// Ends the connection: running calls fail, safely if their request was never written.
-    pub(super) fn close(&self, error: &Error) {
-        let wakers = {
-            let mut state = self.lock();
-            if state.closed.is_some() {
-                return;
-            }
-            state.closed = Some(error.clone().with_retry(Retry::Safe));
-            // What somebody is about to write may reach the peer yet.
-            let written = state.written_at_most;
-            let now = clock::now();
-            let mut wakers: Vec<Waker> = Vec::new();
-            for (_, stream) in state.streams.iter_mut() {
-                let retry = if stream.sent_at > written { Retry::Safe } else { Retry::Unknown };
-                fail(stream, &error.clone().with_retry(retry), now, &mut wakers);
-                if let Some(task) = stream.task.take()
-                    && stream.detached
-                {
-                    task.detach();
-                }
-            }
-            wakers
-        };
-        wakers.into_iter().for_each(Waker::wake);
+    /// Wakes everybody who waits for room, or for the end.
+    pub(super) fn changed(&self) {
         self.room.notify_waiters();
-        self.keeper.notify_one();
-        // A socket that is gone already cannot be shut down; nothing is lost by that.
-        drop(self.socket.shutdown());
     }
 
-    /// Waits until the connection is closed.
-    pub(super) async fn closed(&self) {
-        // Progress: the keeper is notified by each change that concerns it.
-        loop {
-            let notified = self.room.notified();
-            if self.lock().closed.is_some() {
-                return;
-            }
-            notified.await;
-        }
-    }
-
-    /// Says that no more calls are taken.
-    pub(super) fn say_goaway(&self) {
-        {
-            let mut state = self.lock();
-            if state.draining {
-                return;
-            }
-            state.draining = true;
-            let reason = [frame::reason_byte(Reset::Draining)];
-            frame::put(&mut state.out, Kind::GoAway, 0, 0, &reason);
-        }
-        self.flush();
-        self.keeper.notify_one();
-    }
-
-    /// Ends the connection; a peer that broke the protocol is told so.
-    pub(super) fn part(&self, error: &Error) {
-        if is_breach(error) {
-            let mut state = self.lock();
-            state.draining = true;
-            let reason = [frame::reason_byte(Reset::Protocol)];
-            frame::put(&mut state.out, Kind::GoAway, 0, 0, &reason);
-        }
-        self.flush();
-        self.close(error);
+    /// Waits for a notice that room, or the life of the connection, has changed.
+    pub(super) fn change(&self) -> Notified<'_> {
+        self.room.notified()
     }
 }
 
-/// Tells whether the peer is to blame for the end of a connection.
-fn is_breach(error: &Error) -> bool {
-    error.code() < 500
+/// Names the connection; what passes through it belongs in no log.
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Link");
+        out.field("remote", &self.remote).field("dialed", &self.dialed).finish_non_exhaustive()
+    }
 }
 
 struct Leave<'a>(&'a Link);
@@ -374,24 +359,40 @@ impl State {
     }
 
     /// Returns why nothing can be queued, or no call started.
-    pub(super) fn refusal(&self, for_stream: bool) -> Option<Error> {
+    pub(super) fn refusal(&self, need: Need) -> Option<Error> {
         if let Some(error) = &self.closed {
             return Some(error.clone());
         }
-        (for_stream && self.draining).then(|| {
+        (need == Need::Stream && self.draining).then(|| {
             Error::unavailable("micro.transport", "the node takes no more calls")
                 .with_retry(Retry::Safe)
         })
     }
 
-    pub(super) fn is_full(&self, limits: &Limits, for_stream: bool) -> bool {
+    pub(super) fn is_full(&self, limits: &Limits, need: Need) -> bool {
         self.queued_bytes() > limits.connection.outbound_bytes_max
-            || (for_stream && self.streams.live() >= self.peer.streams_max)
+            || (need == Need::Stream && self.streams.live() >= self.peer.streams_max)
     }
 
     pub(super) fn queued_bytes(&self) -> usize {
         let unwritten = self.taken.saturating_sub(self.written);
         self.out.len().saturating_add(usize::try_from(unwritten).unwrap_or(usize::MAX))
+    }
+
+    /// Keeps the task of a stream; gives it back when the stream is over, or the connection closed.
+    pub(super) fn keep_task(&mut self, id: u32, task: TaskHandle) -> Option<TaskHandle> {
+        match self.streams.get(id) {
+            Some(stream) if self.closed.is_none() => {
+                stream.task = Some(task);
+                None
+            }
+            _ => Some(task),
+        }
+    }
+
+    /// Tells whether the network has taken the ping that waits for its answer.
+    pub(super) fn ping_is_written(&self) -> bool {
+        self.pinged.is_some_and(|ping| ping.sent_at <= self.written)
     }
 
     fn count_written(&mut self, count: usize) {
@@ -413,20 +414,6 @@ pub(super) struct Parts {
     pub(super) tasks: TaskTracker,
     pub(super) remote: Arc<str>,
     pub(super) dialed: bool,
-}
-
-/// Ends a stream with an error and collects whom to wake.
-pub(super) fn fail(stream: &mut Stream, error: &Error, now: Instant, wakers: &mut Vec<Waker>) {
-    if stream.answer.is_none() {
-        stream.answer = Some(Answer { at: now, result: Err(error.clone()) });
-    }
-    if let Some(flow) = &mut stream.flow {
-        if flow.end.is_none() {
-            flow.end = Some(Err(error.clone()));
-        }
-        wakers.extend(flow.pump.take());
-    }
-    wakers.extend(stream.waker.take());
 }
 
 /// Lets every other ready task run once.
@@ -461,8 +448,9 @@ fn u64_of(length: usize) -> u64 {
 }
 
 /// The error of a connection that the network ended.
-pub(super) fn broken(error: &io::Error) -> Error {
+pub(super) fn broken(error: io::Error) -> Error {
     Error::unavailable("micro.transport", format!("the connection broke: {error}"))
+        .with_source(error)
 }
 
 fn too_slow(timeout: std::time::Duration) -> Error {

@@ -83,10 +83,10 @@ impl Transport for Memory {
                 return Err(unreachable(address, "the memory transport listens on `memory:` only"));
             };
             let mut listeners = self.lock();
+            listeners.by_name.retain(|_, listener| !listener.1.shutdown.is_closed());
             listeners.named += 1;
             let name = if name.is_empty() { format!("{}", listeners.named) } else { name.clone() };
-            let taken = listeners.by_name.get(&name).is_some_and(|l| !l.1.shutdown.is_closed());
-            if taken {
+            if listeners.by_name.contains_key(&name) {
                 let detail = format!("memory:{name} has a listener already");
                 return Err(Error::conflict("micro.transport", detail));
             }

@@ -2,9 +2,12 @@
 //!
 #![doc = include_str!("../../../WIRE.md")]
 
+mod after;
 mod client;
 mod driver;
+mod ending;
 mod frame;
+mod guests;
 mod head;
 mod hello;
 mod inbound;
@@ -76,6 +79,7 @@ async fn follow(link: Arc<Link>, shutdown: Shutdown) {
         () = shutdown.closed() => Some(client::stopped()),
     };
     link.part(&error.unwrap_or_else(client::ended));
+    reader::linger(&link).await;
 }
 
 /// Serves one accepted connection to its end; `prefix` is what was read of it already.
@@ -119,12 +123,10 @@ async fn preface(socket: &dyn Socket, mut buffer: BytesMut) -> Result<BytesMut> 
     // Progress: each turn reads at least one byte of eight.
     while buffer.len() < PREFACE.len() {
         buffer.reserve(1024);
-        std::future::poll_fn(|task| socket.poll_read_ready(task))
-            .await
-            .map_err(|e| link::broken(&e))?;
+        std::future::poll_fn(|task| socket.poll_read_ready(task)).await.map_err(link::broken)?;
         match socket.try_read(&mut buffer) {
             Ok(0) => return Err(client::ended()),
-            Err(e) if e.kind() != std::io::ErrorKind::WouldBlock => return Err(link::broken(&e)),
+            Err(e) if e.kind() != std::io::ErrorKind::WouldBlock => return Err(link::broken(e)),
             _ => {}
         }
     }

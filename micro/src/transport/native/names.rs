@@ -75,8 +75,8 @@ pub(super) struct NamesIn {
 enum Named {
     /// Resolved when it was named.
     Found(Target),
-    /// Not found then: each call asks again, which costs more but holds no long error.
-    Missing(Box<str>, Box<str>),
+    /// Not found then; further calls get a short answer that costs nothing to make.
+    Missing(Error),
 }
 
 /// The bytes of a service, endpoint or content type. A peer that sends a longer one is hostile.
@@ -121,7 +121,7 @@ impl NamesIn {
         if let Form::Known(index) = form {
             return match self.routes.get(index).ok_or_else(malformed)? {
                 Named::Found(target) => Ok(Ok(*target)),
-                Named::Missing(service, endpoint) => Ok(dispatch.resolve(service, endpoint)),
+                Named::Missing(error) => Ok(Err(error.clone())),
             };
         }
         let (service, endpoint) = (take_name(input)?, take_name(input)?);
@@ -133,7 +133,7 @@ impl NamesIn {
             }
             self.routes.push(match &target {
                 Ok(target) => Named::Found(*target),
-                Err(_) => Named::Missing(service.into(), endpoint.into()),
+                Err(error) => Named::Missing(shortened(error)),
             });
         }
         Ok(target)
@@ -155,6 +155,13 @@ impl NamesIn {
         }
         Ok(key)
     }
+}
+
+/// Returns the answer to further calls by the number of a name that was not found; it names nothing,
+/// so that a peer which numbers many such names makes this side keep little.
+fn shortened(error: &Error) -> Error {
+    let detail = "the endpoint was not found when it was named; that answer says what there is";
+    Error::new(error.id().to_owned(), error.code(), detail).with_retry(error.retry())
 }
 
 /// The error of a peer that does not keep to the protocol.

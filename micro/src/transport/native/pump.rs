@@ -9,7 +9,7 @@ use crate::core::stream::BoxSource;
 use crate::transport::native::frame::{self, FLAG_ERROR, HEADER_BYTES, Kind};
 use crate::transport::native::hello::FRAME_BYTES_LEAST;
 use crate::transport::native::inbound::MESSAGE_COST;
-use crate::transport::native::link::Link;
+use crate::transport::native::link::{Link, Need};
 use crate::transport::native::varint;
 
 /// Encoded bytes after which a batch is handed to the connection.
@@ -65,7 +65,7 @@ async fn send(link: &Link, id: u32, put: impl FnOnce(&mut Vec<u8>)) {
             return;
         }
         put(&mut state.out);
-        link.plan(&mut state, false)
+        link.plan(&mut state)
     };
     link.settle(flush).await;
 }
@@ -125,11 +125,11 @@ impl Pump<'_> {
         }
         // Progress: each turn waits for room in the queue, or sends.
         let flush = loop {
-            self.link.room(false).await?;
+            self.link.room(Need::Queue).await?;
             let mut guard = self.link.lock();
             let state = &mut *guard;
             // Others may have filled the queue since.
-            if state.is_full(&self.link.limits, false) {
+            if state.is_full(&self.link.limits, Need::Queue) {
                 continue;
             }
             let Some(stream) = state.streams.get(self.id) else { return Err(over()) };
@@ -137,7 +137,7 @@ impl Pump<'_> {
                 flow.credit -= i64::try_from(self.cost).unwrap_or(i64::MAX);
             }
             state.out.extend_from_slice(&self.batch);
-            break self.link.plan(state, false);
+            break self.link.plan(state);
         };
         self.batch.clear();
         self.cost = 0;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -52,24 +53,41 @@ fn make_room(buffer: &mut BytesMut) {
 }
 
 async fn fill(link: &Link, buffer: &mut BytesMut) -> Result<usize> {
+    let count = read_more(link, buffer).await.map_err(broken)?;
+    let now = clock::now();
+    let mut state = link.lock();
+    state.last_read = now;
+    state.reads = state.reads.wrapping_add(1);
+    state.pinged = None;
+    Ok(count)
+}
+
+async fn read_more(link: &Link, buffer: &mut BytesMut) -> io::Result<usize> {
     // Progress: readiness is cleared by each read that would block.
     loop {
-        let ready = std::future::poll_fn(|task| link.socket.poll_read_ready(task));
-        ready.await.map_err(|e| broken(&e))?;
+        std::future::poll_fn(|task| link.socket.poll_read_ready(task)).await?;
         match link.socket.try_read(buffer) {
-            Ok(count) => {
-                let now = clock::now();
-                let mut state = link.lock();
-                state.last_read = now;
-                state.reads = state.reads.wrapping_add(1);
-                state.pinged = None;
-                return Ok(count);
-            }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(broken(&e)),
+            done => return done,
         }
     }
+}
+
+/// How long what a peer still sends is read after the end.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Reads to the end and forgets it, for a while: a system that closes a socket with unread bytes
+/// tells the peer to forget what was sent last.
+pub(super) async fn linger(link: &Link) {
+    let mut buffer = BytesMut::with_capacity(READ_BYTES);
+    let reading = async {
+        // Progress: ends with the stream, or with its error.
+        while !matches!(read_more(link, &mut buffer).await, Ok(0) | Err(_)) {
+            buffer.clear();
+        }
+    };
+    let _ended = clock::timeout(LINGER, reading).await;
 }
 
 /// One frame of a batch.

@@ -1,6 +1,7 @@
 //! The accepting side: runs calls in place while they do not wait, as tasks when they do.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -8,23 +9,31 @@ use tokio::time::Instant;
 
 use crate::core::clock;
 use crate::core::error::{Error, Result, Retry};
-use crate::core::exchange::{Dispatch, Inbound, Outgoing, Reset, Running, requests};
+use crate::core::exchange::{Dispatch, Inbound, Outgoing, Reset, Running, messages_of};
 use crate::core::limits::Limits;
+use crate::transport::native::after::After;
 use crate::transport::native::frame::{
     FLAG_BODY, FLAG_END, FLAG_ERROR, FLAG_EXTRA, FLAG_MORE, Header, Kind,
 };
 use crate::transport::native::head::{self, Opened, Reading};
 use crate::transport::native::hello::Hello;
 use crate::transport::native::inbound;
-use crate::transport::native::link::{Link, State};
+use crate::transport::native::link::{Link, Need, State};
 use crate::transport::native::names::{NamesIn, malformed};
 use crate::transport::native::pace::Pace;
 use crate::transport::native::reader::{Frame, Frames, Split};
 use crate::transport::native::streams::{Flow, Stream, slot_of};
-use crate::transport::native::task::{Work, put_answer, put_error, spawn};
+use crate::transport::native::task::{Call, Stage, Work, put_answer, put_error, spawn};
 
 /// Answers queued apart from the connection's own queue before they are handed over.
 const ANSWER_BYTES: usize = 8 * 1024;
+
+/// Requests up to this length are copied when their calls may last: a part of a read keeps all of
+/// it, however short the part is.
+const COPIED_BYTES_MAX: usize = 16 * 1024;
+
+/// Calls of a connection that may keep a whole read each before the requests of more are copied.
+const READS_KEPT_MAX: usize = 16;
 
 /// Serves the calls of one connection.
 #[derive(Debug)]
@@ -35,7 +44,7 @@ pub(super) struct Calls {
     peer: Hello,
     /// Answers of this batch, handed over under one lock.
     answers: Vec<u8>,
-    wakers: Vec<Waker>,
+    after: After,
     /// Whether a call began in this batch.
     opened: bool,
     /// Calls that broke a limit which the peer knows.
@@ -50,7 +59,7 @@ impl Calls {
             names: NamesIn::default(),
             peer: Hello::unheard(limits),
             answers: Vec::new(),
-            wakers: Vec::new(),
+            after: After::default(),
             opened: false,
             faults: 0,
             pace: Pace::new(clock::now()),
@@ -61,7 +70,15 @@ impl Calls {
 impl Frames for Calls {
     async fn batch(&mut self, link: &Arc<Link>, batch: Bytes) -> Result<()> {
         self.pace.begin(clock::now());
-        for frame in Split::new(&batch) {
+        let result = self.frames(link, &batch).await;
+        self.after.run(link);
+        result
+    }
+}
+
+impl Calls {
+    async fn frames(&mut self, link: &Arc<Link>, batch: &Bytes) -> Result<()> {
+        for frame in Split::new(batch) {
             match frame.header.kind {
                 Kind::Open => self.open(link, &frame)?,
                 _ => {
@@ -76,12 +93,10 @@ impl Frames for Calls {
         }
         self.hand_over(link).await
     }
-}
 
-impl Calls {
     /// Queues the answers of this batch; waits while the peer does not read.
     async fn hand_over(&mut self, link: &Link) -> Result<()> {
-        self.wakers.drain(..).for_each(Waker::wake);
+        self.after.run(link);
         let waits = {
             let mut state = link.lock();
             if std::mem::take(&mut self.opened) {
@@ -91,7 +106,7 @@ impl Calls {
             state.queued_bytes() > link.limits.connection.outbound_bytes_max
         };
         link.flush();
-        if waits { link.room(false).await } else { Ok(()) }
+        if waits { link.room(Need::Queue).await } else { Ok(()) }
     }
 
     fn open(&mut self, link: &Arc<Link>, frame: &Frame<'_>) -> Result<()> {
@@ -127,10 +142,10 @@ impl Calls {
                 return self.fault(link);
             }
             let call = Inbound { body, ..call };
-            return self.start(link, header.stream, call, false);
+            return self.start(link, header.stream, call, Stage::Unentered);
         }
         match self.accept(link, header, call, body)? {
-            Some(call) => self.start(link, header.stream, call, true),
+            Some(call) => self.start(link, header.stream, call, Stage::Entered),
             None => Ok(()),
         }
     }
@@ -198,27 +213,28 @@ impl Calls {
         insert(state, id, stream, link)?;
         drop(guard);
         let driver: Arc<Link> = Arc::clone(link);
-        call.messages = Some(requests(driver, id));
+        call.messages = Some(messages_of(driver, id));
         Ok(Some(call))
     }
 
     /// Runs a call up to its first wait, if the budget allows; as a task from there on.
     ///
-    /// A call whose requests arrive one by one, or in parts, has `entered` the table already.
-    fn start(&mut self, link: &Arc<Link>, id: u32, call: Inbound, entered: bool) -> Result<()> {
+    /// A call whose requests arrive one by one, or in parts, is in the table already.
+    fn start(&mut self, link: &Arc<Link>, id: u32, call: Inbound, stage: Stage) -> Result<()> {
         let target = call.target;
-        let begun = if link.is_busy() { Err(busy()) } else { self.dispatch.dispatch(call) };
-        let mut running = match begun {
+        let in_place = stage == Stage::Unentered && self.pace.allows(target.index);
+        let mut running = match self.dispatch(link, call, in_place) {
             Ok(running) => running,
             Err(error) => {
-                if entered {
-                    drop(link.lock().streams.remove(id));
+                if stage == Stage::Entered {
+                    let stream = link.release(&mut link.lock(), id);
+                    drop(stream);
                 }
                 self.refuse(id, &error);
                 return Ok(());
             }
         };
-        if !entered && self.pace.allows(target.index) {
+        if in_place {
             self.pace.resume(clock::now);
             let polled = poll_now(&mut running);
             self.pace.charge(target.index, clock::now());
@@ -232,7 +248,7 @@ impl Calls {
                     return Ok(());
                 }
                 Poll::Ready(Ok(stream)) => {
-                    return spawn(link, id, (target, entered), Work::Answer(stream));
+                    return spawn(link, Call { id, target, stage }, Work::Answer(stream));
                 }
                 Poll::Pending => {}
             }
@@ -240,7 +256,20 @@ impl Calls {
         self.pace.pause();
         // The router may have shortened the caller's deadline, or set one.
         let deadline = running.context().deadline();
-        spawn(link, id, (target, entered), Work::Run(running, deadline))
+        spawn(link, Call { id, target, stage }, Work::Run(running, deadline))
+    }
+
+    /// Begins a call, unless as many run as may.
+    fn dispatch(&self, link: &Link, mut call: Inbound, in_place: bool) -> Result<Running> {
+        let running = link.running.load(Ordering::Relaxed);
+        if running >= link.limits.call.in_flight_per_connection_max {
+            return Err(busy());
+        }
+        let lasts = !in_place || running >= READS_KEPT_MAX;
+        if lasts && call.body.len() <= COPIED_BYTES_MAX {
+            call.body = Bytes::copy_from_slice(&call.body);
+        }
+        self.dispatch.dispatch(call)
     }
 
     fn refuse(&mut self, id: u32, error: &Error) {
@@ -256,10 +285,10 @@ impl Calls {
             let state = &mut *guard;
             match header.kind {
                 Kind::Data => complete = self.data(link, state, frame)?,
-                Kind::End => dropped = self.end(state, header, frame.payload())?,
-                Kind::Reset => dropped = reset(state, id),
+                Kind::End => dropped = self.end(link, state, header, frame.payload())?,
+                Kind::Reset => dropped = reset(link, state, id),
                 kind => {
-                    inbound::common(link, state, header, frame.payload(), &mut self.wakers)?;
+                    inbound::common(link, state, header, frame.payload(), &mut self.after)?;
                     if kind == Kind::Hello {
                         self.peer = state.peer;
                     }
@@ -269,7 +298,7 @@ impl Calls {
         // The handler is user code: it is dropped outside of the lock.
         drop(dropped);
         if let Some(call) = complete {
-            self.start(link, id, *call, true)?;
+            self.start(link, id, *call, Stage::Entered)?;
         }
         Ok(())
     }
@@ -285,12 +314,12 @@ impl Calls {
         let read = state.reads;
         // A frame of a stream that is over finds nothing and is passed over.
         let Some((stream, partials)) = state.streams.get_counted(id) else { return Ok(None) };
-        let joined = inbound::join((&mut *stream, partials), frame, &link.limits)?;
+        let joined = inbound::join(stream, partials, frame, &link.limits)?;
         let message = match joined {
             Ok(None) => return Ok(None),
             Ok(Some(message)) => message,
             Err(error) => {
-                drop(state.streams.remove(id));
+                self.after.streams.extend(link.release(state, id));
                 self.refuse(id, &error);
                 self.fault(link)?;
                 return Ok(None);
@@ -310,25 +339,35 @@ impl Calls {
         if header.has(FLAG_END) {
             flow.end = flow.end.take().or(Some(Ok(())));
         }
-        self.wakers.extend(stream.waker.take());
+        self.after.wakers.extend(stream.waker.take());
         Ok(None)
     }
 
     /// The caller has sent its last message, or its stream of requests has failed.
-    fn end(&mut self, state: &mut State, header: Header, payload: &[u8]) -> Result<Option<Stream>> {
+    fn end(
+        &mut self,
+        link: &Link,
+        state: &mut State,
+        header: Header,
+        payload: &[u8],
+    ) -> Result<Option<Stream>> {
         let id = header.stream;
         let Some(stream) = state.streams.get(id) else { return Ok(None) };
-        let ended =
-            if header.has(FLAG_ERROR) { Err(inbound::error_of(header, payload)?) } else { Ok(()) };
+        let ended = match header.has(FLAG_ERROR) {
+            true => Err(inbound::error_of(header, payload)?),
+            // What a message was cut short by must not pass for a clean end.
+            false if !stream.partial.is_empty() => return Err(malformed()),
+            false => Ok(()),
+        };
         if stream.pending.is_some() {
             let detail = "the request ended before its message was complete";
             self.refuse(id, &Error::bad_request("micro.transport", detail));
-            return Ok(state.streams.remove(id));
+            return Ok(link.release(state, id));
         }
         if let Some(flow) = stream.flow.as_mut().filter(|flow| flow.end.is_none()) {
             flow.end = Some(ended);
         }
-        self.wakers.extend(stream.waker.take());
+        self.after.wakers.extend(stream.waker.take());
         Ok(None)
     }
 }
@@ -348,8 +387,8 @@ fn busy() -> Error {
 }
 
 /// The caller has gone away: its handler is dropped, unless it is detached.
-fn reset(state: &mut State, id: u32) -> Option<Stream> {
-    let mut stream = state.streams.remove(id)?;
+fn reset(link: &Link, state: &mut State, id: u32) -> Option<Stream> {
+    let mut stream = link.release(state, id)?;
     if stream.detached
         && let Some(task) = stream.task.take()
     {

@@ -58,13 +58,17 @@ impl Session {
             scope.shutdown.draining().await;
             link.say_goaway();
             scope.shutdown.closed().await;
-            Err::<(), _>(client::stopped())
+            client::stopped()
         };
         let error = tokio::select! {
             ended = keeper::ends(link, reading) => ended.err(),
-            stopped = drain => stopped.err(),
+            stopped = drain => {
+                link.say_end(&stopped);
+                Some(stopped)
+            }
         };
         link.part(&error.unwrap_or_else(client::ended));
+        reader::linger(link).await;
     }
 
     /// Returns for how long no call has been open; `None` while one is.

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 use crate::core::clock;
 use crate::core::error::{Error, Result};
-use crate::core::exchange::{Outgoing, Reset, Running, Target};
+use crate::core::exchange::{Flush, Outgoing, Reset, Running, Target};
 use crate::transport::native::frame::{self, FLAG_END, Kind};
 use crate::transport::native::hello::Hello;
-use crate::transport::native::link::{Link, State};
+use crate::transport::native::link::{Link, Need, State};
 use crate::transport::native::server::insert;
 use crate::transport::native::streams::{Flow, Stream};
 use crate::transport::native::{inbound, pump};
@@ -24,17 +24,28 @@ pub(super) enum Work {
     Answer(Outgoing),
 }
 
-/// Moves a call to a task of its own; a call that has not `entered` the table does so.
+/// Whether the stream of a call is in the table of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Entered,
+    Unentered,
+}
+
+/// A call that moves to a task.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
+    pub(super) id: u32,
+    pub(super) target: Target,
+    pub(super) stage: Stage,
+}
+
+/// Moves a call to a task of its own; a call that is not in the table is entered.
 ///
 /// A detached call whose connection ended while it ran in place runs on as a task.
-pub(super) fn spawn(
-    link: &Arc<Link>,
-    id: u32,
-    (target, entered): (Target, bool),
-    work: Work,
-) -> Result<()> {
+pub(super) fn spawn(link: &Arc<Link>, call: Call, work: Work) -> Result<()> {
+    let Call { id, target, stage } = call;
     let mut lost = None;
-    if !entered {
+    if stage == Stage::Unentered {
         let mut state = link.lock();
         let mut stream = Stream { detached: target.detached, ..Stream::default() };
         if target.kind.streams_responses() {
@@ -51,22 +62,39 @@ pub(super) fn spawn(
     }
     let runs = Runs::new(link);
     // Boxed, because the future is large and is moved several times on its way into the task.
-    let call = Box::pin(finish(Arc::clone(link), id, work, (target.detached, runs)));
-    let task = link.tasks.spawn("native call", call);
-    let mut state = link.lock();
-    match state.streams.get(id) {
-        Some(stream) => stream.task = Some(task.abort_on_drop()),
-        // The call is over, or was given up meanwhile: aborting a finished task does nothing.
-        None if !target.detached => task.abort(),
-        None => {}
+    let call = Box::pin(finish(Arc::clone(link), id, work, target.detached, runs));
+    let task = link.tasks.spawn("native call", call).abort_on_drop();
+    // The call is over, or was given up, or the connection has closed without this task.
+    let orphan = link.lock().keep_task(id, task);
+    match orphan {
+        Some(task) if target.detached => task.detach(),
+        // Aborting a finished task does nothing.
+        orphan => drop(orphan),
     }
     Ok(())
 }
 
 /// Runs a detached call to its end, of which nobody will hear.
 async fn outlive(work: Work, _runs: Runs) {
-    if let Work::Run(running, _) = work {
-        let _unheard = running.await;
+    if let Work::Run(running, deadline) = work
+        && let (_unheard, Some(running)) = within(running, deadline).await
+    {
+        let _late = running.await;
+    }
+}
+
+/// Runs a handler until its deadline; returns with its outcome the one that is not over then.
+async fn within(
+    mut running: Running,
+    deadline: Option<Instant>,
+) -> (Result<Outgoing>, Option<Running>) {
+    let Some(deadline) = deadline else { return (running.await, None) };
+    match clock::timeout_at(deadline, &mut running).await {
+        Ok(outcome) => (outcome, None),
+        Err(_) => {
+            running.context().cancel();
+            (Err(inbound::reset_error(Reset::Deadline)), Some(running))
+        }
     }
 }
 
@@ -88,28 +116,19 @@ impl Drop for Runs {
 
 /// Runs a call to its end or its deadline and sends its answer; a detached handler runs on after
 /// its deadline.
-async fn finish(link: Arc<Link>, id: u32, work: Work, (detached, _runs): (bool, Runs)) {
-    let mut left = None;
-    let outcome = match work {
-        Work::Answer(outgoing) => Ok(outgoing),
-        Work::Run(running, None) => running.await,
-        Work::Run(mut running, Some(deadline)) => {
-            match clock::timeout_at(deadline, &mut running).await {
-                Ok(outcome) => outcome,
-                Err(_) => {
-                    running.context().cancel();
-                    left = detached.then_some(running);
-                    Err(inbound::reset_error(Reset::Deadline))
-                }
-            }
-        }
+async fn finish(link: Arc<Link>, id: u32, work: Work, detached: bool, _runs: Runs) {
+    let (outcome, left) = match work {
+        Work::Answer(outgoing) => (Ok(outgoing), None),
+        Work::Run(running, deadline) => within(running, deadline).await,
     };
+    let left = left.filter(|_| detached);
     let outcome = match outcome {
         Ok(Outgoing::Message(body)) => Ok(Some(body)),
         Ok(Outgoing::Stream(mut source)) => {
-            link.queue(id, false, |state| frame::put(&mut state.out, Kind::Accept, 0, id, &[]))
-                .await;
-            pump::messages(&link, id, &mut source).await.map(|()| None)
+            link.accept(id).await;
+            let ended = pump::messages(&link, id, &mut source).await;
+            // The handler has run, whatever its stream passes on.
+            ended.map(|()| None).map_err(Error::after_running)
         }
         Err(error) => Err(error),
     };
@@ -123,9 +142,8 @@ async fn finish(link: Arc<Link>, id: u32, work: Work, (detached, _runs): (bool, 
 /// Sends how a call ended, and ends its stream.
 async fn answer(link: &Link, id: u32, outcome: Result<Option<Bytes>>) {
     // Progress: each turn waits for room in the queue, or ends.
-    while link.room(false).await.is_ok() {
-        let put = |state: &mut State| put_answer(&mut state.out, &state.peer, id, &outcome);
-        if link.queue(id, true, put).await {
+    while link.room(Need::Queue).await.is_ok() {
+        if link.conclude(id, &outcome).await {
             return;
         }
     }
@@ -157,33 +175,47 @@ pub(super) fn put_error(out: &mut Vec<u8>, id: u32, error: &Error) {
 }
 
 impl Link {
-    /// Tells whether as many calls run for the peer as may.
-    pub(super) fn is_busy(&self) -> bool {
-        self.running.load(Ordering::Relaxed) >= self.limits.call.in_flight_per_connection_max
+    /// Says that a stream of responses begins, unless the call is over.
+    async fn accept(&self, id: u32) {
+        let flush = {
+            let mut state = self.lock();
+            if state.streams.get(id).is_none() {
+                return;
+            }
+            frame::put(&mut state.out, Kind::Accept, 0, id, &[]);
+            self.plan_beside(&mut state)
+        };
+        self.settle(flush).await;
     }
 
-    /// Queues frames of a stream unless it is over, and writes them with those of other tasks.
+    /// Queues the answer of a call unless it is over, and writes it with those of other tasks.
     ///
     /// Returns `false` when the queue is full: nothing was done.
-    async fn queue(&self, id: u32, last: bool, put: impl FnOnce(&mut State)) -> bool {
-        let flush = {
+    async fn conclude(&self, id: u32, outcome: &Result<Option<Bytes>>) -> bool {
+        let (flush, stream) = {
             let mut state = self.lock();
             if state.streams.get(id).is_none() {
                 return true;
             }
-            if last && state.is_full(&self.limits, false) {
+            if state.is_full(&self.limits, Need::Queue) {
                 return false;
             }
-            put(&mut state);
-            let stream = if last { self.release(&mut state, id) } else { None };
-            if let Some(task) = stream.and_then(|mut stream| stream.task.take()) {
-                // This very task: it must reach its end.
-                task.detach();
-            }
-            let alone = state.streams.live() == 0;
-            self.plan(&mut state, alone)
+            let State { out, peer, .. } = &mut *state;
+            put_answer(out, peer, id, outcome);
+            let stream = self.release(&mut state, id);
+            (self.plan_beside(&mut state), stream)
         };
+        if let Some(task) = stream.and_then(|mut stream| stream.task.take()) {
+            // This very task: it must reach its end.
+            task.detach();
+        }
         self.settle(flush).await;
         true
+    }
+
+    /// Decides who writes for a task; it is alone when no call is open.
+    fn plan_beside(&self, state: &mut State) -> Flush {
+        let alone = state.streams.live() == 0;
+        self.plan_for(state, alone)
     }
 }

@@ -6,8 +6,8 @@ mod raw;
 mod tarpc;
 mod tonic;
 
-pub(crate) use axum::Axum;
 pub(crate) use self::micro::{Http, Native};
+pub(crate) use axum::Axum;
 pub(crate) use raw::Raw;
 pub(crate) use tarpc::Tarpc;
 pub(crate) use tonic::Tonic;

@@ -209,10 +209,12 @@ async fn a_client_reads_what_the_server_writes() {
     let refused = script.start(&unary, b"", None);
     let (_sender, requests) = Streaming::channel(1);
     let half = script.stream(&route("Hold", CallKind::Bidi), source(requests));
+    let hopeless = script.start(&unary, b"", None);
     for name in ["accept", "response-0", "response-1", "responses-end", "end-error"] {
         script.reads(name).await;
     }
     script.reads("end-error-safe").await;
+    script.reads("end-error-final").await;
     let responses = opened(responses).await.collect(9).await.unwrap();
     assert_eq!(responses.concat(), [0, 1]);
     let error = reply(failed).await.unwrap_err();
@@ -220,6 +222,8 @@ async fn a_client_reads_what_the_server_writes() {
     let error = reply(refused).await.unwrap_err();
     assert_eq!((error.code(), error.retry()), (429, Retry::Safe));
     assert_eq!(error.retry_after(), Some(Duration::from_millis(1500)));
+    let error = reply(hopeless).await.unwrap_err();
+    assert_eq!((error.code(), error.retry()), (503, Retry::Never));
     let tasks = script.real.scope.tasks.len();
     script.reads("half-reset").await;
     script.reads("goaway-draining").await;
@@ -251,6 +255,8 @@ async fn a_server_writes_the_vectors() {
     writes(&mut raw, "end-error").await;
     assert!(raw.send(&open(3, "Refuse", b"")).await);
     writes(&mut raw, "end-error-safe").await;
+    assert!(raw.send(&open(5, "Final", b"")).await);
+    writes(&mut raw, "end-error-final").await;
     assert!(raw.send(&open_with(4, "Ignore", 0, b"")).await);
     writes(&mut raw, "half-reset").await;
     assert!(raw.send(&open_with(6, "Sum", 0, b"")).await);

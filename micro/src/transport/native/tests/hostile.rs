@@ -258,12 +258,18 @@ async fn a_connection_in_use_is_not_idle_and_an_unused_one_is() {
     }
     let last = clock::now();
     assert!(!real.is_closed());
-    // The client answers pings and asks for nothing.
+    // The client answers pings and asks for nothing; nor does it heed the goaway.
+    let mut goaway = None;
     while let Some(frame) = raw.frame().await {
+        if Header::read(&frame).unwrap().kind == Kind::GoAway {
+            goaway = Some(clock::now());
+        }
         let _closed = raw.send(&whole(Kind::Pong, 0, 0, &frame[HEADER_BYTES..])).await;
     }
-    let idle = Limits::DEFAULT.connection.server_idle_timeout;
-    assert_eq!((clock::now() - last).as_secs(), idle.as_secs());
+    let limits = &Limits::DEFAULT.connection;
+    let goaway = goaway.unwrap();
+    assert_eq!((goaway - last).as_secs(), limits.server_idle_timeout.as_secs());
+    assert_eq!((clock::now() - goaway).as_secs(), limits.age_grace.as_secs());
 }
 
 #[tokio::test(start_paused = true)]
@@ -271,13 +277,14 @@ async fn an_old_connection_says_goaway_then_ends() {
     let (mut raw, real) = greeted().await;
     let began = clock::now();
     assert!(raw.send(&open_with(0, "Hold", 0, b"")).await);
-    let mut goaway = None;
+    let (mut goaway, mut told) = (None, false);
     while let Some(frame) = raw.frame().await {
         match Header::read(&frame).unwrap().kind {
             Kind::Ping => {
                 assert!(raw.send(&whole(Kind::Pong, 0, 0, &frame[HEADER_BYTES..])).await);
             }
             Kind::GoAway => goaway = Some(clock::now() - began),
+            Kind::End => told = String::from_utf8_lossy(&frame).contains("reached its age"),
             kind => panic!("{kind:?}"),
         }
     }
@@ -285,6 +292,7 @@ async fn an_old_connection_says_goaway_then_ends() {
     let (age, end) = (goaway.unwrap(), clock::now() - began);
     assert!(age >= limits.age_max * 9 / 10 && age <= limits.age_max * 11 / 10, "{age:?}");
     assert_eq!((end - age).as_secs(), limits.age_grace.as_secs());
+    assert!(told, "the caller of the open stream learns why");
     assert!(real.is_closed());
 }
 
@@ -319,7 +327,8 @@ async fn hostile_sockets_leave_the_listener_to_others() {
     let dispatch: Arc<dyn Dispatch> = lab.clone();
     let any: Address = "127.0.0.1:0".parse().unwrap();
     let address = Native.listen(&any, dispatch, &scope).await.unwrap();
-    let connect = async || Stream::connect(&address).await.unwrap().into_socket();
+    let connect =
+        async || Stream::connect(&address, Duration::from_secs(1)).await.unwrap().into_socket();
     let mut kept: Vec<Arc<dyn Socket>> = Vec::new();
     for n in 0..60_u8 {
         let raw = Raw::new(connect().await);

@@ -27,6 +27,10 @@ pub(super) struct Lab {
     /// Handlers that have not been dropped, and the most there were at a time.
     pub(super) alive: Arc<AtomicUsize>,
     pub(super) alive_most: AtomicUsize,
+    /// Requests that share their memory with nothing else.
+    pub(super) copied: AtomicUsize,
+    /// Names that were looked for.
+    pub(super) resolved: AtomicUsize,
     /// Messages that floods have made.
     pub(super) made: Arc<AtomicUsize>,
     /// Happens once, while the next handler is polled.
@@ -35,7 +39,7 @@ pub(super) struct Lab {
 
 pub(super) type During = Box<dyn FnOnce() + Send>;
 
-pub(super) const NAMES: [(&str, CallKind); 14] = [
+pub(super) const NAMES: [(&str, CallKind); 16] = [
     ("Echo", CallKind::Unary),
     ("Later", CallKind::Unary),
     ("Never", CallKind::Unary),
@@ -50,6 +54,8 @@ pub(super) const NAMES: [(&str, CallKind); 14] = [
     ("Conflict", CallKind::Unary),
     ("Refuse", CallKind::Unary),
     ("Ignore", CallKind::Bidi),
+    ("Passing", CallKind::ServerStream),
+    ("Final", CallKind::Unary),
 ];
 
 /// A byte of a number, for messages that differ.
@@ -65,6 +71,7 @@ impl std::fmt::Debug for Lab {
 
 impl Dispatch for Lab {
     fn resolve(&self, _: &str, endpoint: &str) -> Result<Target> {
+        self.resolved.fetch_add(1, Ordering::Relaxed);
         let index = NAMES.iter().position(|name| name.0 == endpoint);
         let index = index.ok_or_else(|| Error::not_found("lab", format!("no {endpoint}")))?;
         let (name, kind) = NAMES[index];
@@ -80,6 +87,7 @@ impl Dispatch for Lab {
         }
         let name = NAMES[usize::try_from(call.target.index).unwrap()].0;
         self.called.fetch_add(1, Ordering::Relaxed);
+        self.copied.fetch_add(usize::from(call.body.is_unique()), Ordering::Relaxed);
         let alive = self.alive.fetch_add(1, Ordering::Relaxed) + 1;
         self.alive_most.fetch_max(alive, Ordering::Relaxed);
         let guard = Alive(Arc::clone(&self.alive));
@@ -127,6 +135,14 @@ async fn handle(name: &str, call: Inbound) -> Result<Outgoing> {
             clock::sleep(Duration::from_millis(10)).await;
             Outgoing::Message(call.body)
         }
+        "Passing" => {
+            let (sender, stream) = Streaming::channel(2);
+            sender.send(b"1".to_vec()).await?;
+            let refusal = Error::unavailable("other", "refused").with_retry(Retry::Safe);
+            sender.fail(refusal).await?;
+            Outgoing::Stream(source(stream))
+        }
+        "Final" => return Err(Error::unavailable("lab", "gone").with_retry(Retry::Never)),
         "Conflict" => return Err(Error::conflict("lab", "conflict")),
         "Ignore" => {
             drop(call.messages);

@@ -198,7 +198,7 @@ async fn streams_and_running_calls_beyond_the_limit_are_refused_safely() {
     }
     for slot in [100, 101, 1000, 0xffff] {
         assert!(raw.send(&open(slot, "Echo", b"")).await);
-        assert_eq!(answer(&mut raw, slot).await, Seen::Failed(503, true));
+        assert_eq!(answer(&mut raw, slot).await, Seen::Failed(429, true));
     }
     assert_eq!(real.link.lock().streams.live(), 100);
     limits.stream.native_max = 1000;
@@ -244,7 +244,7 @@ async fn names_are_numbered_in_order_and_up_to_the_limit() {
         assert_eq!(answer(&mut raw, 0).await, seen);
     }
     assert!(raw.send(&open_code(2, None)).await);
-    assert_eq!(answer(&mut raw, 0).await, Seen::Failed(404, false), "asked again, not forgotten");
+    assert_eq!(answer(&mut raw, 0).await, Seen::Failed(404, false), "not forgotten");
     assert!(raw.send(&open_code(20, None)).await);
     assert_eq!(answer(&mut raw, 0).await, Seen::Answered);
     assert!(raw.send(&open_code(23, Some(("lab", "Echo")))).await);

@@ -2,6 +2,7 @@
 
 mod ends;
 mod exchange;
+mod faults;
 mod flow;
 mod fuzz;
 mod golden;

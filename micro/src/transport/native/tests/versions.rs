@@ -27,7 +27,7 @@ fn hello_of(settings: &[(u64, u64)]) -> Vec<u8> {
 fn newer(kind: Kind, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let longer = [payload, b"and more"].concat();
     let plain = matches!(kind, Kind::Hello | Kind::Open | Kind::Data);
-    whole(kind, flags | 0xc0, stream, if plain { payload } else { &longer })
+    whole(kind, flags | 0x80, stream, if plain { payload } else { &longer })
 }
 
 /// Frames of kinds that nobody knows.
