@@ -15,6 +15,9 @@ pub struct Trace {
     flags: u8,
 }
 
+/// The name of the header and of the metadata that carry a trace between processes.
+pub(crate) const TRACE_KEY: &str = "traceparent";
+
 /// The flag of a trace that is recorded.
 const SAMPLED: u8 = 1;
 
