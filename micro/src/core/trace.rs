@@ -16,6 +16,7 @@ pub struct Trace {
 }
 
 /// The name of the header and of the metadata that carry a trace between processes.
+#[cfg(feature = "client")]
 pub(crate) const TRACE_KEY: &str = "traceparent";
 
 /// The flag of a trace that is recorded.
