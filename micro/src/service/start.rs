@@ -163,9 +163,13 @@ impl Service {
         let steps = self.server.into_iter().chain(steps);
         let server = server(&backends, readiness.clone(), steps)?;
         let address = listen(&server, &backends, settings).await?;
+        let place = place(&backends, settings, self.metadata, &address)?;
+        if let Some(inbox) = backends.broker.inbox() {
+            // A port of its own speaks HTTP; another transport's listener may not.
+            inbox.reached_at(&place.address, backends.transport.name() == "native");
+        }
         let subscriptions = readiness.subscriptions();
         subscriptions.make(&backends.broker, subscribed, START_WAIT, &backends.tasks).await?;
-        let place = place(&backends, settings, self.metadata, &address)?;
         let stalls = watch_for_stalls(&backends, &services)?;
         let name = settings.server_name.clone().unwrap_or(self.name);
         let free: Vec<_> = self.subscribers.iter().map(|free| free.spec).collect();
@@ -300,6 +304,10 @@ fn server(
         .shutdown(backends.shutdown.clone())
         .lapsed(move |now| sight.is_lapsed(now))
         .ready(move || readiness.is_ready());
+    let server = match backends.broker.inbox() {
+        Some(inbox) => server.inbox(inbox),
+        None => server,
+    };
     steps.fold(server, |server, step| step(server)).build()
 }
 

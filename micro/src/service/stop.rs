@@ -74,6 +74,10 @@ pub(crate) async fn run(running: &Running) -> Report {
     // A broker that keeps events gives them to others; one that does not has nobody else.
     let durable = inner.backends.broker.capabilities().durable;
     let early = durable.then(|| drain_subscriptions(inner, until));
+    if let Some(inbox) = inner.backends.broker.inbox() {
+        // Other processes give their events to others; what came from them is worked off.
+        inbox.leave();
+    }
     lame_duck(inner).await;
 
     let before = inner.server.in_flight();

@@ -18,6 +18,9 @@ use crate::broker::SubscribeOptions;
 use crate::broker::dead_letter::DeadLetter;
 use crate::broker::delivery::Delivery;
 use crate::broker::message::Message;
+use crate::broker::receipt::Parcel;
+use crate::broker::receipt::Receipt;
+use crate::broker::receipt::Settled;
 use crate::core::backoff::Backoff;
 use crate::core::clock;
 use crate::core::clock::Instant;
@@ -38,7 +41,7 @@ const RETRY_HINT_MAX: Duration = Duration::from_secs(300);
 ///
 /// Invariant: a copy of a message is in one place at a time: pending, delayed, or held by a
 /// worker. It takes room from when it is accepted until it is settled.
-pub(super) struct Group {
+pub(in crate::broker) struct Group {
     pub(super) id: u64,
     pub(super) pattern: String,
     pub(super) queue: Option<String>,
@@ -66,6 +69,8 @@ struct State {
     members: usize,
     fetching: usize,
     phase: Phase,
+    /// Copies that came with a receipt are given back instead of waiting for another delivery.
+    leaving: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,19 +93,21 @@ struct Item {
     backoff: Option<Backoff>,
     /// Why it goes to the dead letters, once that is decided.
     given_up: Option<String>,
+    /// Tells whoever gave the copy what becomes of it.
+    receipt: Option<Receipt>,
     /// Given back when the copy is gone.
     _room: Room,
     _flight: Flight,
 }
 
 /// Room for one message in a group.
-pub(super) struct Room {
+pub(in crate::broker) struct Room {
     _slot: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
 }
 
 /// What a group says to a message.
-pub(super) enum Reserved {
+pub(in crate::broker) enum Reserved {
     /// It has room.
     Room(Room),
     /// It has none and wants the publisher to wait.
@@ -144,7 +151,7 @@ impl Group {
     }
 
     /// Finds room without waiting, by the group's policy.
-    pub(super) fn try_reserve(&self, bytes: usize) -> Reserved {
+    pub(in crate::broker) fn try_reserve(&self, bytes: usize) -> Reserved {
         loop {
             match self.try_room(bytes) {
                 Ok(room) => return Reserved::Room(room),
@@ -197,25 +204,29 @@ impl Group {
             state.pending.pop_front().or_else(|| state.delayed.pop_first().map(|(_, item)| item));
         let idle = state.is_idle();
         drop(state);
-        if oldest.is_some() {
-            count(&self.tally.dropped);
-        }
         if idle {
             self.idle.notify_waiters();
         }
-        oldest.is_some()
+        let Some(mut oldest) = oldest else { return false };
+        count(&self.tally.dropped);
+        if let Some(receipt) = oldest.receipt.take() {
+            receipt.settle(Settled::Dropped);
+        }
+        true
     }
 
-    /// Takes a message; `false` if the group has ended since there was room.
-    pub(super) fn push(&self, message: Arc<Message>, room: Room) -> bool {
+    /// Takes a copy; gives it back if the group has ended since there was room.
+    pub(in crate::broker) fn push(&self, parcel: Parcel, room: Room) -> Result<(), Parcel> {
         let mut state = self.lock();
         if state.phase != Phase::Open {
-            return false;
+            return Err(parcel);
         }
         count(&self.tally.routed);
+        let Parcel { message, attempts, receipt } = parcel;
         state.pending.push_back(Item {
             message,
-            attempts: 0,
+            attempts,
+            receipt,
             first: Duration::ZERO,
             last: Duration::ZERO,
             backoff: None,
@@ -225,7 +236,39 @@ impl Group {
         });
         drop(state);
         self.ready.notify_one();
-        true
+        Ok(())
+    }
+
+    /// Gives back the copies that wait for another delivery, of those that came with a receipt,
+    /// and every such copy that is to be delivered again from now on.
+    pub(in crate::broker) fn hand_back(&self) {
+        let mut state = self.lock();
+        state.leaving = true;
+        let due: Vec<_> = state
+            .delayed
+            .iter()
+            .filter(|(_, item)| item.receipt.is_some())
+            .map(|(due, _)| *due)
+            .collect();
+        let items: Vec<Item> = due.iter().filter_map(|due| state.delayed.remove(due)).collect();
+        let idle = state.is_idle();
+        drop(state);
+        items.into_iter().for_each(|item| self.let_go(item));
+        if idle {
+            self.idle.notify_waiters();
+            self.ready.notify_waiters();
+        }
+    }
+
+    /// Parts with a copy that was not settled: to whoever gave it, if it came with a receipt.
+    fn let_go(&self, mut item: Item) {
+        match item.receipt.take() {
+            Some(receipt) => {
+                count(&self.tally.returned);
+                receipt.settle(Settled::Returned { attempts: item.attempts });
+            }
+            None => count(&self.tally.dropped),
+        }
     }
 
     /// Waits for the next message; `None` when there will be none. Cancel safe.
@@ -266,7 +309,7 @@ impl Group {
         state.held += 1;
         if item.given_up.is_none() {
             item.last = clock::unix_now();
-            if item.attempts == 0 {
+            if item.first.is_zero() {
                 item.first = item.last;
             }
             item.attempts = item.attempts.saturating_add(1);
@@ -321,9 +364,7 @@ impl Group {
         let pending = std::mem::take(&mut state.pending);
         let delayed = std::mem::take(&mut state.delayed);
         drop(state);
-        for _ in 0..pending.len() + delayed.len() {
-            count(&self.tally.dropped);
-        }
+        pending.into_iter().chain(delayed.into_values()).for_each(|item| self.let_go(item));
         self.slots.close();
         self.bytes.close();
         self.ready.notify_waiters();
@@ -424,8 +465,10 @@ impl Held {
     }
 
     /// Settles the copy: it is gone.
-    pub(super) fn finish(mut self) {
-        drop(self.item.take());
+    pub(super) fn finish(mut self, settled: Settled) {
+        if let Some(receipt) = self.item.take().and_then(|mut item| item.receipt.take()) {
+            receipt.settle(settled);
+        }
         self.group.settled(self.group.lock());
     }
 
@@ -437,8 +480,9 @@ impl Held {
         let due = clock::after(clock::now(), after.unwrap_or(pause).min(RETRY_HINT_MAX));
         let group = &self.group;
         let mut state = group.lock();
-        if state.phase == Phase::Closed {
-            count(&group.tally.dropped);
+        let leaves = state.leaving && item.receipt.is_some() && item.given_up.is_none();
+        if state.phase == Phase::Closed || leaves {
+            group.let_go(item);
         } else {
             let number = state.delays;
             state.delays = state.delays.wrapping_add(1);
@@ -458,7 +502,7 @@ impl Drop for Held {
         let group = &self.group;
         let mut state = group.lock();
         if state.phase == Phase::Closed {
-            count(&group.tally.dropped);
+            group.let_go(item);
         } else {
             state.pending.push_front(item);
             group.ready.notify_one();
