@@ -17,6 +17,8 @@ mod memory;
 mod message;
 mod receipt;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod topic;
 
 use std::fmt;
@@ -117,6 +119,9 @@ pub struct Capabilities {
     pub dead_letters: bool,
     /// Subscriptions take patterns.
     pub patterns: bool,
+    /// Subscriptions may choose any [`Overflow`]; otherwise another than [`Overflow::Block`] is a
+    /// 501.
+    pub overflow: bool,
 }
 
 /// How a subscription gets its messages.

@@ -28,6 +28,9 @@ use super::wire::Word;
 /// First and longest pause before a full group is asked again.
 const ROOM_PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 
+/// How long the answer to an offer takes at most, as a rule.
+const ANSWER: Duration = Duration::from_millis(100);
+
 /// A copy of a message on its way to a group.
 #[derive(Clone, Debug)]
 pub(super) struct Sending {
@@ -119,10 +122,9 @@ impl Inner {
         loop {
             let mut members = seats.take().unwrap_or_else(|| self.seats(&sending.group));
             members.retain(|seat| !passed_over.iter().any(|node| node == seat.node()));
+            self.order(&mut members);
             let mut full = false;
-            let count = members.len();
-            let first = fastrand::usize(..count.max(1));
-            for seat in members.iter().cycle().skip(first).take(count) {
+            for seat in &members {
                 match self.offer(seat, sending, deadline).await {
                     Offered::Taken => return Offered::Taken,
                     Offered::Full => full = true,
@@ -136,10 +138,12 @@ impl Inner {
             if !full {
                 return failure.unwrap_or(Offered::Gone);
             }
-            if clock::now() >= deadline {
+            // An offer that cannot be answered in time would leave open what became of it.
+            if until(pause + ANSWER) >= deadline {
+                clock::sleep_until(deadline).await;
                 return Offered::Full;
             }
-            clock::sleep_until(deadline.min(until(pause))).await;
+            clock::sleep(pause).await;
             pause = (pause * 2).min(ROOM_PAUSE.1);
         }
     }

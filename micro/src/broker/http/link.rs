@@ -133,6 +133,11 @@ impl Link {
         state.out.is_some() && state.connection.as_ref().is_none_or(|it| it.is_open())
     }
 
+    /// Returns how many copies are not settled.
+    pub(super) fn load(&self) -> usize {
+        self.lock().pending.len()
+    }
+
     /// Sends nothing more; what was sent is still heard of.
     pub(super) fn retire(&self) {
         self.lock().out = None;

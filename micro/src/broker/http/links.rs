@@ -63,12 +63,17 @@ impl Links {
             }
             link.retire();
         }
-        let window = self.scope.limits.broker.unacked_max;
-        let (link, copies) = Link::new(instance.id.clone(), instance.address.clone(), window);
+        let (node, address) = (instance.id.clone(), instance.address.clone());
+        let (link, copies) = Link::new(node, address, inner.window());
         links.insert(instance.id.clone(), Arc::clone(&link));
         let running = Arc::clone(&link).run(inner.this.clone(), copies);
         self.scope.tasks.spawn("broker.link", running).detach();
         link
+    }
+
+    /// Returns how many copies of this process a node has not settled.
+    pub(super) fn load(&self, node: &str) -> usize {
+        lock(&self.by_node).get(node).map_or(0, |link| link.load())
     }
 
     /// Forgets a link, unless another one has taken its place.

@@ -73,6 +73,11 @@ impl Mailbox {
         self.put(parcel)
     }
 
+    /// Returns how many copies wait for a handler or have one.
+    pub(super) fn load(&self) -> usize {
+        self.group.load()
+    }
+
     fn put(&self, parcel: Parcel) -> Word {
         let refuse = |parcel: Parcel, word| {
             if let Some(receipt) = parcel.receipt {

@@ -18,9 +18,9 @@
 //!
 //! **Durability.** None: a message is lost with its publisher and its receiver.
 //!
-//! **Limits.** [`BrokerLimits`](crate::core::limits::BrokerLimits). A publisher has at most
-//! `unacked_max` unsettled copies at a subscription, which has room for `pending_messages_max`;
-//! past either the publisher waits, for ten seconds at most, or what the subscription's
+//! **Limits.** [`BrokerLimits`](crate::core::limits::BrokerLimits). A subscription has room for
+//! `pending_messages_max` copies and `pending_bytes_max`, those that are handled included; past
+//! either its publishers wait, for ten seconds at most, or what the subscription's
 //! [`Overflow`](super::Overflow) says happens. At most `pending_messages_max` copies at a time wait
 //! to be given again; more are lost and counted. Bodies are 32 KiB shorter than the longest message.
 //!
@@ -180,6 +180,7 @@ impl Broker for Http {
             redelivery: true,
             dead_letters: true,
             patterns: false,
+            overflow: true,
         }
     }
 
@@ -244,6 +245,12 @@ impl Inner {
         Ok(())
     }
 
+    /// How many copies of one publisher a subscription may hold: one more than it has room for, so
+    /// that it is the one to say what becomes of that.
+    fn window(&self) -> usize {
+        self.scope.limits.broker.pending_messages_max.saturating_add(1)
+    }
+
     /// How long a publisher waits for room.
     fn publish_timeout(&self) -> Duration {
         self.scope.limits.call.default_timeout
@@ -277,7 +284,7 @@ impl Inbox for Inner {
 
     fn link(&self, node: &str, copies: RawStream) -> Result<BoxSource> {
         let mailbox = self.mailboxes.find(node)?;
-        Ok(taking::taking(mailbox, copies, self.scope.limits.broker.unacked_max))
+        Ok(taking::taking(mailbox, copies, self.window()))
     }
 
     fn post(&self, node: &str, document: &Bytes) -> Result<()> {

@@ -85,6 +85,20 @@ impl Inner {
         seats
     }
 
+    /// Orders the members of a group: those with the least to do first, as far as it is known here,
+    /// and equals at random.
+    pub(super) fn order(&self, seats: &mut [Seat]) {
+        if seats.len() < 2 {
+            return;
+        }
+        fastrand::shuffle(seats);
+        seats.sort_by_cached_key(|seat| match seat {
+            Seat::Here(mailbox) => mailbox.load(),
+            Seat::There(instance) => self.links.load(&instance.id),
+            Seat::Posted(_) => 0,
+        });
+    }
+
     /// Lists the subscriptions to a topic.
     fn all(&self, topic: &str) -> Vec<Seat> {
         let mut seats: Vec<Seat> = self.mailboxes.of(topic).into_iter().map(Seat::Here).collect();

@@ -371,6 +371,12 @@ impl Group {
         self.idle.notify_waiters();
     }
 
+    /// Returns how many copies wait for a handler or have one.
+    pub(in crate::broker) fn load(&self) -> usize {
+        let state = self.lock();
+        state.pending.len() + state.held
+    }
+
     /// Tells whether messages still arrive.
     pub(super) fn is_open(&self) -> bool {
         self.lock().phase == Phase::Open

@@ -180,6 +180,7 @@ impl Broker for Memory {
             redelivery: true,
             dead_letters: true,
             patterns: true,
+            overflow: true,
         }
     }
 
