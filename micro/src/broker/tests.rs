@@ -297,7 +297,11 @@ async fn k7_an_id_tells_a_message_that_came_before() {
             first.done();
         }
         // The word that it was done is lost the first time.
-        if counted.available_permits() == 1 && delivery.attempt == 1 { Ack::RETRY } else { Ack::Ack }
+        if counted.available_permits() == 1 && delivery.attempt == 1 {
+            Ack::RETRY
+        } else {
+            Ack::Ack
+        }
     });
     let _subscription = there.subscribe("a", queue("q", 1), handler).await.unwrap();
     let sent = message("a");

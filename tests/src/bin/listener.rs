@@ -1,11 +1,13 @@
 //! A process that writes down the events it gets, one by one, before it acknowledges them.
 //!
-//! `listener QUEUE FILE`: each event is a number of eight bytes, appended to the file as such.
+//! `listener QUEUE FILE`: each event is a number of eight bytes, appended to the file as such. The
+//! queue `-` is none.
 
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use micro::broker::{Ack, Delivery, Handler, SubscribeOptions, Subscription};
 use micro::prelude::*;
@@ -14,6 +16,9 @@ use micro_tests::NUMBERS;
 
 /// Events that are handled at a time.
 const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(8).unwrap();
+
+/// How long each event takes, so that some always wait.
+const WORK: Duration = Duration::from_millis(1);
 
 static SUBSCRIPTION: OnceLock<Subscription> = OnceLock::new();
 
@@ -30,6 +35,7 @@ async fn listen(running: Running) -> Result<()> {
     let handler: Handler = Arc::new(move |delivery: Delivery| {
         let file = Arc::clone(&file);
         Box::pin(async move {
+            tokio::time::sleep(WORK).await;
             // An append is in the hands of the system when it returns: a kill takes none back.
             match (&*file).write_all(&delivery.message.body) {
                 Ok(()) => Ack::Ack,
@@ -37,7 +43,8 @@ async fn listen(running: Running) -> Result<()> {
             }
         })
     });
-    let options = SubscribeOptions::default().with_queue(queue).with_concurrency(CONCURRENCY);
+    let options = SubscribeOptions::default().with_concurrency(CONCURRENCY);
+    let options = if queue == "-" { options } else { options.with_queue(queue) };
     let publisher = running.broker();
     let subscription = publisher.broker().subscribe(NUMBERS, options, handler).await?;
     let _first = SUBSCRIPTION.set(subscription).is_ok();

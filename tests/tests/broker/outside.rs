@@ -95,8 +95,12 @@ impl Broker for Outside {
                 self.tasks.spawn("outside", async move { work(&group, &handler, &lives).await })
             };
             let workers = (0..options.concurrency.get()).map(|_| work()).collect();
-            let member =
-                Member { life, all: self.life.clone(), workers: Mutex::new(workers), _group: group };
+            let member = Member {
+                life,
+                all: self.life.clone(),
+                workers: Mutex::new(workers),
+                _group: group,
+            };
             Ok(Subscription::new(topic, Arc::new(member)))
         })
     }

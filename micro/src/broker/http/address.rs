@@ -41,11 +41,7 @@ impl Reach {
     }
 
     /// Listens where the transport can, unless the address is known.
-    pub(super) async fn listen(
-        &self,
-        door: Arc<dyn Dispatch>,
-        scope: &Scope,
-    ) -> Result<Reached> {
+    pub(super) async fn listen(&self, door: Arc<dyn Dispatch>, scope: &Scope) -> Result<Reached> {
         let listen = async || {
             let wanted = match self.transport.name() {
                 "memory" => Address::Memory(format!("broker-{:032x}", fastrand::u128(..))),

@@ -49,8 +49,7 @@ pub(super) fn read(bytes: &Bytes) -> Result<Message> {
     }
     let missing = || Error::bad_request(ERROR_ID, format!("the message has no {TOPIC}"));
     let topic = topic.ok_or_else(missing)?;
-    let mut message =
-        Message::new(topic, content_type, Bytes::from(body)).with_metadata(metadata);
+    let mut message = Message::new(topic, content_type, Bytes::from(body)).with_metadata(metadata);
     message.id = id.unwrap_or(message.id);
     message.validate(usize::MAX)?;
     Ok(message)

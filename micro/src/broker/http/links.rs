@@ -119,7 +119,8 @@ impl Links {
         }
         // One that is locked is being dialed.
         places.retain(|_, place| {
-            let is_open = |it: &Option<Arc<dyn Connection>>| it.as_ref().is_some_and(|it| it.is_open());
+            let is_open =
+                |it: &Option<Arc<dyn Connection>>| it.as_ref().is_some_and(|it| it.is_open());
             place.try_lock().map_or(true, |it| is_open(&it))
         });
         let place = Place::default();

@@ -39,11 +39,7 @@ pub(super) async fn post(
 }
 
 /// Posts a message and returns the status; `sent` once it may have arrived.
-async fn try_post(
-    instance: &Instance,
-    message: &Message,
-    sent: &mut bool,
-) -> std::io::Result<u16> {
+async fn try_post(instance: &Instance, message: &Message, sent: &mut bool) -> std::io::Result<u16> {
     let invalid = |error: Error| std::io::Error::other(error.to_string());
     let body = document::write(message).map_err(invalid)?;
     let secure = instance.metadata.get("secure").is_some_and(|value| value == "true");

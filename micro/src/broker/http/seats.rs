@@ -58,9 +58,9 @@ impl Inner {
         let mut groups: Vec<(Group, Vec<Seat>)> = Vec::new();
         for seat in self.all(topic) {
             let queue = seat.queue();
-            let present = groups.iter_mut().find(|(group, _)| {
-                queue.is_some() && group.queue.as_deref() == queue
-            });
+            let present = groups
+                .iter_mut()
+                .find(|(group, _)| queue.is_some() && group.queue.as_deref() == queue);
             if let Some((_, seats)) = present {
                 seats.push(seat);
                 continue;
