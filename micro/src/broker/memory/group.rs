@@ -15,13 +15,8 @@ use tokio::sync::TryAcquireError;
 
 use crate::broker::Overflow;
 use crate::broker::SubscribeOptions;
-use crate::broker::dead_letter::DeadLetter;
-use crate::broker::delivery::Delivery;
-use crate::broker::message::Message;
 use crate::broker::receipt::Parcel;
-use crate::broker::receipt::Receipt;
 use crate::broker::receipt::Settled;
-use crate::core::backoff::Backoff;
 use crate::core::clock;
 use crate::core::clock::Instant;
 use crate::core::limits::BrokerLimits;
@@ -29,13 +24,8 @@ use crate::core::limits::BrokerLimits;
 use super::counts::Flight;
 use super::counts::Tally;
 use super::counts::count;
-
-/// First and longest pause before another delivery.
-const RETRY_BASE: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(30);
-
-/// The longest pause that a handler may ask for.
-const RETRY_HINT_MAX: Duration = Duration::from_secs(300);
+use super::held::Held;
+use super::held::Item;
 
 /// The members of a group, its waiting messages, and the room for more.
 ///
@@ -52,29 +42,29 @@ pub(in crate::broker) struct Group {
     bytes_max: usize,
     state: Mutex<State>,
     /// Rung once for each message that a waiting worker could take, and for all at the end.
-    ready: Notify,
+    pub(super) ready: Notify,
     /// Rung when nothing is left.
     idle: Notify,
     tally: Arc<Tally>,
 }
 
 #[derive(Default)]
-struct State {
-    pending: VecDeque<Item>,
+pub(super) struct State {
+    pub(super) pending: VecDeque<Item>,
     /// By the moment they are due and a number that keeps those of one moment apart.
-    delayed: BTreeMap<(Instant, u64), Item>,
-    delays: u64,
+    pub(super) delayed: BTreeMap<(Instant, u64), Item>,
+    pub(super) delays: u64,
     held: usize,
     /// Subscriptions that have not ended, and those of them that still take messages.
     members: usize,
     fetching: usize,
-    phase: Phase,
+    pub(super) phase: Phase,
     /// Copies that came with a receipt are given back instead of waiting for another delivery.
-    leaving: bool,
+    pub(super) leaving: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// Takes messages.
     #[default]
     Open,
@@ -82,22 +72,6 @@ enum Phase {
     Sealed,
     /// Has nothing and never will.
     Closed,
-}
-
-/// One copy of a message.
-struct Item {
-    message: Arc<Message>,
-    attempts: u32,
-    first: Duration,
-    last: Duration,
-    backoff: Option<Backoff>,
-    /// Why it goes to the dead letters, once that is decided.
-    given_up: Option<String>,
-    /// Tells whoever gave the copy what becomes of it.
-    receipt: Option<Receipt>,
-    /// Given back when the copy is gone.
-    _room: Room,
-    _flight: Flight,
 }
 
 /// Room for one message in a group.
@@ -261,7 +235,7 @@ impl Group {
     }
 
     /// Parts with a copy that was not settled: to whoever gave it, if it came with a receipt.
-    fn let_go(&self, mut item: Item) {
+    pub(super) fn let_go(&self, mut item: Item) {
         match item.receipt.take() {
             Some(receipt) => {
                 count(&self.tally.returned);
@@ -277,7 +251,7 @@ impl Group {
             let ready = self.ready.notified();
             let due = match self.take() {
                 Taken::Item(item) => {
-                    return Some(Held { group: Arc::clone(self), item: Some(item) });
+                    return Some(Held::new(Arc::clone(self), item));
                 }
                 Taken::Later(due) => due,
                 Taken::End => return None,
@@ -398,7 +372,7 @@ impl Group {
         }
     }
 
-    fn settled(&self, mut state: MutexGuard<'_, State>) {
+    pub(super) fn settled(&self, mut state: MutexGuard<'_, State>) {
         state.held = state.held.saturating_sub(1);
         let idle = state.is_idle();
         let sealed = state.phase == Phase::Sealed;
@@ -411,7 +385,7 @@ impl Group {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -427,94 +401,6 @@ enum Taken {
     /// Nothing to do before then, or before a message comes.
     Later(Option<Instant>),
     End,
-}
-
-/// A copy that a worker handles. Dropped without a decision it goes back to the head of the queue,
-/// and the delivery does not count.
-pub(super) struct Held {
-    group: Arc<Group>,
-    item: Option<Item>,
-}
-
-impl Held {
-    /// Returns what the handler gets.
-    pub(super) fn delivery(&self) -> Option<Delivery> {
-        let item = self.item.as_ref()?;
-        Some(Delivery::new(Arc::clone(&item.message), item.attempts))
-    }
-
-    /// Decides that the copy goes to the dead letters, for a reason.
-    pub(super) fn give_up(&mut self, reason: String) {
-        if let Some(item) = &mut self.item {
-            item.given_up = Some(reason);
-            // Burying has pauses of its own.
-            item.backoff = None;
-        }
-    }
-
-    /// Tells whether the copy is on its way to the dead letters and no handler sees it again.
-    pub(super) fn is_given_up(&self) -> bool {
-        self.item.as_ref().is_some_and(|item| item.given_up.is_some())
-    }
-
-    /// Returns what to publish for a copy that is given up.
-    pub(super) fn dead_letter(&self) -> Option<DeadLetter> {
-        let item = self.item.as_ref()?;
-        let reason = item.given_up.clone()?;
-        Some(DeadLetter {
-            queue: self.group.queue.clone(),
-            attempts: item.attempts,
-            first: item.first,
-            last: item.last,
-            ..DeadLetter::new(Arc::clone(&item.message), reason)
-        })
-    }
-
-    /// Settles the copy: it is gone.
-    pub(super) fn finish(mut self, settled: Settled) {
-        if let Some(receipt) = self.item.take().and_then(|mut item| item.receipt.take()) {
-            receipt.settle(settled);
-        }
-        self.group.settled(self.group.lock());
-    }
-
-    /// Has the copy delivered again, after what the handler asks for or a growing pause.
-    pub(super) fn retry(mut self, after: Option<Duration>) {
-        let Some(mut item) = self.item.take() else { return };
-        let backoff = item.backoff.get_or_insert_with(|| Backoff::new(RETRY_BASE, RETRY_MAX));
-        let pause = backoff.next_delay();
-        let due = clock::after(clock::now(), after.unwrap_or(pause).min(RETRY_HINT_MAX));
-        let group = &self.group;
-        let mut state = group.lock();
-        let leaves = state.leaving && item.receipt.is_some() && item.given_up.is_none();
-        if state.phase == Phase::Closed || leaves {
-            group.let_go(item);
-        } else {
-            let number = state.delays;
-            state.delays = state.delays.wrapping_add(1);
-            state.delayed.insert((due, number), item);
-            group.ready.notify_one();
-        }
-        group.settled(state);
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let Some(mut item) = self.item.take() else { return };
-        if item.given_up.is_none() {
-            item.attempts = item.attempts.saturating_sub(1);
-        }
-        let group = &self.group;
-        let mut state = group.lock();
-        if state.phase == Phase::Closed {
-            group.let_go(item);
-        } else {
-            state.pending.push_front(item);
-            group.ready.notify_one();
-        }
-        group.settled(state);
-    }
 }
 
 /// Returns the most permits that a semaphore of ours has: what fits the count of one acquisition.

@@ -24,7 +24,7 @@ use crate::core::shutdown::TaskHandle;
 use super::Inner;
 use super::counts::count;
 use super::group::Group;
-use super::group::Held;
+use super::held::Held;
 
 /// A member of a group.
 pub(in crate::broker) struct Member {

@@ -22,6 +22,7 @@
 
 mod counts;
 pub(super) mod group;
+mod held;
 pub(super) mod member;
 mod routes;
 #[cfg(test)]
