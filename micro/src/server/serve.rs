@@ -81,6 +81,11 @@ impl Incoming {
         self.response.as_ref().unwrap_or(&self.request)
     }
 
+    /// Returns the stream of requests as it arrives, if there is one.
+    pub(super) fn into_messages(self) -> Option<RawStream> {
+        self.messages
+    }
+
     /// Returns the bytes of the request; empty when it is a stream.
     pub fn body(&self) -> &Bytes {
         &self.body
