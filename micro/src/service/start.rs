@@ -118,12 +118,13 @@ impl Service {
         let store = self.given.store.take();
         let recorder = self.given.recorder.take();
         let backends = Backends::open(std::mem::take(&mut self.given), &settings)?;
-        let (monitor, captured) = install(recorder, &backends.limits.debug, reach);
+        // From here on there are tasks: whatever ends the start ends them too.
+        let mut guard = Guard::new(&backends);
+        let name = settings.server_name.clone().unwrap_or_else(|| self.name.clone());
+        let (monitor, captured) = install(recorder, &settings, &name, &backends, reach)?;
         for check in self.checks.drain(..) {
             monitor.health().add(check)?;
         }
-        // From here on there are tasks: whatever ends the start ends them too.
-        let mut guard = Guard::new(&backends);
         let kept = Kept::open(store, &settings, &self.name, &backends.limits.store).await?;
         if self.inputs.is_stored {
             let table = kept.handle(&self.name)?.table(STORED_TABLE)?;
@@ -134,7 +135,9 @@ impl Service {
         }
         config.follow(&backends.tasks).await;
         let seen = Seen { monitor, captured };
-        let running = self.serve(backends, kept, (config, seen), &settings).await?;
+        // In a box: the futures of programs would be large otherwise.
+        let serving = Box::pin(self.serve(backends, kept, (config, seen), &settings));
+        let running = serving.await?;
         guard.serves(&running);
         Ok((running, guard))
     }
@@ -232,9 +235,10 @@ impl Seen {
             monitor: self.monitor.clone(),
             readiness: readiness.clone(),
             shutdown: backends.shutdown.clone(),
-            tasks: backends.tasks.clone(),
+            tasks: backends.trackers(),
             captured: self.captured,
             dumping: Arc::default(),
+            profiling: Arc::default(),
         };
         Box::new(move |server| {
             let names: Vec<_> = names.iter().map(String::as_str).collect();
@@ -271,8 +275,7 @@ enum Begun {
 
 impl Guard {
     fn new(backends: &Backends) -> Self {
-        let tasks = [backends.spawned.clone(), backends.tasks.clone()];
-        Self(Begun::Tasks(backends.shutdown.clone(), tasks))
+        Self(Begun::Tasks(backends.shutdown.clone(), backends.trackers()))
     }
 
     fn serves(&mut self, running: &Running) {
