@@ -57,7 +57,8 @@ pub(crate) async fn profile(
 }
 
 fn failed(error: pprof::Error) -> Error {
-    Error::internal(ERROR_ID, "the system does not let the process sample itself").with_source(error)
+    Error::internal(ERROR_ID, "the system does not let the process sample itself")
+        .with_source(error)
 }
 
 fn folded(guard: &ProfilerGuard<'_>, max: usize) -> Result<(u64, u64, String)> {

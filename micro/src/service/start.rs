@@ -24,6 +24,8 @@ use crate::service::flags::{self, Flags};
 use crate::service::kept::Kept;
 use crate::service::layers::Layers;
 use crate::service::mount::Mount;
+#[cfg(all(unix, feature = "stdio"))]
+use crate::service::observe::take_output;
 use crate::service::observe::{Observe, Reach, install, show};
 use crate::service::readiness::Readiness;
 use crate::service::record::{Place, add_free, record};
@@ -122,6 +124,12 @@ impl Service {
         let mut guard = Guard::new(&backends);
         let name = settings.server_name.clone().unwrap_or_else(|| self.name.clone());
         let (monitor, captured) = install(recorder, &settings, &name, &backends, reach)?;
+        #[cfg(all(unix, feature = "stdio"))]
+        let captured = captured | self.inputs.takes_output;
+        #[cfg(all(unix, feature = "stdio"))]
+        if self.inputs.takes_output {
+            self.hooks.after_stop.push(take_output(&monitor)?);
+        }
         for check in self.checks.drain(..) {
             monitor.health().add(check)?;
         }

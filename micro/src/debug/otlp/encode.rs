@@ -99,7 +99,10 @@ fn one(span: &Span) -> OtlpSpan<'_> {
         kind: kind(span.kind),
         start_time_unix_nano: start.to_string(),
         end_time_unix_nano: (start + u128::from(span.duration_ns)).to_string(),
-        attributes: [Attribute { key: "micro.code", value: Value::IntValue(span.code.to_string()) }],
+        attributes: [Attribute {
+            key: "micro.code",
+            value: Value::IntValue(span.code.to_string()),
+        }],
         status: status(span),
     }
 }

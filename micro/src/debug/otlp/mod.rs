@@ -136,9 +136,10 @@ impl Recorder for Otlp {
             let gone = || Error::unavailable(ERROR_ID, "the exporter of spans has ended");
             let sent = async {
                 let (done, sent) = oneshot::channel();
-                self.queue.send(Item::Flush(done)).await.map_err(|error| {
-                    gone().with_source(error)
-                })?;
+                self.queue
+                    .send(Item::Flush(done))
+                    .await
+                    .map_err(|error| gone().with_source(error))?;
                 sent.await.map_err(|error| gone().with_source(error))
             };
             match clock::timeout(self.limits.export_timeout, sent).await {

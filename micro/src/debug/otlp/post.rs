@@ -43,7 +43,9 @@ impl Collector {
     pub(super) fn parse(url: &str, timeout: Duration) -> Result<Self> {
         let wrong = |detail: &str| Err(Error::precondition_failed(ERROR_ID, detail.to_owned()));
         if url.starts_with("https://") {
-            return wrong("spans are exported without TLS: send them to a collector on this machine");
+            return wrong(
+                "spans are exported without TLS: send them to a collector on this machine",
+            );
         }
         let Some(rest) = url.strip_prefix("http://") else {
             return wrong("the address of a collector begins with `http://`");

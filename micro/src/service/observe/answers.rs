@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::core::error::{Error, Result};
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::core::stream::Streaming;
-use crate::debug::{
-    Dump, HealthReport, Monitor, Profile, ProfileRequest, Record, SpanQuery, Stats, Status,
-};
 #[cfg(not(feature = "profile"))]
 use crate::debug::missing_profiler;
 #[cfg(feature = "profile")]
 use crate::debug::profile;
+use crate::debug::{
+    Dump, HealthReport, Monitor, Profile, ProfileRequest, Record, SpanQuery, Stats, Status,
+};
 use crate::service::observe::messages::{LogRequest, Spans};
 use crate::service::readiness::Readiness;
 

@@ -3,11 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+#[cfg(all(unix, feature = "stdio"))]
+use crate::core::error::Error;
 use crate::core::error::Result;
 use crate::core::shutdown::TaskTracker;
+#[cfg(all(unix, feature = "stdio"))]
+use crate::debug::Output;
 use crate::debug::{Capture, GaugeKind, Memory, Monitor, Recorder, Root};
 use crate::server::Server;
 use crate::service::backends::Backends;
+#[cfg(all(unix, feature = "stdio"))]
+use crate::service::hooks::After;
 use crate::service::open::open_tracer;
 use crate::service::settings::Settings;
 use crate::service::url::Url;
@@ -46,6 +52,21 @@ pub(crate) fn install(
     let monitor = Monitor::new(recorder, limits.clone(), Root::Paced);
     monitor.watch_panics();
     Ok((monitor, takes || wired))
+}
+
+/// Has the recorder take what the program prints; returns what ends it.
+#[cfg(all(unix, feature = "stdio"))]
+pub(crate) fn take_output(monitor: &Monitor) -> Result<After> {
+    let output = Output::take(monitor.recorder(), monitor.limits().log_bytes_max)?;
+    let give_back = move || {
+        // It waits for the last lines, which is nothing for a worker.
+        let given = tokio::task::spawn_blocking(move || drop(output));
+        let error = |error| {
+            Error::internal("micro.debug", "the output was not given back").with_source(error)
+        };
+        async move { given.await.map_err(error) }
+    };
+    Ok(Box::new(move || Box::pin(give_back())))
 }
 
 /// Shows the numbers that only the composed process knows.

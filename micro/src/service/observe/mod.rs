@@ -22,4 +22,6 @@ mod messages;
 pub use self::messages::{LogRequest, Spans};
 
 pub(crate) use self::answers::Observe;
+#[cfg(all(unix, feature = "stdio"))]
+pub(crate) use self::install::take_output;
 pub(crate) use self::install::{Reach, install, show};
