@@ -29,7 +29,8 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 17] = [
+const VENDORS: [(&str, &[&str]); 18] = [
+    ("aws_lc_rs", &["auth/jwt/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("flate2", &["registry/mdns/"]),
     ("hcl", &["config/format/"]),

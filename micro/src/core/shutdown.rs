@@ -32,6 +32,7 @@ use crate::core::clock;
 use crate::core::clock::Instant;
 use crate::core::error::Error;
 use crate::core::error::Result;
+use crate::core::future::BoxFuture;
 
 /// What a process is doing; it only ever moves down this list.
 #[allow(clippy::exhaustive_enums, reason = "the life of a process has exactly these phases")]
@@ -173,6 +174,8 @@ impl TaskTracker {
         // The count spreads concurrent tasks over the shards without a counter of its own.
         let shard = self.inner.live.fetch_add(1, SeqCst) % SHARDS;
         let guard = Guard { tracker: Arc::clone(&self.inner), shard };
+        // Erased: the code of a task is then compiled once a result, not once a future.
+        let future: BoxFuture<'static, T> = Box::pin(future);
         #[expect(clippy::disallowed_methods, reason = "the tracker is the owner of every task")]
         let join = tokio::spawn(run(Task { future, guard }, name));
         if let Some(shard) = self.inner.shards.get(shard) {
@@ -282,8 +285,8 @@ impl Shard {
 }
 
 /// A tracked future. The order of the fields counts the task as ended after its future is dropped.
-struct Task<F> {
-    future: F,
+struct Task<T> {
+    future: BoxFuture<'static, T>,
     guard: Guard,
 }
 
@@ -320,10 +323,9 @@ impl Drop for Waiting<'_> {
     }
 }
 
-async fn run<F: Future>(task: Task<F>, name: &'static str) -> Result<F::Output> {
-    let Task { future, guard } = task;
+async fn run<T>(task: Task<T>, name: &'static str) -> Result<T> {
+    let Task { mut future, guard } = task;
     let _guard = guard;
-    let mut future = pin!(future);
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(poll) => poll.map(Ok),
         // The future is not polled again: `poll_fn` ends here.

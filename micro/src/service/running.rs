@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OnceCell, watch};
 
+use crate::auth::Handle as Auth;
 use crate::client::{Client, Publisher};
 use crate::config::Config;
 use crate::core::descriptor::{ServiceDescriptor, SubscriptionSpec};
 use crate::core::error::{Error, Result};
+use crate::core::future::BoxFuture;
 use crate::core::net::Address;
 use crate::debug::Monitor;
 use crate::server::Server;
@@ -92,6 +94,11 @@ impl Running {
         self.inner.store.clone()
     }
 
+    /// Returns the handle to accounts and rules; without any configured it knows nobody.
+    pub fn auth(&self) -> Auth {
+        self.inner.backends.auth.clone().unwrap_or_default()
+    }
+
     /// Lists what is served, in the order of mounting.
     pub fn services(&self) -> &[&'static ServiceDescriptor] {
         &self.inner.services
@@ -135,7 +142,12 @@ impl Running {
     /// [`ShutdownLimits`]: crate::core::limits::ShutdownLimits
     pub async fn stop(&self) -> Report {
         self.shut_down();
-        *self.inner.report.get_or_init(|| stop::run(self)).await
+        *self.inner.report.get_or_init(|| self.stop_boxed()).await
+    }
+
+    /// Boxed, so that it is compiled with this crate, not again with each service.
+    fn stop_boxed(&self) -> BoxFuture<'_, Report> {
+        Box::pin(stop::run(self))
     }
 
     /// Waits for SIGTERM, SIGINT or [`Running::shut_down`], then stops the process; a second
@@ -144,7 +156,11 @@ impl Running {
     /// # Errors
     /// When calls were cut, so that the process ends with a failure.
     pub async fn wait(&self) -> Result<()> {
-        self.wait_for(&mut Signals::listen()?).await
+        self.wait_boxed(Signals::listen()?).await
+    }
+
+    fn wait_boxed(&self, mut signals: Signals) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move { self.wait_for(&mut signals).await })
     }
 
     pub(crate) async fn wait_for(&self, signals: &mut Signals) -> Result<()> {

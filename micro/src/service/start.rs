@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::core::clock;
 use crate::core::descriptor::ServiceDescriptor;
 use crate::core::error::{Error, Result};
+use crate::core::future::BoxFuture;
 use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::core::stall::Watchdog;
@@ -17,6 +18,7 @@ use crate::debug::Monitor;
 use crate::registry::{Lease, Record};
 use crate::server::{self, Server, Subscribed, Surroundings};
 use crate::service::advertise::advertised;
+use crate::service::authenticate;
 use crate::service::backends::Backends;
 use crate::service::banner;
 use crate::service::builder::{Args, Configure, Service};
@@ -53,7 +55,17 @@ impl Service {
     ///
     /// # Errors
     /// When the process cannot start, or had to cut calls when it stopped.
-    pub async fn run(mut self) -> Result<()> {
+    pub async fn run(self) -> Result<()> {
+        self.run_boxed().await
+    }
+
+    /// Boxed, as [`Service::start_boxed`] is: what a start does is then compiled with this crate,
+    /// not again with each service.
+    fn run_boxed(self) -> BoxFuture<'static, Result<()>> {
+        Box::pin(self.run_until_asked())
+    }
+
+    async fn run_until_asked(mut self) -> Result<()> {
         let mut signals = Signals::listen()?;
         if let Args::Usual = self.inputs.args {
             self.inputs.args = Args::These(std::env::args_os().skip(1).collect());
@@ -92,6 +104,14 @@ impl Service {
     /// # Errors
     /// When the process cannot start; nothing of it is left then.
     pub async fn start(self) -> Result<Running> {
+        self.start_boxed().await
+    }
+
+    fn start_boxed(self) -> BoxFuture<'static, Result<Running>> {
+        Box::pin(self.start_and_register())
+    }
+
+    async fn start_and_register(self) -> Result<Running> {
         let flags = self.flags()?;
         let (running, guard) = self.begin(flags, Reach::Part).await?;
         if let Err(error) = after_start(&running).await {
@@ -117,9 +137,9 @@ impl Service {
         let layers = Layers { code, sources, variables, flags: flags.values };
         let sources = layers.sources()?;
         let (mut config, settings) = sources.load().await?;
-        let store = self.given.store.take();
+        let (store, auth) = (self.given.store.take(), std::mem::take(&mut self.given.auth));
         let recorder = self.given.recorder.take();
-        let backends = Backends::open(std::mem::take(&mut self.given), &settings)?;
+        let mut backends = Backends::open(std::mem::take(&mut self.given), &settings)?;
         // From here on there are tasks: whatever ends the start ends them too.
         let mut guard = Guard::new(&backends);
         let name = settings.server_name.clone().unwrap_or_else(|| self.name.clone());
@@ -134,6 +154,7 @@ impl Service {
             monitor.health().add(check)?;
         }
         let kept = Kept::open(store, &settings, &self.name, &backends.limits.store).await?;
+        authenticate::open(auth, &settings, &kept, &mut backends).await?;
         if self.inputs.is_stored {
             let table = kept.handle(&self.name)?.table(STORED_TABLE)?;
             (config, _) = sources.load_with(Arc::new(Stored::new(table))).await?;
@@ -167,7 +188,8 @@ impl Service {
             store.clone(),
             backends.shutdown.clone(),
             backends.tasks.clone(),
-        );
+        )
+        .with_auth(backends.auth.clone().unwrap_or_default());
         let services = self.describe();
         let around = Surroundings {
             codecs: Arc::new(backends.codecs.clone()),
@@ -360,6 +382,10 @@ fn server(
         .shutdown(backends.shutdown.clone())
         .lapsed(move |now| sight.is_lapsed(now))
         .ready(move || readiness.is_ready());
+    let server = match &backends.auth {
+        Some(auth) => server.policy(Arc::new(server::Guard::new(auth.clone()))),
+        None => server,
+    };
     steps.fold(server, |server, step| step(server)).build()
 }
 
