@@ -22,7 +22,6 @@ use crate::core::exchange::Exchange;
 use crate::core::exchange::Extra;
 use crate::core::exchange::Head;
 use crate::core::exchange::Route;
-use crate::core::metadata::Metadata;
 use crate::core::net::Address;
 use crate::core::stream::BoxSource;
 use crate::registry::Instance;
@@ -30,6 +29,7 @@ use crate::transport::Scope;
 use crate::transport::Transport;
 
 use super::ERROR_ID;
+use super::Headers;
 use super::Inner;
 use super::link::Link;
 
@@ -40,7 +40,7 @@ type Place = Arc<tokio::sync::Mutex<Option<Arc<dyn Connection>>>>;
 pub(super) struct Links {
     transport: Arc<dyn Transport>,
     scope: Scope,
-    headers: Metadata,
+    headers: Option<Headers>,
     route: Arc<Route>,
     by_node: Mutex<HashMap<String, Arc<Link>>>,
     /// By address; those that nobody waits for and that are closed go when another is dialed.
@@ -48,7 +48,11 @@ pub(super) struct Links {
 }
 
 impl Links {
-    pub(super) fn new(transport: Arc<dyn Transport>, scope: Scope, headers: Metadata) -> Self {
+    pub(super) fn new(
+        transport: Arc<dyn Transport>,
+        scope: Scope,
+        headers: Option<Headers>,
+    ) -> Self {
         let route = Route::new(INBOX_SERVICE, INBOX_ENDPOINT, CallKind::Bidi);
         let (by_node, connections) = (Mutex::default(), Mutex::default());
         Self { transport, scope, headers, route, by_node, connections }
@@ -74,6 +78,11 @@ impl Links {
     /// Returns how many copies of this process a node has not settled.
     pub(super) fn load(&self, node: &str) -> usize {
         lock(&self.by_node).get(node).map_or(0, |link| link.load())
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        lock(&self.by_node).len()
     }
 
     /// Forgets a link, unless another one has taken its place.
@@ -140,7 +149,9 @@ impl Links {
         }
         let mut extra = Extra::default();
         extra.metadata.insert(INBOX_NODE, node)?;
-        extra.headers = self.headers.clone();
+        if let Some(headers) = &self.headers {
+            extra.headers = headers().await?;
+        }
         let mut head = Head::new(&self.route, clock::now(), ContentType::MsgPack);
         head.extra = Some(Box::new(extra));
         connection.start(&head, &Bytes::new(), Some(copies))
