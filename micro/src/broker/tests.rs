@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ use crate::transport::Transport;
 pub(super) struct Net {
     inner: transport::Memory,
     dialed: Arc<Mutex<Vec<Arc<dyn Connection>>>>,
+    /// How often somebody dialed, with success or without.
+    pub(super) dials: Arc<AtomicUsize>,
 }
 
 impl Net {
@@ -57,6 +60,7 @@ impl Transport for Net {
         scope: &'a Scope,
     ) -> BoxFuture<'a, Result<Arc<dyn Connection>>> {
         Box::pin(async move {
+            self.dials.fetch_add(1, SeqCst);
             let connection = self.inner.dial(address, scope).await?;
             self.dialed.lock().unwrap().push(Arc::clone(&connection));
             Ok(connection)
@@ -93,17 +97,17 @@ impl World {
 
     /// Registers a subscription that nobody can reach.
     async fn ghost(&self, topic: &str) {
-        self.ghost_at(topic, "memory:nowhere").await;
+        self.ghost_at((topic, "ff.http.broadcast"), "memory:nowhere").await;
     }
 
     /// Registers a subscription that the process at an address does not have.
-    pub(super) async fn ghost_at(&self, topic: &str, address: &str) {
+    pub(super) async fn ghost_at(&self, (topic, queue): (&str, &str), address: &str) {
         let facts = [("broker", "http"), ("topic", topic), ("link", "1")];
         let metadata = facts.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let node = Node { id: "ghost".into(), address: address.into(), metadata };
         let record = Record {
             name: INBOX_SERVICE.into(),
-            version: "ff.http.broadcast".into(),
+            version: queue.into(),
             nodes: vec![node],
             ..Record::default()
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -12,6 +13,7 @@ use crate::broker::inbox::INBOX_ENDPOINT;
 use crate::broker::inbox::INBOX_NODE;
 use crate::broker::inbox::INBOX_SERVICE;
 use crate::core::clock;
+use crate::core::clock::Instant;
 use crate::core::content_type::ContentType;
 use crate::core::descriptor::CallKind;
 use crate::core::error::Error;
@@ -33,6 +35,9 @@ use super::Headers;
 use super::Inner;
 use super::link::Link;
 
+/// How long a node that could not be reached comes after the other members of its group.
+const SHUNNED: Duration = Duration::from_secs(2);
+
 /// The connection to one address, dialed by one at a time.
 type Place = Arc<tokio::sync::Mutex<Option<Arc<dyn Connection>>>>;
 
@@ -45,6 +50,8 @@ pub(super) struct Links {
     by_node: Mutex<HashMap<String, Arc<Link>>>,
     /// By address; those that nobody waits for and that are closed go when another is dialed.
     connections: Mutex<HashMap<String, Place>>,
+    /// Nodes that could not be reached, and until when they are asked last.
+    shunned: Mutex<HashMap<String, Instant>>,
 }
 
 impl Links {
@@ -54,8 +61,15 @@ impl Links {
         headers: Option<Headers>,
     ) -> Self {
         let route = Route::new(INBOX_SERVICE, INBOX_ENDPOINT, CallKind::Bidi);
-        let (by_node, connections) = (Mutex::default(), Mutex::default());
-        Self { transport, scope, headers, route, by_node, connections }
+        Self {
+            transport,
+            scope,
+            headers,
+            route,
+            by_node: Mutex::default(),
+            connections: Mutex::default(),
+            shunned: Mutex::default(),
+        }
     }
 
     /// Returns the link to a node, a fresh one if there is none that takes copies.
@@ -78,6 +92,19 @@ impl Links {
     /// Returns how many copies of this process a node has not settled.
     pub(super) fn load(&self, node: &str) -> usize {
         lock(&self.by_node).get(node).map_or(0, |link| link.load())
+    }
+
+    /// Has a node asked after the others of its group for a while.
+    pub(super) fn shun(&self, node: &str) {
+        let now = clock::now();
+        let mut shunned = lock(&self.shunned);
+        shunned.retain(|_, until| *until > now);
+        shunned.insert(node.to_owned(), clock::after(now, SHUNNED));
+    }
+
+    /// Returns whether a node is to be asked last.
+    pub(super) fn is_shunned(&self, node: &str) -> bool {
+        lock(&self.shunned).get(node).is_some_and(|until| *until > clock::now())
     }
 
     #[cfg(test)]

@@ -93,17 +93,19 @@ impl Inner {
         seats
     }
 
-    /// Orders the members of a group: those with the least to do first, as far as it is known here,
-    /// and equals at random.
+    /// Orders the members of a group: those out of reach a moment ago last, those with the least to
+    /// do first, as far as it is known here, and equals at random.
     pub(super) fn order(&self, seats: &mut [Seat]) {
         if seats.len() < 2 {
             return;
         }
         fastrand::shuffle(seats);
         seats.sort_by_cached_key(|seat| match seat {
-            Seat::Here(mailbox) => mailbox.load(),
-            Seat::There(instance) => self.links.load(&instance.id),
-            Seat::Posted(_) => 0,
+            Seat::Here(mailbox) => (false, mailbox.load()),
+            Seat::There(instance) => {
+                (self.links.is_shunned(&instance.id), self.links.load(&instance.id))
+            }
+            Seat::Posted(instance) => (self.links.is_shunned(&instance.id), 0),
         });
     }
 

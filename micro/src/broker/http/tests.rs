@@ -1,6 +1,7 @@
 //! The http broker: ends of publishers and subscribers, links, the inbox.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use super::*;
@@ -52,7 +53,7 @@ async fn a_subscription_that_ended_is_no_failure_though_the_registry_still_has_i
     let (handler, mut came) = decide(|_| Ack::Ack);
     let _subscription = there.subscribe("a", queue("q", 1), handler).await.unwrap();
     let address = there.inner.reached().await.unwrap().address;
-    world.ghost_at("a", &address).await;
+    world.ghost_at(("a", "ff.http.broadcast"), &address).await;
     clock::sleep(Duration::from_secs(1)).await;
     here.publish(message("a")).await.unwrap();
     assert!(came.recv().await.is_some());
@@ -91,6 +92,23 @@ async fn the_member_with_the_least_to_do_gets_the_next_message() {
         clock::sleep(Duration::from_millis(1)).await;
     }
     assert!(stuck.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_out_of_reach_is_not_asked_for_each_message() {
+    let world = World::default();
+    let (here, there) = world.pair();
+    let (handler, mut came) = decide(|_| Ack::Ack);
+    let _subscription = there.subscribe("a", queue("q", 1), handler).await.unwrap();
+    world.ghost_at(("a", "q"), "memory:nowhere").await;
+    clock::sleep(Duration::from_secs(1)).await;
+    for _ in 0..100 {
+        here.publish(message("a")).await.unwrap();
+        assert!(came.recv().await.is_some());
+        until("it is settled", || here.sent().unsettled == 0).await;
+    }
+    assert!(world.net.dials.load(SeqCst) <= 2, "{}", world.net.dials.load(SeqCst));
+    assert_eq!((here.sent().acked, here.sent().refused), (100, 0));
 }
 
 #[tokio::test(start_paused = true)]
