@@ -21,8 +21,9 @@
 //! **Limits.** [`BrokerLimits`](crate::core::limits::BrokerLimits). A subscription has room for
 //! `pending_messages_max` copies and `pending_bytes_max`, those that are handled included; past
 //! either its publishers wait, for ten seconds at most, or what the subscription's
-//! [`Overflow`](super::Overflow) says happens. At most `pending_messages_max` copies at a time wait
-//! to be given again; more are lost and counted. Bodies are 32 KiB shorter than the longest message.
+//! [`Overflow`](super::Overflow) says happens. Of each group as many copies as one member may have
+//! wait to be given again; more are lost and counted. Bodies are 32 KiB shorter than the longest
+//! message.
 //!
 //! **Failure behaviour.** A group that takes no copy makes `publish` fail: safe to repeat if no
 //! other has one, else unknown. A member that cannot be reached is passed over for another one. A

@@ -15,7 +15,7 @@ use super::mailbox::OWNER;
 use super::mailbox::TOPIC;
 
 /// A group of subscriptions of which one gets a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Group {
     pub(super) topic: String,
     /// `None` for a subscription that is a group of its own.
