@@ -215,7 +215,8 @@ impl Service {
         }
         let subscriptions = readiness.subscriptions();
         subscriptions.make(&backends.broker, subscribed, START_WAIT, &backends.tasks).await?;
-        let stalls = watch_for_stalls(&backends, &services)?;
+        // The server's own: marks are told by address, and a constant may have several.
+        let stalls = watch_for_stalls(&backends, server.services())?;
         show(&seen.monitor, &server, &backends, &stalls);
         let free: Vec<_> = self.subscribers.iter().map(|free| free.spec).collect();
         let mut records = records(&services, &place);
