@@ -55,6 +55,7 @@ pub mod core;
 
 pub mod codec;
 pub mod config;
+pub mod debug;
 
 pub mod store;
 pub mod transport;

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::client::peer::Peer;
+use crate::client::plan::Plan;
 use crate::client::target::Nodes;
 use crate::core::clock;
 use crate::core::error::{Error, Retry};
+use crate::core::exchange::Head;
+use crate::core::trace::Trace;
+use crate::debug::{Monitor, SpanKind};
 use crate::registry::Instance;
 use crate::selector::{Candidate, Load, Outcome};
 
@@ -51,6 +55,18 @@ pub(super) struct Attempt {
     pub(super) chosen: Chosen,
     pub(super) started: Instant,
     over: bool,
+    /// What is recorded of it, if it is traced.
+    traced: Option<Box<Traced>>,
+}
+
+/// A try that is recorded.
+#[derive(Debug)]
+struct Traced {
+    monitor: Monitor,
+    trace: Trace,
+    name: String,
+    /// The code of its error, if that is known.
+    code: Option<u16>,
 }
 
 impl Attempt {
@@ -58,7 +74,26 @@ impl Attempt {
         if let Some(candidate) = chosen.candidate() {
             candidate.load.start();
         }
-        Self { chosen, started: now, over: false }
+        Self { chosen, started: now, over: false, traced: None }
+    }
+
+    /// Has the try recorded, if its head says that the trace is.
+    pub(super) fn traced(mut self, plan: &Plan, head: &Head<'_>) -> Self {
+        let trace = head.extra.as_ref().and_then(|extra| extra.trace);
+        let Some(trace) = trace.filter(|trace| trace.is_sampled()) else { return self };
+        if let Some(monitor) = plan.client().monitor.clone() {
+            let name = format!("{}.{}", head.route.service(), head.route.endpoint());
+            self.traced = Some(Box::new(Traced { monitor, trace, name, code: None }));
+        }
+        self
+    }
+
+    /// Counts how a try ended that failed.
+    pub(super) fn fail(&mut self, at: Instant, error: &Error) {
+        if let Some(traced) = &mut self.traced {
+            traced.code = Some(error.code());
+        }
+        self.finish(at, outcome_of(error));
     }
 
     /// Returns when the try began.
@@ -71,6 +106,15 @@ impl Attempt {
         self.over = true;
         if let Some(candidate) = self.chosen.candidate() {
             candidate.load.finish(at, self.started, outcome);
+        }
+        if let Some(traced) = self.traced.take() {
+            let code = traced.code.unwrap_or(match outcome {
+                Outcome::Success => 200,
+                Outcome::Abandoned => 499,
+                _ => 503,
+            });
+            let span = (traced.name.as_str(), SpanKind::Client, code);
+            traced.monitor.record(traced.trace, span, self.started, at);
         }
     }
 }
@@ -85,7 +129,7 @@ impl Drop for Attempt {
 
 /// Returns what an error says of the node: an answer of the application speaks well of it, a
 /// refusal neither well nor ill.
-pub(super) fn outcome_of(error: &Error) -> Outcome {
+fn outcome_of(error: &Error) -> Outcome {
     match error.code() {
         503 if is_unsent(error) => Outcome::Abandoned,
         503 if error.retry() == Retry::Safe => Outcome::Refused,

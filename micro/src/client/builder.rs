@@ -16,6 +16,7 @@ use crate::core::limits::Limits;
 use crate::core::metadata::Metadata;
 use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
+use crate::debug::Monitor;
 use crate::registry::{Cached, Memory, Registry};
 use crate::selector::{OutlierLimits, P2c, Selector};
 use crate::transport::{Native, Scope, Transport};
@@ -37,6 +38,7 @@ pub struct Builder {
     connections: usize,
     broker: Option<Arc<dyn Broker>>,
     layers: Option<Next>,
+    monitor: Option<Monitor>,
 }
 
 impl Builder {
@@ -107,6 +109,13 @@ impl Builder {
     #[must_use]
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
         self.scope.shutdown = shutdown;
+        self
+    }
+
+    /// Records the tries of calls that are made within a trace.
+    #[must_use]
+    pub fn monitor(mut self, monitor: Monitor) -> Self {
+        self.monitor = Some(monitor);
         self
     }
 
@@ -211,6 +220,7 @@ impl Builder {
                 pool,
                 publisher,
                 layers: self.layers,
+                monitor: self.monitor,
                 targets: Mutex::new(Targets::new(idle)),
             }),
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::client::attempt::{Attempt, outcome_of};
+use crate::client::attempt::Attempt;
 use crate::client::drive::{self, Progress};
 use crate::client::layer::Reply;
 use crate::client::options::Options;
@@ -214,7 +214,7 @@ impl<T, E: ContractError> Future for Call<T, E> {
                     return this.land(body);
                 }
                 Err(error) => {
-                    attempt.finish(at, outcome_of(&error));
+                    attempt.fail(at, &error);
                     // The deadline counts from the beginning of the call.
                     let progress = Progress::after(attempt.started(), &attempt.chosen, error);
                     this.go_on(progress);
@@ -310,7 +310,8 @@ fn launch(plan: &Plan, now: Instant, waker: &Waker) -> Option<(Exchange, Attempt
     // A connection that has closed meanwhile is replaced on the slow path.
     let head = Head { waker: Some(waker), ..plan.head(now, deadline) };
     let exchange = connection.start(&head, body, None).ok()?;
-    Some((exchange, Attempt::start(chosen, now)))
+    let attempt = Attempt::start(chosen, now).traced(plan, &head);
+    Some((exchange, attempt))
 }
 
 impl<T, E> fmt::Debug for Call<T, E> {

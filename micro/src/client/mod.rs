@@ -42,6 +42,7 @@ use crate::core::clock;
 use crate::core::descriptor::CallKind;
 use crate::core::exchange::Route;
 use crate::core::metadata::Metadata;
+use crate::debug::Monitor;
 use crate::registry::Cached;
 use crate::selector::{OutlierLimits, Selector};
 use crate::transport::{Scope, Transport};
@@ -82,6 +83,8 @@ struct Inner {
     pool: Pool,
     publisher: Option<Publisher>,
     layers: Option<Next>,
+    /// Records the tries of calls that are traced.
+    monitor: Option<Monitor>,
     /// Where every call goes, past discovery.
     fixed: Option<Arc<Peer>>,
     targets: Mutex<Targets>,

@@ -62,7 +62,7 @@ fn inherited() -> Metadata {
     let Some(trace) = context.trace() else { return context.persistent().clone() };
     let mut metadata = Metadata::new();
     // An empty map has room for it: the trace is short and of plain characters.
-    let _fits = metadata.insert(TRACE_KEY, trace.child().to_string()).is_ok();
+    let _fits = metadata.insert(TRACE_KEY, trace.to_string()).is_ok();
     let entries = context.persistent().iter();
     let entries = entries.filter(|(key, _)| !key.eq_ignore_ascii_case(TRACE_KEY));
     let left_out = entries.filter(|(key, value)| metadata.insert(*key, *value).is_err()).count();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::client::attempt::{Attempt, Chosen, is_unsent, outcome_of};
+use crate::client::attempt::{Attempt, Chosen, is_unsent};
 use crate::client::layer::Reply;
 use crate::client::plan::Plan;
 use crate::core::clock;
@@ -74,10 +74,11 @@ impl Turn<'_> {
             let connection = self.open().await?;
             let now = clock::now();
             let until = self.until(now);
-            let counted = Attempt::start(self.chosen.clone(), now);
+            let head = self.plan.head(now, until);
+            let counted = Attempt::start(self.chosen.clone(), now).traced(self.plan, &head);
             let body = self.plan.body.clone().unwrap_or_default();
             let streams = source.is_some();
-            match connection.start(&self.plan.head(now, until), &body, source.take()) {
+            match connection.start(&head, &body, source.take()) {
                 Ok(exchange) => return self.finish(exchange, counted, until).await,
                 Err(error) if streams || error.retry() != Retry::Safe => {
                     return Err(Failed::started(self.chosen.clone(), error));
@@ -162,7 +163,7 @@ impl Turn<'_> {
                 Ok(body.map_or_else(stream, Reply::Message))
             }
             Err(error) => {
-                counted.finish(now, outcome_of(&error));
+                counted.fail(now, &error);
                 Err(Failed::started(self.chosen.clone(), self.timed(error, until)))
             }
         }

@@ -107,6 +107,13 @@ impl Context {
         CURRENT.with_borrow(Clone::clone)
     }
 
+    /// Returns the context of the running handler where that can be told without waiting or
+    /// panicking, as a panic hook needs it.
+    pub(crate) fn peek() -> Option<Self> {
+        let seen = CURRENT.try_with(|current| current.try_borrow().ok()?.clone());
+        seen.unwrap_or_default()
+    }
+
     /// Runs `f` with this context as the current one.
     pub fn enter<R>(&self, f: impl FnOnce() -> R) -> R {
         // Invariant: the guard restores what was current even when `f` unwinds.

@@ -95,6 +95,8 @@ limits! {
         shutdown: ShutdownLimits = ShutdownLimits::DEFAULT,
         /// Trace context.
         trace: TraceLimits = TraceLimits::DEFAULT,
+        /// What a process remembers and tells of itself.
+        debug: DebugLimits = DebugLimits::DEFAULT,
     }
 
     /// Bounds of messages and frames (L1, L2).
@@ -294,6 +296,45 @@ limits! {
         /// Members of baggage on a call: 64. Further ones are dropped and counted.
         baggage_members_max: usize = 64,
     }
+
+    /// Bounds of what a process remembers and tells of itself (L29, L30).
+    DebugLimits {
+        /// Log records that are kept: 1,024, as go-micro. Older ones are overwritten.
+        logs_max: usize = 1024,
+        /// Bytes of the message and of all fields of a log record: 4 KiB each. More is cut off.
+        log_bytes_max: usize = 4 * KIB,
+        /// Readers that follow the log at a time: 16. More are a 429.
+        followers_max: usize = 16,
+        /// Spans that are kept: 1,024. Older ones are overwritten.
+        spans_max: usize = 1024,
+        /// Traces a second that begin here, for calls that come without one: 10. Further calls
+        /// have no trace unless they bring one; 0 begins none.
+        traces_per_second: u32 = 10,
+        /// Traces that begin here at once after a time without any: 100.
+        traces_burst: u32 = 100,
+        /// Panics that are kept with their backtraces: 16. Older ones are overwritten.
+        panics_max: usize = 16,
+        /// Bytes of a backtrace as text: 32 KiB. More is cut off.
+        backtrace_bytes_max: usize = 32 * KIB,
+        /// Values of a label of one metric (L30): 1,000. Further ones are counted as `other`.
+        label_values_max: usize = 1000,
+        /// Questions a second about the inside of the process (L29): 1 in the long run. More are a
+        /// 429; questions about its health are not counted.
+        questions_per_second: u32 = 1,
+        /// Such questions at once after a time without any: 30, so that people and a scraper do
+        /// not get in each other's way.
+        questions_burst: u32 = 30,
+        /// Answers to such questions under way at a time, streams of the log included: 32. More
+        /// are a 429.
+        answers_max: usize = 32,
+        /// Checks of health: 64. More are a 429.
+        checks_max: usize = 64,
+        /// Time of a check that brings no limit of its own: 5 s. One that takes longer has failed.
+        check_timeout: Duration = Duration::from_secs(5),
+        /// How long the outcome of the checks is told again before they run again: 1 s, so that
+        /// nobody loads what they check by asking.
+        check_interval: Duration = Duration::from_secs(1),
+    }
 }
 
 impl Limits {
@@ -350,6 +391,8 @@ impl Limits {
                 "registry.heartbeat_interval must be below registry.ttl",
             ),
             (self.store.pending_writes_max > 0, "store.pending_writes_max must not be 0"),
+            (self.debug.logs_max > 0, "debug.logs_max must not be 0"),
+            (self.debug.spans_max > 0, "debug.spans_max must not be 0"),
         ];
         let broken: Vec<_> = rules.into_iter().filter(|rule| !rule.0).map(|rule| rule.1).collect();
         if broken.is_empty() {

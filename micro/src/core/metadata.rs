@@ -190,7 +190,8 @@ fn invalid(detail: fmt::Arguments<'_>) -> Error {
     Error::bad_request("micro.metadata", detail)
 }
 
-fn is_secret(key: &str) -> bool {
+/// Tells the names of values that nobody is to see.
+pub(crate) fn is_secret(key: &str) -> bool {
     SECRET_PARTS.iter().any(|part| key.contains(part))
 }
 

@@ -5,6 +5,7 @@
 //! [`TaskTracker::abort_all`] and [`TaskTracker::wait`].
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::future::poll_fn;
@@ -31,6 +32,7 @@ use crate::core::clock;
 use crate::core::clock::Instant;
 use crate::core::error::Error;
 use crate::core::error::Result;
+use crate::core::future::BoxFuture;
 
 /// What a process is doing; it only ever moves down this list.
 #[allow(clippy::exhaustive_enums, reason = "the life of a process has exactly these phases")]
@@ -146,7 +148,8 @@ struct Shard {
 
 #[derive(Default)]
 struct List {
-    tasks: Vec<AbortHandle>,
+    /// Each with its name.
+    tasks: Vec<(AbortHandle, &'static str)>,
     closed: bool,
 }
 
@@ -171,10 +174,12 @@ impl TaskTracker {
         // The count spreads concurrent tasks over the shards without a counter of its own.
         let shard = self.inner.live.fetch_add(1, SeqCst) % SHARDS;
         let guard = Guard { tracker: Arc::clone(&self.inner), shard };
+        // Erased: the code of a task is then compiled once a result, not once a future.
+        let future: BoxFuture<'static, T> = Box::pin(future);
         #[expect(clippy::disallowed_methods, reason = "the tracker is the owner of every task")]
         let join = tokio::spawn(run(Task { future, guard }, name));
         if let Some(shard) = self.inner.shards.get(shard) {
-            shard.keep(join.abort_handle());
+            shard.keep(join.abort_handle(), name);
         }
         TaskHandle { join, name, abort_on_drop: false }
     }
@@ -182,6 +187,20 @@ impl TaskTracker {
     /// Returns the number of tasks that have not ended.
     pub fn len(&self) -> usize {
         self.inner.live.load(SeqCst)
+    }
+
+    /// Counts the tasks that have not ended by the names they were spawned with.
+    ///
+    /// Takes time for each task; those that end or begin meanwhile may be missing.
+    pub fn names(&self) -> BTreeMap<&'static str, usize> {
+        let mut names = BTreeMap::new();
+        for shard in &self.inner.shards {
+            let list = shard.lock();
+            for (_, name) in list.tasks.iter().filter(|(task, _)| !task.is_finished()) {
+                *names.entry(*name).or_default() += 1;
+            }
+        }
+        names
     }
 
     /// Tells whether every task has ended.
@@ -224,10 +243,10 @@ impl fmt::Debug for TaskTracker {
 }
 
 impl Shard {
-    fn keep(&self, task: AbortHandle) {
+    fn keep(&self, task: AbortHandle, name: &'static str) {
         let mut list = self.lock();
         if !list.closed {
-            list.tasks.push(task);
+            list.tasks.push((task, name));
             return;
         }
         drop(list);
@@ -240,7 +259,7 @@ impl Shard {
         let tasks = std::mem::take(&mut list.tasks);
         // An abort may drop a future, whose guard takes this lock.
         drop(list);
-        tasks.iter().for_each(AbortHandle::abort);
+        tasks.iter().for_each(|(task, _)| task.abort());
     }
 
     fn forget_one(&self) {
@@ -252,7 +271,7 @@ impl Shard {
 
     fn sweep(&self) {
         let mut list = self.lock();
-        let dead: Vec<_> = list.tasks.extract_if(.., |task| task.is_finished()).collect();
+        let dead: Vec<_> = list.tasks.extract_if(.., |(task, _)| task.is_finished()).collect();
         self.dead.fetch_sub(dead.len(), Relaxed);
         self.sweep_at.store(list.tasks.len(), Relaxed);
         // The last handle of a task frees it, which may run code that takes this lock.
@@ -266,8 +285,8 @@ impl Shard {
 }
 
 /// A tracked future. The order of the fields counts the task as ended after its future is dropped.
-struct Task<F> {
-    future: F,
+struct Task<T> {
+    future: BoxFuture<'static, T>,
     guard: Guard,
 }
 
@@ -304,10 +323,9 @@ impl Drop for Waiting<'_> {
     }
 }
 
-async fn run<F: Future>(task: Task<F>, name: &'static str) -> Result<F::Output> {
-    let Task { future, guard } = task;
+async fn run<T>(task: Task<T>, name: &'static str) -> Result<T> {
+    let Task { mut future, guard } = task;
     let _guard = guard;
-    let mut future = pin!(future);
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(poll) => poll.map(Ok),
         // The future is not polled again: `poll_fn` ends here.
@@ -493,6 +511,17 @@ mod tests {
         let start = clock::now();
         assert_eq!(tracker.wait(soon()).await, 0);
         assert_eq!(clock::now() - start, Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn tasks_are_counted_by_name() {
+        let tracker = TaskTracker::new();
+        for name in ["reader", "writer", "reader"] {
+            tracker.spawn(name, pending::<()>());
+        }
+        tracker.spawn("done", async {}).await.unwrap();
+        assert_eq!(tracker.names(), BTreeMap::from([("reader", 2), ("writer", 1)]));
+        tracker.abort_all();
     }
 
     #[tokio::test]

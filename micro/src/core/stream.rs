@@ -1,6 +1,7 @@
 //! Streams of messages, as handlers and callers see them and as transports drain them.
 
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -73,7 +74,17 @@ impl<T: Send + 'static> Streaming<T> {
                 }
             }
         };
-        Self::from_stream(Unfold { state: Some(Some(receiver)), step: next, running: None })
+        Self::unfold(Some(receiver), next)
+    }
+
+    /// Makes a stream by an async step from a state to a message and the next state.
+    pub(crate) fn unfold<S, F, Fut>(state: S, step: F) -> Self
+    where
+        S: Send + 'static,
+        F: FnMut(S) -> Fut + Send + 'static,
+        Fut: Future<Output = Option<(Result<T>, S)>> + Send + 'static,
+    {
+        Self::from_stream(Unfold { state: Some(state), step, running: None })
     }
 
     /// Keeps the messages for which `keep` holds; errors pass.

@@ -1,40 +1,61 @@
 //! The place of a call in a distributed trace, as the W3C Trace Context recommendation defines it.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
-/// A trace id, a span id and flags; twenty-five bytes, copied freely.
+/// A trace id, a span id and flags, copied freely; knows the span it was made in.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Trace {
-    trace: u128,
-    span: u64,
+    /// The upper and the lower half of the trace's id; every context holds one of these, so that
+    /// its size counts.
+    trace: [u64; 2],
+    span: NonZeroU64,
+    /// The span that this one is part of; 0 if there is none or nobody knows.
+    parent: u64,
     flags: u8,
 }
+
+/// The flag of a trace that is recorded.
+const SAMPLED: u8 = 1;
 
 impl Trace {
     /// Starts a trace with random ids, sampled.
     pub fn root() -> Self {
-        Self { trace: fastrand::u128(1..), span: fastrand::u64(1..), flags: 1 }
+        Self { trace: halves(fastrand::u128(1..)), span: random(), parent: 0, flags: SAMPLED }
     }
 
     /// Makes the trace of a call made within this one: same trace, another span.
     #[must_use]
     pub fn child(self) -> Self {
-        Self { span: fastrand::u64(1..), ..self }
+        Self { span: random(), parent: self.span.get(), ..self }
     }
 
     /// Joins the parts; `None` when an id is zero, which the recommendation forbids.
     pub fn from_parts(trace: u128, span: u64, flags: u8) -> Option<Self> {
-        (trace != 0 && span != 0).then_some(Self { trace, span, flags })
+        let span = NonZeroU64::new(span).filter(|_| trace != 0)?;
+        Some(Self { trace: halves(trace), span, parent: 0, flags })
     }
 
     /// Returns the id that all spans of the trace share.
     pub fn trace_id(self) -> u128 {
-        self.trace
+        let [upper, lower] = self.trace;
+        u128::from(upper) << 64 | u128::from(lower)
     }
 
     /// Returns the id of this span.
     pub fn span_id(self) -> u64 {
-        self.span
+        self.span.get()
+    }
+
+    /// Returns the id of the span that this one is part of; `None` for a trace that begins here
+    /// or has just been read from the wire.
+    pub fn parent_id(self) -> Option<u64> {
+        (self.parent != 0).then_some(self.parent)
+    }
+
+    /// Returns whether the spans of the trace are recorded, as whoever began it has decided.
+    pub fn is_sampled(self) -> bool {
+        self.flags & SAMPLED != 0
     }
 
     /// Returns the flags; bit 0 is `sampled`.
@@ -65,10 +86,19 @@ impl Trace {
     }
 }
 
+fn random() -> NonZeroU64 {
+    NonZeroU64::new(fastrand::u64(1..)).unwrap_or(NonZeroU64::MIN)
+}
+
+fn halves(id: u128) -> [u64; 2] {
+    let [a, b, c, d, e, f, g, h, lower @ ..] = id.to_be_bytes();
+    [u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes(lower)]
+}
+
 /// The `traceparent` header.
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id(), self.span, self.flags)
     }
 }
 
@@ -109,5 +139,6 @@ mod tests {
         let child = root.child();
         assert_eq!(root.trace_id(), child.trace_id());
         assert_ne!(root.span_id(), child.span_id());
+        assert_eq!((root.parent_id(), child.parent_id()), (None, Some(root.span_id())));
     }
 }

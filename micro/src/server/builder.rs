@@ -16,6 +16,7 @@ use crate::core::error::{BoxError, Error, Result};
 use crate::core::exchange::Outgoing;
 use crate::core::limits::Limits;
 use crate::core::shutdown::{Shutdown, TaskTracker};
+use crate::debug::Monitor;
 use crate::server::Server;
 use crate::server::cancellation::Cancellation;
 use crate::server::gate::Gate;
@@ -46,6 +47,7 @@ pub struct Builder {
     browser: Browser,
     ready: Option<Ready>,
     lapsed: Option<Lapsed>,
+    monitor: Monitor,
 }
 
 impl Builder {
@@ -57,6 +59,22 @@ impl Builder {
     /// Mounts a service that the rest of the program shares.
     pub fn mount_shared<S: Serve>(mut self, service: Arc<S>) -> Self {
         self.mounts.add(service);
+        self
+    }
+
+    /// Mounts a service that shows the inside of the process, under names of other services.
+    ///
+    /// It is served when the process is full and while it drains, holds up no stop, is not listed
+    /// anywhere, and is refused to callers from other hosts who have no account, on an open server
+    /// too. Where one of the names has an endpoint of the same name, that one is served.
+    pub fn mount_internal<S: Serve>(mut self, names: &[&str], service: S) -> Self {
+        self.mounts.add_internal(names, Arc::new(service));
+        self
+    }
+
+    /// Sets what counts calls, records traces and knows of the health of the process.
+    pub fn monitor(mut self, monitor: Monitor) -> Self {
+        self.monitor = monitor;
         self
     }
 
@@ -191,6 +209,7 @@ impl Builder {
             gate: Arc::clone(&gate),
             shutdown: self.shutdown.clone(),
             tasks: self.spawned.unwrap_or_else(|| self.tasks.clone()),
+            monitor: self.monitor.clone(),
         };
         let router = Arc::new(Router {
             table: Table::new(self.mounts, &process, &self.limits)?,
@@ -202,6 +221,7 @@ impl Builder {
             shutdown: self.shutdown.clone(),
             tasks: self.tasks.clone(),
             lapsed: self.lapsed,
+            monitor: self.monitor,
         });
         let site = Site {
             router: Arc::clone(&router),

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::core::clock;
 use crate::core::clock::Instant;
-use crate::core::exchange::Release;
+use crate::core::exchange::{Ended, Release};
 
 /// The bit of the state that says that nobody is let in any more.
 const CLOSED: usize = 1 << (usize::BITS - 1);
@@ -145,6 +145,8 @@ impl Release for Gate {
     fn release(&self) {
         self.leave();
     }
+
+    fn tally(&self, _ended: &Ended) {}
 }
 
 /// A place in the queue.

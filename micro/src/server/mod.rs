@@ -22,7 +22,9 @@
 //! 1. `POST /{service}/{Type.Method}`, looked up exactly, body by `Content-Type`;
 //! 2. `GET /healthz` (the process lives) and `GET /readyz` (it takes work), both to the end of a stop;
 //! 3. the user's own `axum::Router`;
-//! 4. a JSON 404 that lists what exists.
+//! 4. `GET /metrics` (the numbers of the process, for Prometheus), for local callers and for those
+//!    with an account;
+//! 5. a JSON 404 that lists what exists.
 //!
 //! **Bodies.** A missing `Content-Type`, and the one that `curl -d` sends by itself, mean JSON. The
 //! response comes in the format of the request unless `Accept` names another one that there is.

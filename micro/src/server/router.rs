@@ -17,6 +17,7 @@ use crate::core::limits::Limits;
 use crate::core::metadata::Metadata;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::core::trace::Trace;
+use crate::debug::Monitor;
 use crate::server::gate::{Gate, Refused};
 use crate::server::layer::{Next, Request};
 use crate::server::policy::{Access, Origin, Rule};
@@ -39,6 +40,7 @@ pub struct Router {
     pub(super) shutdown: Shutdown,
     pub(super) tasks: TaskTracker,
     pub(super) lapsed: Option<Lapsed>,
+    pub(super) monitor: Monitor,
 }
 
 /// Tells whether the process may have been forgotten by those who call it.
@@ -80,9 +82,17 @@ impl Router {
     }
 
     /// Begins a call that was admitted.
-    pub(super) fn run(&self, mut call: Inbound, arrival: Arrival) -> Result<Running> {
+    pub(super) fn run(&self, call: Inbound, arrival: Arrival) -> Result<Running> {
         let entry = self.entry(call.target)?;
-        if self.lapsed.as_ref().is_some_and(|lapsed| lapsed.0(call.now)) {
+        let begun = self.begin(entry, call, arrival);
+        if begun.is_err() {
+            entry.calls.refuse();
+        }
+        begun
+    }
+
+    fn begin(&self, entry: &Arc<Entry>, mut call: Inbound, arrival: Arrival) -> Result<Running> {
+        if !entry.internal && self.lapsed.as_ref().is_some_and(|lapsed| lapsed.0(call.now)) {
             return Err(lapsed(&entry.id));
         }
         let mut incoming = Incoming::new(
@@ -95,11 +105,11 @@ impl Router {
         }
         let (now, deadline) = (call.now, self.deadline(entry, call.now, call.deadline));
         let context = self.context(entry, call, deadline, arrival);
-        match entry.enter() {
+        match entry.enter(now, context.parts().trace.as_ref()) {
             Ok(slot) => Ok(self.start(entry, context, incoming, slot)),
-            Err(Refused::Full) => {
+            Err(Refused::Full) if !entry.internal => {
                 let until = self.queue_end(now, deadline);
-                self.queue(entry, context, incoming, until)
+                self.queue(entry, context, incoming, (now, until))
             }
             Err(refused) => Err(self.refusal(entry, refused)),
         }
@@ -114,7 +124,7 @@ impl Router {
         origin: Origin,
     ) -> Result<Option<Arc<Account>>> {
         static NONE: Metadata = Metadata::new();
-        self.rule.admit(&Access {
+        let admitted = self.rule.admit(&Access {
             endpoint: &entry.id,
             spec: Some(entry.spec),
             method: "",
@@ -122,7 +132,35 @@ impl Router {
             headers: extra.map_or(&NONE, |extra| &extra.headers),
             remote,
             off_host: origin == Origin::OffHost,
-        })
+        });
+        let admitted = match admitted {
+            Ok(account) if entry.internal => inside(&entry.id, account, origin),
+            admitted => admitted,
+        };
+        if admitted.is_err() {
+            entry.calls.refuse();
+        }
+        admitted
+    }
+
+    /// Decides who asks for the numbers of the process and whether they may, as for a call of
+    /// `Debug.Stats`.
+    pub(super) fn admit_question(
+        &self,
+        extra: &Extra,
+        remote: &str,
+        origin: Origin,
+    ) -> Result<Option<Arc<Account>>> {
+        let account = self.rule.admit(&Access {
+            endpoint: STATS,
+            spec: None,
+            method: "",
+            path: "",
+            headers: &extra.headers,
+            remote,
+            off_host: origin == Origin::OffHost,
+        })?;
+        inside(STATS, account, origin)
     }
 
     /// Decides whether a caller may use the user's own HTTP router.
@@ -145,11 +183,12 @@ impl Router {
 
     /// Takes a slot of the process for a route of the user's, waiting as long as a call would.
     pub(super) async fn enter_route(&self) -> Result<Slot> {
+        let now = clock::now();
         let entered = match self.gate.enter() {
             Err(Refused::Full) => match self.gate.queue() {
                 Ok(_place) => {
                     let wait_max = self.limits.call.queue_wait_max;
-                    self.gate.wait(clock::after(clock::now(), wait_max)).await
+                    self.gate.wait(clock::after(now, wait_max)).await
                 }
                 Err(refused) => Err(refused),
             },
@@ -160,7 +199,7 @@ impl Router {
             |why| refusal("micro.server", why, limits.in_flight_max, limits.queue_wait_max);
         entered.map_err(refused)?;
         let owner: Arc<dyn Release> = Arc::<Gate>::clone(&self.gate);
-        Ok(Slot::new(owner))
+        Ok(Slot::new(owner, now, None))
     }
 
     /// Counts a connection for the account that a call on it proved.
@@ -209,6 +248,7 @@ impl Router {
         deadline: Instant,
         arrival: Arrival,
     ) -> Context {
+        let now = call.now;
         let trusted = arrival.origin == Origin::Local || arrival.account.is_some();
         let mut parts = Parts {
             deadline: Some(deadline),
@@ -224,6 +264,9 @@ impl Router {
             if trusted {
                 parts.persistent = extra.persistent;
             }
+        }
+        if parts.trace.is_none() && !entry.internal {
+            parts.trace = self.monitor.root(now);
         }
         Context::from_parts(parts)
     }
@@ -255,15 +298,18 @@ impl Router {
         entry: &Arc<Entry>,
         context: Context,
         incoming: Incoming,
-        until: Instant,
+        (now, until): (Instant, Instant),
     ) -> Result<Running> {
         let place = self.gate.queue().map_err(|refused| self.refusal(entry, refused))?;
         let (entry, layers, inner) = (Arc::clone(entry), self.layers.clone(), context.clone());
         let (wait_max, in_max) = (self.limits.call.queue_wait_max, self.limits.call.in_flight_max);
         let future = Box::pin(async move {
-            let waited = entry.wait(until).await;
+            let waited = entry.wait(until, (now, inner.parts().trace.as_ref())).await;
             drop(place);
-            let slot = waited.map_err(|refused| refusal(&entry.id, refused, in_max, wait_max))?;
+            let slot = waited.map_err(|refused| {
+                entry.calls.refuse();
+                refusal(&entry.id, refused, in_max, wait_max)
+            })?;
             let future = handler(layers.as_ref(), &entry, &inner, incoming);
             held(inner, slot, future).await
         });
@@ -275,6 +321,19 @@ impl Router {
         let limits = &self.limits.call;
         refusal(&entry.id, refused, limits.in_flight_max, limits.queue_wait_max)
     }
+}
+
+/// The endpoint as whose caller a reader of numbers is treated.
+const STATS: &str = "micro.Debug.Stats";
+
+/// Keeps the inside of the process from strangers: not even a server that is open to the network
+/// shows it to callers from other hosts without an account.
+fn inside(id: &str, account: Option<Arc<Account>>, origin: Origin) -> Result<Option<Arc<Account>>> {
+    if account.is_none() && origin == Origin::OffHost {
+        let detail = "callers from other hosts have to authenticate to see this";
+        return Err(Error::unauthorized(id.to_owned(), detail));
+    }
+    Ok(account)
 }
 
 fn handler(

@@ -7,18 +7,18 @@ use std::task::{Context as Task, Poll};
 
 use crate::core::context::{Context, Parts, enter_slot};
 use crate::core::error::Result;
-use crate::core::exchange::{Outgoing, Slot, panicked};
+use crate::core::exchange::{DONE, Outgoing, Slot, panicked};
 use crate::core::stream::{BoxSource, MessageSource};
 
 /// Runs a handler that returns a stream; the call is over when the stream is.
 pub(super) async fn held(
     context: Context,
-    slot: Slot,
+    mut slot: Slot,
     handler: impl Future<Output = Result<Outgoing>>,
 ) -> Result<Outgoing> {
-    match handler.await? {
-        Outgoing::Message(body) => Ok(Outgoing::Message(body)),
-        Outgoing::Stream(source) => {
+    let outcome = handler.await;
+    match outcome {
+        Ok(Outgoing::Stream(source)) => {
             // Once the stream has begun the deadline bounds neither it nor the calls made in it.
             let parts = Parts { deadline: None, ..context.parts().clone() };
             let inner = context.derive(parts);
@@ -27,8 +27,12 @@ pub(super) async fn held(
                 context,
                 inner: Some(inner),
                 over: false,
-                _slot: slot,
+                slot,
             })))
+        }
+        single => {
+            slot.finish_with(&single);
+            single
         }
     }
 }
@@ -41,7 +45,7 @@ struct Held {
     inner: Option<Context>,
     over: bool,
     /// Dropped last: the call counts as over when its stream is gone.
-    _slot: Slot,
+    slot: Slot,
 }
 
 impl MessageSource for Held {
@@ -66,7 +70,12 @@ impl MessageSource for Held {
                 Some(Err(panicked(&this.context, panic.as_ref())))
             }
         };
-        this.over = !matches!(next, Some(Ok(())));
+        match &next {
+            Some(Ok(())) => return Poll::Ready(next),
+            Some(Err(error)) => this.slot.note(error.code()),
+            None => this.slot.note(DONE),
+        }
+        this.over = true;
         Poll::Ready(next)
     }
 }

@@ -6,12 +6,16 @@ use std::sync::Arc;
 
 use crate::broker::{Ack, Delivery, Event, Handler, RawEvent, SubscribeOptions};
 use crate::codec::{Codecs, DecFn};
+use crate::core::clock;
+use crate::core::clock::Instant;
 use crate::core::context::{Callee, Context, Parts};
 use crate::core::descriptor::SubscriptionSpec;
-use crate::core::error::Result;
+use crate::core::error::{Error, Result};
+use crate::core::exchange::DONE;
 use crate::core::future::BoxFuture;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::core::trace::Trace;
+use crate::debug::{Calls, Monitor, Outcome, SpanKind};
 use crate::server::serve::IntoError;
 
 /// Deliveries that a subscription handles at a time when it does not say.
@@ -76,7 +80,45 @@ pub struct Surroundings {
     pub shutdown: Shutdown,
     /// Owns the tasks that handlers spawn; a stop waits for them.
     pub tasks: TaskTracker,
+    /// Counts events, and records those that are traced.
+    pub monitor: Monitor,
 }
+
+/// Counts one event when it has been handled, or given up.
+struct Handled {
+    subscriber: Arc<Subscribing>,
+    trace: Option<Trace>,
+    began: Instant,
+    code: u16,
+}
+
+/// What all events of a subscription are counted as.
+struct Subscribing {
+    monitor: Monitor,
+    calls: Arc<Calls>,
+    topic: &'static str,
+}
+
+impl Handled {
+    fn begin(subscriber: Arc<Subscribing>, trace: Option<Trace>) -> Self {
+        subscriber.calls.begin();
+        Self { subscriber, trace, began: clock::now(), code: GIVEN_UP }
+    }
+}
+
+impl Drop for Handled {
+    fn drop(&mut self) {
+        let (at, code) = (clock::now(), if std::thread::panicking() { 500 } else { self.code });
+        let Subscribing { monitor, calls, topic } = self.subscriber.as_ref();
+        calls.end(Outcome::of(code), at.saturating_duration_since(self.began));
+        if let Some(trace) = self.trace {
+            monitor.record(trace, (topic, SpanKind::Subscriber, code), self.began, at);
+        }
+    }
+}
+
+/// The code of an event whose handler was dropped.
+const GIVEN_UP: u16 = 499;
 
 /// A subscription that is ready to be made at a broker.
 pub struct Subscribed {
@@ -112,13 +154,19 @@ impl Subscribed {
     ) -> Self {
         let service: Option<Arc<str>> = (!service.is_empty()).then(|| service.into());
         let manual = spec.manual_ack;
+        let monitor = surroundings.monitor.clone();
+        let calls = monitor.calls(service.as_deref().unwrap_or_default(), spec.name);
+        let subscribing = Arc::new(Subscribing { monitor, calls, topic: spec.topic });
         let handler: Handler = Arc::new(move |delivery| {
             let context = context(&delivery, service.clone(), &surroundings);
+            let mut handled = Handled::begin(Arc::clone(&subscribing), context.trace());
             let (event, decision) = RawEvent::new(delivery, Arc::clone(&surroundings.codecs));
             let running = context.enter(|| call(context.clone(), event));
             let running = context.scope(running);
             Box::pin(async move {
                 let outcome = running.await.map(|_| ());
+                handled.code = outcome.as_ref().map_or_else(Error::code, |()| DONE);
+                drop(handled);
                 if manual { decision.manual(outcome).await } else { decision.automatic(outcome) }
             })
         });

@@ -8,11 +8,13 @@ use crate::core::clock::Instant;
 use crate::core::context::{Callee, Context};
 use crate::core::descriptor::{EndpointSpec, ServiceDescriptor};
 use crate::core::error::{Error, Result};
-use crate::core::exchange::{Outgoing, Release, Slot, Target};
+use crate::core::exchange::{Ended, Outgoing, Release, Slot, Target};
 use crate::core::future::BoxFuture;
 use crate::core::limits::Limits;
 use crate::core::nearest::nearest;
 use crate::core::shutdown::{Shutdown, TaskTracker};
+use crate::core::trace::Trace;
+use crate::debug::{Calls, Monitor, Outcome, SpanKind};
 use crate::server::gate::{Gate, Refused};
 use crate::server::serve::{Incoming, Serve};
 
@@ -63,6 +65,10 @@ pub(super) struct Entry {
     mounted: Arc<dyn Mounted>,
     process: Arc<Gate>,
     own: Option<Gate>,
+    /// Whether it shows the inside of the process: such calls are no work of it.
+    pub(super) internal: bool,
+    pub(super) calls: Arc<Calls>,
+    monitor: Monitor,
 }
 
 impl Entry {
@@ -75,33 +81,42 @@ impl Entry {
         self.mounted.call(self.index, context, incoming)
     }
 
-    /// Takes a slot if there is one.
-    pub(super) fn enter(self: &Arc<Self>) -> Result<Slot, Refused> {
+    /// Takes a slot, if there is one, for a call that arrived at `now`.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        now: Instant,
+        trace: Option<&Trace>,
+    ) -> Result<Slot, Refused> {
         if let Some(own) = &self.own {
             own.enter()?;
         }
         let own = Entered(self.own.as_ref());
         self.process.enter()?;
         own.stay();
-        Ok(self.slot())
+        Ok(self.slot(now, trace))
     }
 
     /// Waits for a slot. Cancel safe: a slot that nobody gets is given back.
-    pub(super) async fn wait(self: &Arc<Self>, until: Instant) -> Result<Slot, Refused> {
+    pub(super) async fn wait(
+        self: &Arc<Self>,
+        until: Instant,
+        (now, trace): (Instant, Option<&Trace>),
+    ) -> Result<Slot, Refused> {
         if let Some(own) = &self.own {
             own.wait(until).await?;
         }
         let own = Entered(self.own.as_ref());
         self.process.wait(until).await?;
         own.stay();
-        Ok(self.slot())
+        Ok(self.slot(now, trace))
     }
 }
 
 impl Entry {
-    fn slot(self: &Arc<Self>) -> Slot {
+    fn slot(self: &Arc<Self>, now: Instant, trace: Option<&Trace>) -> Slot {
+        self.calls.begin();
         let owner: Arc<dyn Release> = Arc::<Self>::clone(self);
-        Slot::new(owner)
+        Slot::new(owner, now, trace)
     }
 }
 
@@ -110,6 +125,14 @@ impl Release for Entry {
         self.process.leave();
         if let Some(own) = &self.own {
             own.leave();
+        }
+    }
+
+    fn tally(&self, ended: &Ended) {
+        let (began, at) = (ended.began, ended.at);
+        self.calls.end(Outcome::of(ended.code), at.saturating_duration_since(began));
+        if let Some(trace) = &ended.trace {
+            self.monitor.record(**trace, (&self.id, SpanKind::Server, ended.code), began, at);
         }
     }
 }
@@ -137,10 +160,19 @@ impl Drop for Entered<'_> {
     }
 }
 
+/// A service on its way into a [`Table`].
+struct Mounting {
+    /// The name that it is called by.
+    name: Arc<str>,
+    descriptor: &'static ServiceDescriptor,
+    mounted: Arc<dyn Mounted>,
+    internal: bool,
+}
+
 /// Services on their way into a [`Table`].
 #[derive(Default)]
 pub(super) struct Mounts {
-    services: Vec<(&'static ServiceDescriptor, Arc<dyn Mounted>)>,
+    services: Vec<Mounting>,
     /// Whether every endpoint is detached, whatever it declares.
     detached: bool,
 }
@@ -148,7 +180,25 @@ pub(super) struct Mounts {
 impl Mounts {
     /// Adds a service.
     pub(super) fn add<S: Serve>(&mut self, service: Arc<S>) {
-        self.services.push((S::DESCRIPTOR, Arc::new(Mount(service))));
+        self.services.push(Mounting {
+            name: S::DESCRIPTOR.name.into(),
+            descriptor: S::DESCRIPTOR,
+            mounted: Arc::new(Mount(service)),
+            internal: false,
+        });
+    }
+
+    /// Adds a service that shows the inside of the process, under names of other services.
+    ///
+    /// Where one of those has an endpoint of the same name, that one is served.
+    pub(super) fn add_internal<S: Serve>(&mut self, names: &[&str], service: Arc<S>) {
+        let mounted: Arc<dyn Mounted> = Arc::new(Mount(service));
+        self.services.extend(names.iter().map(|name| Mounting {
+            name: (*name).into(),
+            descriptor: S::DESCRIPTOR,
+            mounted: Arc::clone(&mounted),
+            internal: true,
+        }));
     }
 
     /// Says whether every endpoint is detached, whatever it declares.
@@ -158,13 +208,16 @@ impl Mounts {
 
     /// Lists what was added.
     pub(super) fn descriptors(&self) -> Vec<&'static ServiceDescriptor> {
-        self.services.iter().map(|(descriptor, _)| *descriptor).collect()
+        let own = self.services.iter().filter(|service| !service.internal);
+        own.map(|service| service.descriptor).collect()
     }
 }
 
 impl fmt::Debug for Mounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.services.iter().map(|(d, _)| d.type_name)).finish()
+        f.debug_list()
+            .entries(self.services.iter().map(|service| service.descriptor.type_name))
+            .finish()
     }
 }
 
@@ -175,6 +228,7 @@ pub(super) struct Process {
     pub(super) shutdown: Shutdown,
     /// Owns the tasks that handlers spawn.
     pub(super) tasks: TaskTracker,
+    pub(super) monitor: Monitor,
 }
 
 /// Every endpoint of the process; never changes once it is made.
@@ -191,33 +245,27 @@ impl Table {
     ///
     /// # Errors
     /// 409 when two services have an endpoint of one name.
-    pub(super) fn new(mounts: Mounts, process: &Process, limits: &Limits) -> Result<Self> {
+    pub(super) fn new(mut mounts: Mounts, process: &Process, limits: &Limits) -> Result<Self> {
         let mut table = Self {
             entries: Vec::new(),
             paths: HashMap::new(),
             listing: [const { String::new() }; 2],
         };
-        let per_endpoint = limits.call.in_flight_per_endpoint_max;
-        for (descriptor, mounted) in mounts.services {
-            let service: Arc<str> = descriptor.name.into();
-            for (index, spec) in descriptor.endpoints.iter().enumerate() {
-                let callee = Callee {
-                    spec: Some(spec),
-                    service: Some(Arc::clone(&service)),
-                    shutdown: process.shutdown.clone(),
-                    tasks: process.tasks.clone(),
-                };
+        // Questions about the process are answered when it is full, and hold up no stop.
+        let apart = Arc::new(Gate::new(limits.debug.answers_max, 0));
+        mounts.services.sort_by_key(|service| service.internal);
+        for service in &mounts.services {
+            for (index, spec) in service.descriptor.endpoints.iter().enumerate() {
+                let entry = entry(service, (index, spec), process, limits);
+                let (taken, internal) = (table.find(&entry.path).is_some(), service.internal);
+                if internal && taken {
+                    continue;
+                }
+                let gate = if internal { &apart } else { &process.gate };
                 table.insert(Entry {
-                    spec,
-                    callee: Arc::new(callee),
-                    id: format!("{service}.{}", spec.name),
-                    path: format!("/{service}/{}", spec.name),
-                    detached: spec.detached || mounts.detached,
-                    type_name: descriptor.type_name,
-                    index,
-                    mounted: Arc::clone(&mounted),
-                    process: Arc::clone(&process.gate),
-                    own: per_endpoint.map(|max| Gate::new(max, 0)),
+                    process: Arc::clone(gate),
+                    detached: entry.detached || (mounts.detached && !internal),
+                    ..entry
                 })?;
             }
         }
@@ -242,7 +290,7 @@ impl Table {
     }
 
     fn list(&self, shown: impl Fn(&Entry) -> bool) -> String {
-        let shown = self.entries.iter().filter(|entry| shown(entry));
+        let shown = self.entries.iter().filter(|entry| !entry.internal && shown(entry));
         shown.map(|entry| name(entry)).collect::<Vec<_>>().join(", ")
     }
 
@@ -276,6 +324,38 @@ impl Table {
     }
 }
 
+/// Makes an endpoint of a service.
+fn entry(
+    service: &Mounting,
+    (index, spec): (usize, &'static EndpointSpec),
+    process: &Process,
+    limits: &Limits,
+) -> Entry {
+    let name = &service.name;
+    let callee = Callee {
+        spec: Some(spec),
+        service: Some(Arc::clone(name)),
+        shutdown: process.shutdown.clone(),
+        tasks: process.tasks.clone(),
+    };
+    let per_endpoint = limits.call.in_flight_per_endpoint_max.filter(|_| !service.internal);
+    Entry {
+        spec,
+        callee: Arc::new(callee),
+        id: format!("{name}.{}", spec.name),
+        path: format!("/{name}/{}", spec.name),
+        detached: spec.detached,
+        type_name: service.descriptor.type_name,
+        index,
+        mounted: Arc::clone(&service.mounted),
+        process: Arc::clone(&process.gate),
+        own: per_endpoint.map(|max| Gate::new(max, 0)),
+        internal: service.internal,
+        calls: process.monitor.calls(name, spec.name),
+        monitor: process.monitor.clone(),
+    }
+}
+
 /// Names an endpoint for people: `service/Type.Method`.
 fn name(entry: &Entry) -> &str {
     entry.path.trim_start_matches('/')
@@ -288,7 +368,12 @@ mod tests {
 
     fn process() -> Process {
         let gate = Arc::new(Gate::new(10, 10));
-        Process { gate, shutdown: Shutdown::new(), tasks: TaskTracker::new() }
+        Process {
+            gate,
+            shutdown: Shutdown::new(),
+            tasks: TaskTracker::new(),
+            monitor: Monitor::default(),
+        }
     }
 
     fn table() -> Table {
@@ -332,11 +417,12 @@ mod tests {
         limits.call.in_flight_per_endpoint_max = Some(1);
         let table = Table::new(mounts, &process, &limits).unwrap();
         let entry = table.entry(table.find("/sample/Sample.Echo").unwrap()).unwrap();
-        let slot = entry.enter().unwrap();
-        assert_eq!(entry.enter().unwrap_err(), Refused::Full);
+        let now = crate::core::clock::now();
+        let slot = entry.enter(now, None).unwrap();
+        assert_eq!(entry.enter(now, None).unwrap_err(), Refused::Full);
         assert_eq!(process.gate.len(), 1);
         drop(slot);
         assert_eq!(process.gate.len(), 0);
-        assert!(entry.enter().is_ok());
+        assert!(entry.enter(now, None).is_ok());
     }
 }

@@ -8,6 +8,7 @@ use crate::codec::Codecs;
 use crate::core::error::Result;
 use crate::core::limits::Limits;
 use crate::core::shutdown::{Shutdown, TaskTracker};
+use crate::debug::Recorder;
 use crate::registry::{Cached, Registry};
 use crate::selector::Selector;
 use crate::service::open;
@@ -29,6 +30,9 @@ pub(crate) struct Given {
     pub(crate) transport: Option<Arc<dyn Transport>>,
     pub(crate) selector: Option<Arc<dyn Selector>>,
     pub(crate) codecs: Codecs,
+    /// Taken before the others are opened: it takes their log.
+    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients show nothing"))]
+    pub(crate) recorder: Option<Arc<dyn Recorder>>,
     pub(crate) limits: Option<Limits>,
 }
 

@@ -16,6 +16,7 @@ use crate::config::{Config, Flat, Source};
 use crate::core::descriptor::ServiceDescriptor;
 use crate::core::error::{Error, Result};
 use crate::core::limits::Limits;
+use crate::debug::{Check, Recorder};
 use crate::registry::Registry;
 use crate::selector::Selector;
 use crate::server::{self, Serve, Subscriber};
@@ -54,6 +55,7 @@ pub struct Service {
     pub(crate) mounts: Vec<Box<dyn Mount>>,
     pub(crate) subscribers: Vec<Linked>,
     pub(crate) hooks: Hooks,
+    pub(crate) checks: Vec<Check>,
     pub(crate) inputs: Inputs,
 }
 
@@ -100,6 +102,7 @@ impl Service {
             mounts: Vec::new(),
             subscribers: Vec::new(),
             hooks: Hooks::default(),
+            checks: Vec::new(),
             inputs: Inputs::default(),
         }
     }
@@ -249,6 +252,32 @@ impl Service {
     #[must_use]
     pub fn shared_store(mut self, store: Arc<dyn Store>) -> Self {
         self.given.store = Some(store);
+        self
+    }
+
+    /// Hands log records and spans to a recorder, by default to rings in memory.
+    ///
+    /// A program that installs a `tracing` subscriber of its own wraps it by
+    /// [`debug::Capture`](crate::debug::Capture) with the same recorder, so that the log reaches it.
+    #[must_use]
+    pub fn recorder(self, recorder: impl Recorder) -> Self {
+        self.shared_recorder(Arc::new(recorder))
+    }
+
+    /// Hands log records and spans to a recorder that others use too.
+    #[must_use]
+    pub fn shared_recorder(mut self, recorder: Arc<dyn Recorder>) -> Self {
+        self.given.recorder = Some(recorder);
+        self
+    }
+
+    /// Adds a check of health; what follows from its failure is its
+    /// [`CheckKind`](crate::debug::CheckKind).
+    ///
+    /// Checks run when somebody asks, such as `/readyz` and `Debug.Health`, at most once a second.
+    #[must_use]
+    pub fn check(mut self, check: Check) -> Self {
+        self.checks.push(check);
         self
     }
 

@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::core::error::Result;
+use crate::core::future::BoxFuture;
 use crate::service::backends::{Backends, Given};
 use crate::service::env;
 use crate::service::layers::Layers;
@@ -15,7 +16,14 @@ impl Client {
     /// # Errors
     /// When a setting is wrong or names a backend that cannot be opened.
     pub async fn connect() -> Result<Self> {
+        connect_boxed().await
+    }
+}
+
+/// Boxed, so that it is compiled with this crate, not again with each user.
+fn connect_boxed() -> BoxFuture<'static, Result<Client>> {
+    Box::pin(async {
         let (_, settings) = Layers::of_variables(env::of_process()).load().await?;
         Ok(Backends::open(Given::default(), &settings)?.client().build())
-    }
+    })
 }

@@ -25,6 +25,8 @@ mod kept;
 mod layers;
 #[cfg(feature = "server")]
 mod mount;
+#[cfg(feature = "server")]
+pub mod observe;
 pub mod open;
 #[cfg(feature = "server")]
 mod port;

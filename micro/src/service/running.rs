@@ -10,7 +10,9 @@ use crate::client::{Client, Publisher};
 use crate::config::Config;
 use crate::core::descriptor::{ServiceDescriptor, SubscriptionSpec};
 use crate::core::error::{Error, Result};
+use crate::core::future::BoxFuture;
 use crate::core::net::Address;
+use crate::debug::Monitor;
 use crate::server::Server;
 use crate::service::backends::Backends;
 use crate::service::hooks::Hooks;
@@ -42,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) readiness: Readiness,
     /// Handlers that were found to hold a worker.
     pub(crate) stalls: Arc<AtomicU64>,
+    pub(crate) monitor: Monitor,
     pub(crate) services: Vec<&'static ServiceDescriptor>,
     pub(crate) subscribers: Vec<SubscriptionSpec>,
     pub(crate) hooks: Mutex<Hooks>,
@@ -111,6 +114,11 @@ impl Running {
         self.inner.stalls.load(Ordering::Relaxed)
     }
 
+    /// Returns what counts calls and knows of the health of the process.
+    pub fn monitor(&self) -> &Monitor {
+        &self.inner.monitor
+    }
+
     /// Asks the process to stop, as a signal would, and returns at once.
     ///
     /// [`Running::wait`], and with it `Service::run`, stops the process then.
@@ -128,7 +136,12 @@ impl Running {
     /// [`ShutdownLimits`]: crate::core::limits::ShutdownLimits
     pub async fn stop(&self) -> Report {
         self.shut_down();
-        *self.inner.report.get_or_init(|| stop::run(self)).await
+        *self.inner.report.get_or_init(|| self.stop_boxed()).await
+    }
+
+    /// Boxed, so that it is compiled with this crate, not again with each service.
+    fn stop_boxed(&self) -> BoxFuture<'_, Report> {
+        Box::pin(stop::run(self))
     }
 
     /// Waits for SIGTERM, SIGINT or [`Running::shut_down`], then stops the process; a second
@@ -137,7 +150,11 @@ impl Running {
     /// # Errors
     /// When calls were cut, so that the process ends with a failure.
     pub async fn wait(&self) -> Result<()> {
-        self.wait_for(&mut Signals::listen()?).await
+        self.wait_boxed(Signals::listen()?).await
+    }
+
+    fn wait_boxed(&self, mut signals: Signals) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move { self.wait_for(&mut signals).await })
     }
 
     pub(crate) async fn wait_for(&self, signals: &mut Signals) -> Result<()> {

@@ -10,9 +10,11 @@ use crate::config::Config;
 use crate::core::clock;
 use crate::core::descriptor::ServiceDescriptor;
 use crate::core::error::{Error, Result};
+use crate::core::future::BoxFuture;
 use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::core::stall::Watchdog;
+use crate::debug::Monitor;
 use crate::registry::{Lease, Record};
 use crate::server::{self, Server, Subscribed, Surroundings};
 use crate::service::advertise::advertised;
@@ -23,6 +25,7 @@ use crate::service::flags::{self, Flags};
 use crate::service::kept::Kept;
 use crate::service::layers::Layers;
 use crate::service::mount::Mount;
+use crate::service::observe::{Observe, Reach, install, show};
 use crate::service::readiness::Readiness;
 use crate::service::record::{Place, add_free, record};
 use crate::service::running::{Inner, Running};
@@ -49,7 +52,17 @@ impl Service {
     ///
     /// # Errors
     /// When the process cannot start, or had to cut calls when it stopped.
-    pub async fn run(mut self) -> Result<()> {
+    pub async fn run(self) -> Result<()> {
+        self.run_boxed().await
+    }
+
+    /// Boxed, as [`Service::start_boxed`] is: what a start does is then compiled with this crate,
+    /// not again with each service.
+    fn run_boxed(self) -> BoxFuture<'static, Result<()>> {
+        Box::pin(self.run_until_asked())
+    }
+
+    async fn run_until_asked(mut self) -> Result<()> {
         let mut signals = Signals::listen()?;
         if let Args::Usual = self.inputs.args {
             self.inputs.args = Args::These(std::env::args_os().skip(1).collect());
@@ -60,7 +73,7 @@ impl Service {
             return Ok(());
         }
         let (running, guard) = tokio::select! {
-            started = self.begin(flags) => started?,
+            started = self.begin(flags, Reach::Whole) => started?,
             signal = signals.next() => {
                 tracing::info!(signal, "stopped before the start was complete");
                 return Ok(());
@@ -88,8 +101,16 @@ impl Service {
     /// # Errors
     /// When the process cannot start; nothing of it is left then.
     pub async fn start(self) -> Result<Running> {
+        self.start_boxed().await
+    }
+
+    fn start_boxed(self) -> BoxFuture<'static, Result<Running>> {
+        Box::pin(self.start_and_register())
+    }
+
+    async fn start_and_register(self) -> Result<Running> {
         let flags = self.flags()?;
-        let (running, guard) = self.begin(flags).await?;
+        let (running, guard) = self.begin(flags, Reach::Part).await?;
         if let Err(error) = after_start(&running).await {
             running.stop().await;
             return Err(error);
@@ -106,7 +127,7 @@ impl Service {
         flags::parse(args, &self.inputs.own)
     }
 
-    async fn begin(mut self, flags: Flags) -> Result<(Running, Guard)> {
+    async fn begin(mut self, flags: Flags, reach: Reach) -> Result<(Running, Guard)> {
         let variables = self.inputs.variables();
         let sources = std::mem::take(&mut self.inputs.sources);
         let code = std::mem::take(&mut self.code);
@@ -114,7 +135,12 @@ impl Service {
         let sources = layers.sources()?;
         let (mut config, settings) = sources.load().await?;
         let store = self.given.store.take();
+        let recorder = self.given.recorder.take();
         let backends = Backends::open(std::mem::take(&mut self.given), &settings)?;
+        let (monitor, captured) = install(recorder, &backends.limits.debug, reach);
+        for check in self.checks.drain(..) {
+            monitor.health().add(check)?;
+        }
         // From here on there are tasks: whatever ends the start ends them too.
         let mut guard = Guard::new(&backends);
         let kept = Kept::open(store, &settings, &self.name, &backends.limits.store).await?;
@@ -126,7 +152,8 @@ impl Service {
             require(&config)?;
         }
         config.follow(&backends.tasks).await;
-        let running = self.serve(backends, kept, config, &settings).await?;
+        let seen = Seen { monitor, captured };
+        let running = self.serve(backends, kept, (config, seen), &settings).await?;
         guard.serves(&running);
         Ok((running, guard))
     }
@@ -135,10 +162,11 @@ impl Service {
         mut self,
         backends: Backends,
         kept: Kept,
-        config: Config,
+        (config, seen): (Config, Seen),
         settings: &Settings,
     ) -> Result<Running> {
-        let client = self.client.drain(..).fold(backends.client(), |client, step| step(client));
+        let client = backends.client().monitor(seen.monitor.clone());
+        let client = self.client.drain(..).fold(client, |client, step| step(client));
         let client = client.build();
         let store = kept.handle(&self.name)?;
         let scope = Wiring::new(
@@ -153,6 +181,7 @@ impl Service {
             codecs: Arc::new(backends.codecs.clone()),
             shutdown: backends.shutdown.clone(),
             tasks: backends.spawned.clone(),
+            monitor: seen.monitor.clone(),
         };
         let (steps, mut subscribed) = make(self.mounts, &scope, &around).await?;
         subscribed.extend(self.subscribers.iter().map(|free| (free.make)(around.clone())));
@@ -160,14 +189,16 @@ impl Service {
             hook(scope.clone()).await?;
         }
         let readiness = Readiness::default();
+        let name = settings.server_name.clone().unwrap_or(self.name);
         let steps = self.server.into_iter().chain(steps);
+        let steps = steps.chain([seen.clone().served(&name, &services, (&backends, &readiness))]);
         let server = server(&backends, readiness.clone(), steps)?;
         let address = listen(&server, &backends, settings).await?;
         let subscriptions = readiness.subscriptions();
         subscriptions.make(&backends.broker, subscribed, START_WAIT, &backends.tasks).await?;
         let place = place(&backends, settings, self.metadata, &address)?;
         let stalls = watch_for_stalls(&backends, &services)?;
-        let name = settings.server_name.clone().unwrap_or(self.name);
+        show(&seen.monitor, &server, &backends, &stalls);
         let free: Vec<_> = self.subscribers.iter().map(|free| free.spec).collect();
         let mut records = records(&services, &place);
         add_free(&mut records, &name, &free, &place);
@@ -184,12 +215,49 @@ impl Service {
                 server,
                 readiness,
                 stalls,
+                monitor: seen.monitor,
                 services,
                 subscribers: free,
                 hooks: Mutex::new(self.hooks),
                 asked: watch::Sender::new(false),
                 report: OnceCell::new(),
             }),
+        })
+    }
+}
+
+/// What shows the process, on its way through the start.
+#[derive(Clone)]
+struct Seen {
+    monitor: Monitor,
+    /// Whether the log reaches the recorder.
+    captured: bool,
+}
+
+impl Seen {
+    /// Serves the questions about the process under the names of its services and under its own.
+    fn served(
+        self,
+        process: &str,
+        services: &[&'static ServiceDescriptor],
+        (backends, readiness): (&Backends, &Readiness),
+    ) -> Configure<server::Builder> {
+        let mut names: Vec<_> = services.iter().map(|service| service.name.to_owned()).collect();
+        names.push(process.to_owned());
+        names.sort_unstable();
+        names.dedup();
+        let observe = Observe {
+            name: process.to_owned(),
+            monitor: self.monitor.clone(),
+            readiness: readiness.clone(),
+            shutdown: backends.shutdown.clone(),
+            tasks: backends.tasks.clone(),
+            captured: self.captured,
+            dumping: Arc::default(),
+        };
+        Box::new(move |server| {
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            server.monitor(self.monitor).mount_internal(&names, observe)
         })
     }
 }

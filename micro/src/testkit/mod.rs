@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod codec;
+pub mod debug;
 pub mod registry;
 pub mod selector;
 pub mod store;

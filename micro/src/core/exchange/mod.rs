@@ -26,7 +26,7 @@ use crate::core::trace::Trace;
 pub use self::messages::messages_of;
 #[cfg(feature = "server")]
 pub(crate) use self::running::panicked;
-pub use self::running::{Release, Running, Slot};
+pub use self::running::{DONE, Ended, Release, Running, Slot};
 
 /// The name of an endpoint, and a number by which connections remember what they call it.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,11 +5,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Task, Poll};
 
+use tokio::time::Instant;
+
+use crate::core::clock;
 use crate::core::context::{Context, enter_slot};
 use crate::core::error::{Error, Result};
 use crate::core::exchange::Outgoing;
 use crate::core::future::BoxFuture;
 use crate::core::stall;
+use crate::core::trace::Trace;
 
 /// A call that runs: a handler inside its context.
 ///
@@ -23,25 +27,89 @@ pub struct Running {
     slot: Option<Slot>,
 }
 
-/// Gives back what a call occupies.
+/// What a call occupies, and who counts how it ended.
 pub trait Release: Send + Sync {
-    /// Called once, when the call is over.
+    /// Gives back what the call occupies. Called once, when the call is over.
     fn release(&self);
+
+    /// Counts how the call ended. Called once, after [`Release::release`].
+    fn tally(&self, ended: &Ended);
 }
 
+/// How a call ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Ended {
+    /// When the call arrived.
+    pub began: Instant,
+    /// When it was over.
+    pub at: Instant,
+    /// The code of its error; 200 if it has none.
+    pub code: u16,
+    /// Its place in the trace, if that is to be recorded.
+    pub trace: Option<Box<Trace>>,
+}
+
+/// The code of a call that did what was asked.
+pub const DONE: u16 = 200;
+
+/// The code of a call that nobody waited for.
+const GIVEN_UP: u16 = 499;
+
 /// What a call occupies while it runs, given back on drop.
-pub struct Slot(Arc<dyn Release>);
+pub struct Slot {
+    owner: Arc<dyn Release>,
+    began: Instant,
+    trace: Option<Box<Trace>>,
+    /// Whether it was given back.
+    free: bool,
+    /// Whether it was counted how the call ended.
+    told: bool,
+    code: u16,
+}
 
 impl Slot {
-    /// Makes the guard of something that was taken from `owner`.
-    pub fn new(owner: Arc<dyn Release>) -> Self {
-        Self(owner)
+    /// Makes the guard of something that was taken from `owner` for a call that arrived at
+    /// `began`; the call is recorded at its place in a trace, if the trace is one that is recorded.
+    pub fn new(owner: Arc<dyn Release>, began: Instant, trace: Option<&Trace>) -> Self {
+        let trace = trace.filter(|trace| trace.is_sampled()).map(|trace| Box::new(*trace));
+        Self { owner, began, trace, free: false, told: false, code: GIVEN_UP }
+    }
+
+    /// Notes how the call ends; what it occupies is given back when the slot is dropped.
+    pub fn note(&mut self, code: u16) {
+        self.code = code;
+    }
+
+    /// Gives back what the call occupies; whoever drops the slot says when that was.
+    pub fn finish(&mut self, code: u16) {
+        self.code = code;
+        if !std::mem::replace(&mut self.free, true) {
+            self.owner.release();
+        }
+    }
+
+    /// Gives back what a call occupies that ended with a result.
+    pub fn finish_with<T>(&mut self, result: &Result<T>) {
+        self.finish(result.as_ref().map_or_else(Error::code, |_| DONE));
+    }
+
+    /// Gives back what the call occupies, at a time that was read already; the drop does nothing
+    /// more.
+    pub fn end(&mut self, at: Instant) {
+        let code = if !self.free && std::thread::panicking() { 500 } else { self.code };
+        self.finish(code);
+        let trace = self.trace.take();
+        self.owner.tally(&Ended { began: self.began, at, code, trace });
+        self.told = true;
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.release();
+        if !self.told {
+            self.end(clock::now());
+        }
     }
 }
 
@@ -62,6 +130,13 @@ impl Running {
     pub fn holding(mut self, slot: Slot) -> Self {
         self.slot = Some(slot);
         self
+    }
+
+    /// Counts the end of a call that is over, at a time that was read already.
+    pub fn settle(&mut self, at: Instant) {
+        if let Some(slot) = self.slot.as_mut().filter(|_| self.over) {
+            slot.end(at);
+        }
     }
 
     /// Returns the context of the call.
@@ -86,15 +161,25 @@ impl Future for Running {
             Err(panic) => Err(panicked(&this.context(), panic.as_ref())),
         };
         this.over = true;
-        this.slot = None;
+        // Others may have the place at once; how the call ended is counted when `self` goes.
+        if let Some(slot) = &mut this.slot {
+            slot.finish_with(&result);
+        }
         Poll::Ready(result)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !self.over {
-            self.context().cancel();
+        if self.over {
+            return;
+        }
+        let context = self.context();
+        context.cancel();
+        if let (Some(slot), Some(deadline)) = (&mut self.slot, context.deadline())
+            && deadline <= clock::now()
+        {
+            slot.finish(408);
         }
     }
 }

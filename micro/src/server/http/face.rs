@@ -20,6 +20,7 @@ use crate::server::http::body::Payload;
 use crate::server::http::browser::Browser;
 use crate::server::http::head;
 use crate::server::http::layer::HttpNext;
+use crate::server::http::metrics::METRICS;
 use crate::server::http::reply::{self, Reply};
 use crate::server::policy::Origin;
 use crate::server::roster::Seat;
@@ -152,7 +153,9 @@ impl Site {
     }
 
     async fn answer_other<B: Payload>(&self, peer: &Peer, request: Request<B>) -> Response<Reply> {
-        if let Some(response) = self.health(&request) {
+        if is_read(request.method())
+            && let Some(response) = self.health(request.uri().path()).await
+        {
             return response;
         }
         match self.try_other(peer, request).await {
@@ -161,18 +164,22 @@ impl Site {
         }
     }
 
-    fn health<B>(&self, request: &Request<B>) -> Option<Response<Reply>> {
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return None;
-        }
-        match request.uri().path() {
-            "/healthz" => Some(reply::text(StatusCode::OK, "ok\n")),
-            "/readyz" if (self.ready)() && !self.router.shutdown.is_draining() => {
-                Some(reply::text(StatusCode::OK, "ready\n"))
+    /// Answers how the process is; what exactly is wrong stays with `Debug.Health`.
+    async fn health(&self, path: &str) -> Option<Response<Reply>> {
+        let health = self.router.monitor.health();
+        let (well, good, bad) = match path {
+            "/healthz" => (health.report().await.live, "ok\n", "failing\n"),
+            "/readyz" => {
+                let takes = (self.ready)() && !self.router.shutdown.is_draining();
+                (takes && health.report().await.ready, "ready\n", "not ready\n")
             }
-            "/readyz" => Some(reply::text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")),
-            _ => None,
-        }
+            _ => return None,
+        };
+        Some(if well {
+            reply::text(StatusCode::OK, good)
+        } else {
+            reply::text(StatusCode::SERVICE_UNAVAILABLE, bad)
+        })
     }
 
     async fn try_other<B: Payload>(
@@ -188,10 +195,16 @@ impl Site {
         {
             return Ok(response);
         }
+        // A page of the user's own at this path is the one that is meant.
+        let asked =
+            (path == METRICS && is_read(request.method())).then(|| request.headers().clone());
         if let Some(user) = &self.user
             && let Some(response) = self.ask_user(user.clone(), peer, request).await?
         {
             return Ok(response);
+        }
+        if let Some(headers) = asked {
+            return self.metrics(peer, &headers);
         }
         if is_endpoint {
             let error = Error::method_not_allowed("micro.server", "endpoints are called by POST");
@@ -230,6 +243,10 @@ impl Site {
             && !response.headers().contains_key(header::CONTENT_TYPE);
         Ok((!own_404).then_some(response))
     }
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
 }
 
 impl fmt::Debug for Site {

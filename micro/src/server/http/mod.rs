@@ -10,6 +10,7 @@ mod face;
 mod head;
 mod layer;
 mod lines;
+mod metrics;
 mod paced;
 mod pump;
 mod reply;

@@ -5,6 +5,7 @@ mod calls;
 mod connections;
 mod ends;
 mod http2;
+mod inside;
 mod limits;
 mod network;
 mod noise;

@@ -237,7 +237,9 @@ impl Calls {
         if in_place {
             self.pace.resume(clock::now);
             let polled = poll_now(&mut running);
-            self.pace.charge(target.index, clock::now());
+            let now = clock::now();
+            self.pace.charge(target.index, now);
+            running.settle(now);
             match polled {
                 Poll::Ready(Ok(Outgoing::Message(body))) => {
                     put_answer(&mut self.answers, &self.peer, id, &Ok(Some(body)));
