@@ -16,7 +16,8 @@ pub(crate) struct Bench {
     pub(crate) screen: Screen,
 }
 
-const AFTER: &str = "Results are tables on a terminal and JSON elsewhere.\n\
+const AFTER: &str = "`--help` lists the settings, too, which are those of every service.\n\
+    Results are tables on a terminal and JSON elsewhere.\n\
     Exit codes: 0 done, 1 failed, 2 used wrongly.";
 
 /// Settings that say how a process serves, and are rarely of use to one that does not.
@@ -44,6 +45,7 @@ pub(crate) fn command() -> Command {
                 .value_name("KEY=VALUE")
                 .action(ArgAction::Append)
                 .global(true)
+                .hide_short_help(true)
                 .help_heading("Settings")
                 .help("a setting of the program [MICRO_CONFIG_KEY]"),
         )
@@ -58,6 +60,7 @@ fn flag(setting: &service::Setting) -> Arg {
         .alias(setting.name)
         .value_name(setting.value)
         .global(true)
+        .hide_short_help(true)
         .hide(UNLISTED.iter().any(|prefix| setting.name.starts_with(prefix)))
         .help_heading("Settings")
         .help(format!("{} [{variable}]", setting.help))

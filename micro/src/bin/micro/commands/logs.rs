@@ -55,8 +55,8 @@ pub(crate) fn command() -> Command {
 /// A record, and where it comes from.
 #[derive(Debug, Serialize)]
 struct Line {
-    service: String,
-    address: String,
+    #[serde(flatten)]
+    process: Process,
     #[serde(flatten)]
     record: Record,
 }
@@ -148,12 +148,10 @@ async fn follow(
 /// Hands on the records of one process, and the error that ends them.
 async fn copy(client: Client, process: Process, request: LogRequest, lines: mpsc::Sender<Read>) {
     let ended = async {
-        let name = process.service().to_owned();
-        let call = client.server_stream::<_, Record>(&name, "Debug.Log", &request);
+        let call = client.server_stream::<_, Record>(process.service(), "Debug.Log", &request);
         let mut records = call.to(&process.address).await?;
         while let Some(record) = records.next().await {
-            let line =
-                Line { service: name.clone(), address: process.address.clone(), record: record? };
+            let line = Line { process: process.clone(), record: record? };
             if lines.send(Ok(line)).await.is_err() {
                 break;
             }
@@ -186,7 +184,7 @@ fn print(line: &Line, bench: &Bench) -> Outcome {
         "{} {:5} {} {}: {}{facts}{trace}",
         when::time(record.timestamp_us),
         record.level.as_str(),
-        line.service,
+        line.process.names(),
         record.target,
         record.message,
     );

@@ -1,5 +1,6 @@
 //! `micro trace ID`: the parts of one trace, from every process; without an id, the latest traces.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -76,7 +77,7 @@ fn parts(answers: &[Answer<Spans>]) -> Vec<Part> {
             span: span.clone(),
         }));
     }
-    parts.sort_by(|a, b| a.span.started_us.cmp(&b.span.started_us));
+    parts.sort_by_key(|part| part.span.started_us);
     parts
 }
 
@@ -152,7 +153,7 @@ fn latest(parts: &[Part]) -> Vec<Trace> {
         trace.spans += 1;
     }
     let mut traces: Vec<_> = traces.into_values().collect();
-    traces.sort_by(|a, b| b.started_us.cmp(&a.started_us));
+    traces.sort_by_key(|trace| Reverse(trace.started_us));
     traces.truncate(TRACES_MAX);
     traces
 }
