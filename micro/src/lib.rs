@@ -62,6 +62,7 @@ pub mod transport;
 
 pub mod registry;
 
+pub mod auth;
 pub mod broker;
 pub mod selector;
 
@@ -101,6 +102,7 @@ pub mod changelog {}
 #[doc = include_str!("../../README.md")]
 mod readme {}
 
+pub use crate::auth::Handle as Auth;
 pub use crate::broker::{Event, Topic};
 pub use crate::codec::Raw;
 pub use crate::config::Config;

@@ -2,6 +2,7 @@
 
 pub use serde::{Deserialize, Serialize};
 
+pub use crate::auth::Handle as Auth;
 pub use crate::broker::{Event, Topic};
 pub use crate::codec::Raw;
 pub use crate::config::Config;

@@ -29,7 +29,8 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 20] = [
+const VENDORS: [(&str, &[&str]); 21] = [
+    ("aws_lc_rs", &["auth/jwt/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("clap", &["bin/micro/"]),
     ("clap_complete", &["bin/micro/"]),

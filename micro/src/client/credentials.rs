@@ -14,7 +14,10 @@ const AUTHORIZATION: &str = "authorization";
 impl Builder {
     /// Proves with every call who calls, by a bearer token.
     ///
-    /// The token goes to every node that is called, over whatever transport the client has.
+    /// The token goes to every node that is called, over whatever transport the client has. It
+    /// stays as it is; tokens that end and are renewed come from a
+    /// [`Session`](crate::auth::Session) by the layer [`Bearer`](crate::client::Bearer), which
+    /// leaves calls alone that have a token by this.
     ///
     /// ```
     /// use micro::Client;

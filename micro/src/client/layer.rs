@@ -99,6 +99,19 @@ impl Request {
         self.plan.options().metadata.insert(key, value).map(drop)
     }
 
+    /// Returns a transport header that is sent: the one of this call, or else the one that the
+    /// client sends with every call.
+    pub fn header(&self, key: &str) -> Option<&str> {
+        self.headers().get(key).or_else(|| self.plan.client().headers.get(key))
+    }
+
+    /// Returns the transport headers of this call, such as `authorization`, without those that the
+    /// client sends with every call.
+    pub fn headers(&self) -> &Metadata {
+        static NONE: Metadata = Metadata::new();
+        self.plan.options.as_ref().map_or(&NONE, |options| &options.headers)
+    }
+
     /// Sends a transport header such as `authorization`, which the policy of the server sees and
     /// no handler.
     ///

@@ -7,6 +7,7 @@
 //! [`Builder::layer`] wraps every call in tower layers.
 
 mod attempt;
+mod bearer;
 mod builder;
 mod call;
 mod credentials;
@@ -47,6 +48,7 @@ use crate::registry::Cached;
 use crate::selector::{OutlierLimits, Selector};
 use crate::transport::{Scope, Transport};
 
+pub use self::bearer::{Bearer, Bearing};
 pub use self::builder::Builder;
 pub use self::call::{Call, ContractError};
 pub use self::layer::{Next, Reply, Request};

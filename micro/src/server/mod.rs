@@ -13,7 +13,10 @@
 //!
 //! Scopes bind callers who have an account. While no [`Policy`] is installed nobody has one: a
 //! handler with scopes then refuses callers from other hosts, even on an open server, and serves
-//! local ones.
+//! local ones. [`Guard`] is the policy of accounts, tokens and rules.
+//!
+//! Every call is admitted by itself, before its body is read. A stream is admitted again every
+//! thirty seconds while it lasts, and ends with the refusal.
 //!
 //! # HTTP
 //!
@@ -60,11 +63,13 @@
 mod builder;
 mod cancellation;
 mod gate;
+mod guard;
 mod handle;
 mod http;
 mod layer;
 mod listen;
 mod policy;
+mod recheck;
 mod roster;
 mod router;
 mod serve;
@@ -80,6 +85,7 @@ mod tests;
 
 pub use self::builder::Builder;
 pub use self::cancellation::Cancellation;
+pub use self::guard::Guard;
 pub use self::handle::Server;
 pub use self::http::HttpNext;
 pub use self::layer::{Next, Request};

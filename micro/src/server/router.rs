@@ -21,6 +21,7 @@ use crate::debug::Monitor;
 use crate::server::gate::{Gate, Refused};
 use crate::server::layer::{Next, Request};
 use crate::server::policy::{Access, Origin, Rule};
+use crate::server::recheck::{Recheck, rechecked};
 use crate::server::roster::Seat;
 use crate::server::serve::Incoming;
 use crate::server::stream::held;
@@ -103,6 +104,9 @@ impl Router {
         if let Some(response) = &arrival.response {
             incoming = incoming.answered_in(self.codecs.format(response)?);
         }
+        let account = arrival.account.as_ref();
+        let recheck = Recheck::of(&self.rule, entry, &call, arrival.origin, account);
+        let incoming = incoming.rechecked(recheck);
         let (now, deadline) = (call.now, self.deadline(entry, call.now, call.deadline));
         let context = self.context(entry, call, deadline, arrival);
         match entry.enter(now, context.parts().trace.as_ref()) {
@@ -340,11 +344,16 @@ fn handler(
     layers: Option<&Next>,
     entry: &Arc<Entry>,
     context: &Context,
-    incoming: Incoming,
+    mut incoming: Incoming,
 ) -> BoxFuture<'static, Result<Outgoing>> {
-    match layers {
+    let recheck = incoming.take_recheck();
+    let handler = match layers {
         None => entry.call(context.clone(), incoming),
         Some(layers) => layers.handle(Request::new(context.clone(), incoming, Arc::clone(entry))),
+    };
+    match recheck {
+        None => handler,
+        Some(recheck) => Box::pin(rechecked(handler, recheck)),
     }
 }
 

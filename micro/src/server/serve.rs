@@ -13,6 +13,7 @@ use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::Outgoing;
 use crate::core::future::BoxFuture;
 use crate::core::stream::{RawStream, Streaming};
+use crate::server::recheck::Recheck;
 use crate::server::subscription::Subscription;
 
 /// A service that can be mounted on a server; `#[service]` implements it.
@@ -49,12 +50,14 @@ pub struct Incoming {
     response: Option<Format>,
     body: Bytes,
     messages: Option<RawStream>,
+    /// Whether the caller is still admitted, for streams.
+    recheck: Option<Box<Recheck>>,
 }
 
 impl Incoming {
     /// Makes a request of its bytes, or of its stream of messages.
     pub fn new(format: Format, body: Bytes, messages: Option<RawStream>) -> Self {
-        Self { request: format, response: None, body, messages }
+        Self { request: format, response: None, body, messages, recheck: None }
     }
 
     /// Asks for the response in another format than that of the request.
@@ -62,6 +65,16 @@ impl Incoming {
     pub fn answered_in(mut self, format: Format) -> Self {
         self.response = Some(format);
         self
+    }
+
+    /// Has the call end when it is not admitted any more.
+    pub(super) fn rechecked(mut self, recheck: Option<Box<Recheck>>) -> Self {
+        self.recheck = recheck;
+        self
+    }
+
+    pub(super) fn take_recheck(&mut self) -> Option<Box<Recheck>> {
+        self.recheck.take()
     }
 
     /// Returns the format in which the response is encoded.

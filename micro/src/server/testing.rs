@@ -1,12 +1,16 @@
 //! A service to test with, written as the macros would write it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::auth::{
+    Auth, Capabilities, Credentials, Grant, Identity, NewAccount, Proof, refused, unsupported,
+};
 use crate::codec::glue::{DecodeSerde, EncodeSerde, Wire};
+use crate::core::account::Account;
 use crate::core::clock;
 use crate::core::context::Context;
 use crate::core::descriptor::{CallKind, EndpointSpec, Schema, ServiceDescriptor};
@@ -196,4 +200,49 @@ fn about(context: &Context, incoming: &Incoming) -> Result<Outgoing> {
         Context::try_current().is_some(),
     );
     respond::<_, Error>(incoming.format(), Ok(text), (&&Wire::<String>::new()).enc())
+}
+
+/// Knows the tokens `staff` and `plain`, until it is told that they are over.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Two {
+    pub(super) over: Arc<AtomicBool>,
+}
+
+impl Auth for Two {
+    fn name(&self) -> &'static str {
+        "two"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
+    fn inspect(&self, token: &str) -> Result<Identity> {
+        let scopes = match token {
+            "staff" => vec!["staff".to_owned()],
+            "plain" => Vec::new(),
+            _ => return Err(refused()),
+        };
+        if self.over.load(Ordering::SeqCst) {
+            return Err(refused());
+        }
+        let account = Arc::new(Account::service(token, scopes));
+        Ok(Identity::new(account, Duration::MAX))
+    }
+
+    fn generate<'a>(&'a self, _: &'a NewAccount) -> BoxFuture<'a, Result<Credentials>> {
+        Box::pin(std::future::ready(Err(unsupported("two", "make accounts"))))
+    }
+
+    fn token<'a>(&'a self, _: &'a Proof) -> BoxFuture<'a, Result<Grant>> {
+        Box::pin(std::future::ready(Err(unsupported("two", "hand out tokens"))))
+    }
+
+    fn revoke<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn revoke_token<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::auth::Session;
+#[cfg(feature = "server")]
+use crate::auth::{self, Auth, Rules};
 use crate::broker::Broker;
-use crate::client::{Builder, Client};
+use crate::client::{Bearer, Builder, Client};
 use crate::codec::Codecs;
 use crate::core::error::Result;
 use crate::core::limits::Limits;
@@ -27,6 +30,9 @@ pub(crate) struct Given {
     /// Taken before the others are opened: opening it may wait.
     #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients keep nothing"))]
     pub(crate) store: Option<Arc<dyn Store>>,
+    /// Taken before the others are opened, as the store that it may need.
+    #[cfg(feature = "server")]
+    pub(crate) auth: GivenAuth,
     pub(crate) transport: Option<Arc<dyn Transport>>,
     pub(crate) selector: Option<Arc<dyn Selector>>,
     pub(crate) codecs: Codecs,
@@ -34,6 +40,15 @@ pub(crate) struct Given {
     #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients show nothing"))]
     pub(crate) recorder: Option<Arc<dyn Recorder>>,
     pub(crate) limits: Option<Limits>,
+}
+
+/// Accounts and rules that the program hands over, and as which account it calls.
+#[cfg(feature = "server")]
+#[derive(Debug, Default)]
+pub(crate) struct GivenAuth {
+    pub(crate) auth: Option<Arc<dyn Auth>>,
+    pub(crate) rules: Option<Arc<dyn Rules>>,
+    pub(crate) proof: Option<auth::Proof>,
 }
 
 /// What a process works with.
@@ -44,6 +59,11 @@ pub(crate) struct Backends {
     /// Whether the broker ends with this process's part in it.
     #[cfg(feature = "server")]
     pub(crate) owns_broker: bool,
+    /// Accounts and rules; without them other hosts reach what is public.
+    #[cfg(feature = "server")]
+    pub(crate) auth: Option<auth::Handle>,
+    /// As whom calls are made.
+    pub(crate) session: Option<Arc<Session>>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) selector: Arc<dyn Selector>,
     pub(crate) codecs: Codecs,
@@ -94,6 +114,9 @@ impl Backends {
             broker,
             #[cfg(feature = "server")]
             owns_broker,
+            #[cfg(feature = "server")]
+            auth: None,
+            session: settings.auth_token.clone().map(|token| Arc::new(Session::fixed(token))),
             transport,
             selector,
             codecs: given.codecs,
@@ -119,7 +142,7 @@ impl Backends {
     pub(crate) fn client(&self) -> Builder {
         let (registry, tasks) = (Arc::clone(&self.registry), self.tasks.clone());
         let cached = Cached::with_limits(registry, tasks, &self.limits.registry);
-        Client::builder()
+        let client = Client::builder()
             .limits(self.limits.clone())
             .tasks(self.tasks.clone())
             .shutdown(self.shutdown.clone())
@@ -127,7 +150,11 @@ impl Backends {
             .broker(Arc::clone(&self.broker))
             .transport(Arc::clone(&self.transport))
             .selector(Arc::clone(&self.selector))
-            .codecs(self.codecs.clone())
+            .codecs(self.codecs.clone());
+        match &self.session {
+            Some(session) => client.layer(&Bearer::new(Arc::clone(session))),
+            None => client,
+        }
     }
 }
 

@@ -24,6 +24,9 @@ impl Client {
 fn connect_boxed() -> BoxFuture<'static, Result<Client>> {
     Box::pin(async {
         let (_, settings) = Layers::of_variables(env::of_process()).load().await?;
+        if settings.auth_id.is_some() {
+            tracing::warn!("a client by itself calls with `micro.auth_token`, not as an account");
+        }
         Ok(Backends::open(Given::default(), &settings)?.client().build())
     })
 }

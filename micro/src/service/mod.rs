@@ -6,6 +6,8 @@
 
 #[cfg(feature = "server")]
 mod advertise;
+#[cfg(feature = "server")]
+mod authenticate;
 mod backends;
 #[cfg(feature = "server")]
 mod banner;
@@ -13,6 +15,8 @@ mod banner;
 mod builder;
 #[cfg(feature = "server")]
 mod catalog;
+#[cfg(feature = "server")]
+mod components;
 mod connect;
 mod env;
 #[cfg(feature = "server")]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OnceCell, watch};
 
+use crate::auth::Handle as Auth;
 use crate::client::{Client, Publisher};
 use crate::config::Config;
 use crate::core::descriptor::{ServiceDescriptor, SubscriptionSpec};
@@ -91,6 +92,11 @@ impl Running {
     /// Returns the handle to the database of the process.
     pub fn store(&self) -> Store {
         self.inner.store.clone()
+    }
+
+    /// Returns the handle to accounts and rules; without any configured it knows nobody.
+    pub fn auth(&self) -> Auth {
+        self.inner.backends.auth.clone().unwrap_or_default()
     }
 
     /// Lists what is served, in the order of mounting.

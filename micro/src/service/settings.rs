@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::core::error::Error;
 use crate::core::error::Result;
 use crate::core::limits::Limits;
+use crate::core::secret::Secret;
 
 /// One setting as people may write it.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +48,10 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("register_interval", "DURATION", "pause between heartbeats; default 5s"),
     spec("client_request_timeout", "DURATION", "deadline of calls that name none; default 10s"),
     spec("client_retries", "NUMBER", "retries of a call after its first try; default 2"),
+    spec("auth", "URL", "who may call from other hosts; default: nobody but what is public"),
+    spec("auth_id", "ID", "account that calls are made as, with its secret"),
+    spec("auth_secret", "SECRET", "secret of that account; better a variable than a flag"),
+    spec("auth_token", "TOKEN", "token that calls are made with; better a variable than a flag"),
     spec("config", "PATH", "file of settings, in the format of its extension"),
 ];
 
@@ -69,6 +74,10 @@ pub(crate) struct Settings {
     pub(crate) broker_address: Option<String>,
     pub(crate) store: Option<String>,
     pub(crate) store_address: Option<String>,
+    pub(crate) auth: Option<String>,
+    pub(crate) auth_id: Option<String>,
+    pub(crate) auth_secret: Option<Secret<String>>,
+    pub(crate) auth_token: Option<Secret<String>>,
     pub(crate) transport: Option<String>,
     pub(crate) selector: Option<String>,
     pub(crate) register_ttl: Option<Duration>,

@@ -18,6 +18,7 @@ use crate::debug::Monitor;
 use crate::registry::{Lease, Record};
 use crate::server::{self, Server, Subscribed, Surroundings};
 use crate::service::advertise::advertised;
+use crate::service::authenticate;
 use crate::service::backends::Backends;
 use crate::service::banner;
 use crate::service::builder::{Args, Configure, Service};
@@ -134,9 +135,9 @@ impl Service {
         let layers = Layers { code, sources, variables, flags: flags.values };
         let sources = layers.sources()?;
         let (mut config, settings) = sources.load().await?;
-        let store = self.given.store.take();
+        let (store, auth) = (self.given.store.take(), std::mem::take(&mut self.given.auth));
         let recorder = self.given.recorder.take();
-        let backends = Backends::open(std::mem::take(&mut self.given), &settings)?;
+        let mut backends = Backends::open(std::mem::take(&mut self.given), &settings)?;
         let (monitor, captured) = install(recorder, &backends.limits.debug, reach);
         for check in self.checks.drain(..) {
             monitor.health().add(check)?;
@@ -144,6 +145,7 @@ impl Service {
         // From here on there are tasks: whatever ends the start ends them too.
         let mut guard = Guard::new(&backends);
         let kept = Kept::open(store, &settings, &self.name, &backends.limits.store).await?;
+        authenticate::open(auth, &settings, &kept, &mut backends).await?;
         if self.inputs.is_stored {
             let table = kept.handle(&self.name)?.table(STORED_TABLE)?;
             (config, _) = sources.load_with(Arc::new(Stored::new(table))).await?;
@@ -175,7 +177,8 @@ impl Service {
             store.clone(),
             backends.shutdown.clone(),
             backends.tasks.clone(),
-        );
+        )
+        .with_auth(backends.auth.clone().unwrap_or_default());
         let services = self.describe();
         let around = Surroundings {
             codecs: Arc::new(backends.codecs.clone()),
@@ -368,6 +371,10 @@ fn server(
         .shutdown(backends.shutdown.clone())
         .lapsed(move |now| sight.is_lapsed(now))
         .ready(move || readiness.is_ready());
+    let server = match &backends.auth {
+        Some(auth) => server.policy(Arc::new(server::Guard::new(auth.clone()))),
+        None => server,
+    };
     steps.fold(server, |server, step| step(server)).build()
 }
 

@@ -3,14 +3,18 @@
 use std::ffi::OsString;
 use std::sync::Arc;
 
+use tokio::sync::OnceCell;
+
+use crate::auth::Handle as Auth;
 use crate::broker::Broker;
 use crate::client::Builder;
 use crate::config::Config;
-use crate::core::error::Result;
+use crate::core::error::{Error, Result};
 use crate::core::limits::Limits;
 use crate::core::shutdown::TaskTracker;
 use crate::registry::Registry;
-use crate::service::backends::{Backends, Given};
+use crate::service::authenticate;
+use crate::service::backends::{Backends, Given, GivenAuth};
 use crate::service::env;
 use crate::service::flags;
 use crate::service::kept::Kept;
@@ -41,6 +45,8 @@ pub struct Toolbox {
     backends: Backends,
     settings: Settings,
     config: Config,
+    /// The store, once somebody has asked for it: a file is opened by one at a time.
+    kept: OnceCell<Kept>,
 }
 
 impl Toolbox {
@@ -56,7 +62,7 @@ impl Toolbox {
         let layers = Layers { flags, ..Layers::of_variables(env::of_process()) };
         let (config, settings) = layers.load().await?;
         let backends = Backends::open(Given::default(), &settings)?;
-        Ok(Self { backends, settings, config })
+        Ok(Self { backends, settings, config, kept: OnceCell::new() })
     }
 
     /// Begins a client over the backends.
@@ -74,14 +80,33 @@ impl Toolbox {
         &self.backends.broker
     }
 
-    /// Opens the store as a service of this name finds it, at its own database.
+    /// Opens the store as a service of this name finds it, at its own database; a file without a
+    /// path is that of the service that is named first.
     ///
     /// # Errors
     /// 412 when the store is unknown, not compiled in, or in use by another process; 400 when the
     /// name is that of no database.
     pub async fn store(&self, service: &str) -> Result<Handle> {
+        self.kept(service).await?.handle(service)
+    }
+
+    /// Opens the accounts and rules that are kept in that store.
+    ///
+    /// # Errors
+    /// As [`Toolbox::store`]; 412 when no setting says which accounts there are.
+    pub async fn auth(&self, service: &str) -> Result<Auth> {
+        let kept = self.kept(service).await?;
+        let mut backends = self.backends.clone();
+        authenticate::open(GivenAuth::default(), &self.settings, kept, &mut backends).await?;
+        backends.auth.ok_or_else(|| {
+            let detail = "no accounts: name them by `--auth jwt` or MICRO_AUTH";
+            Error::precondition_failed("micro.auth", detail)
+        })
+    }
+
+    async fn kept(&self, service: &str) -> Result<&Kept> {
         let limits = &self.backends.limits.store;
-        Kept::open(None, &self.settings, service, limits).await?.handle(service)
+        self.kept.get_or_try_init(|| Kept::open(None, &self.settings, service, limits)).await
     }
 
     /// Returns the merged settings.

@@ -72,6 +72,16 @@ impl Url {
         Ok(url)
     }
 
+    /// Takes an option out of the URL, if it is there.
+    #[cfg_attr(
+        not(all(feature = "jwt", feature = "server")),
+        expect(dead_code, reason = "the backends that have options are features")
+    )]
+    pub(crate) fn take(&mut self, option: &str) -> Option<String> {
+        let at = self.options.iter().position(|(name, _)| name == option)?;
+        Some(self.options.swap_remove(at).1)
+    }
+
     /// Checks that the backend exists and is compiled in, and that nothing is left unread.
     pub(crate) fn check(&self, component: &str, backends: &[Backend]) -> Result<()> {
         let Some(backend) = backends.iter().find(|backend| backend.scheme == self.scheme) else {

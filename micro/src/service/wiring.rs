@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
+use crate::auth::Handle as Auth;
 use crate::client::{Client, Publisher};
 use crate::config::Config;
 use crate::core::error::{Error, Result};
@@ -18,8 +19,8 @@ use crate::store::Handle as Store;
 
 /// A value that is made from the running service.
 ///
-/// Implemented by generated clients, by the handles [`Client`], `Broker`, [`Store`] and [`Config`],
-/// by structs marked `#[service]`, and by `Arc<T>` of each of them.
+/// Implemented by generated clients, by the handles [`Client`], `Broker`, [`Store`], [`Config`] and
+/// [`Auth`], by structs marked `#[service]`, and by `Arc<T>` of each of them.
 ///
 /// A process has one value of each type. A field gets a clone of it where the type is `Clone`, as
 /// an `Arc<T>` is; a value that cannot be cloned belongs to the one field that asks for it. Types
@@ -41,6 +42,7 @@ pub trait FromService: Sized + Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Wiring {
     parts: Arc<Parts>,
+    auth: Auth,
     /// The types that are being made, outermost first.
     chain: Vec<(TypeId, &'static str)>,
 }
@@ -74,7 +76,19 @@ impl Wiring {
         tasks: TaskTracker,
     ) -> Self {
         let parts = Parts { client, config, store, shutdown, tasks, shared: Mutex::default() };
-        Self { parts: Arc::new(parts), chain: Vec::new() }
+        Self { parts: Arc::new(parts), auth: Auth::default(), chain: Vec::new() }
+    }
+
+    /// Offers accounts and rules too; without this, those of nobody.
+    #[must_use]
+    pub fn with_auth(mut self, auth: Auth) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    /// Returns the handle to accounts and rules.
+    pub fn auth(&self) -> &Auth {
+        &self.auth
     }
 
     /// Returns the client of the process.
@@ -206,6 +220,13 @@ impl FromService for Publisher {
 impl FromService for Store {
     fn from_service(scope: &Wiring) -> BoxFuture<'_, Result<Self>> {
         Box::pin(std::future::ready(Ok(scope.store().clone())))
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl FromService for Auth {
+    fn from_service(scope: &Wiring) -> BoxFuture<'_, Result<Self>> {
+        Box::pin(std::future::ready(Ok(scope.auth().clone())))
     }
 }
 

@@ -3,9 +3,11 @@
 //!
 //! Every backend of this crate passes its suite, and backends broken on purpose fail it.
 
+pub mod auth;
 pub mod broker;
 pub mod codec;
 pub mod debug;
 pub mod registry;
+pub mod rules;
 pub mod selector;
 pub mod store;

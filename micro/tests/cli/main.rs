@@ -12,6 +12,7 @@ mod inside;
 mod kept;
 mod made;
 mod served;
+mod trusted;
 mod usage;
 mod world;
 

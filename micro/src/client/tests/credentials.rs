@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::auth::Session;
+use crate::client::bearer::Bearer;
 use crate::client::tests::lab::{Lab, at_once, call};
 use crate::core::context::{Context, Parts};
 use crate::core::metadata::Metadata;
@@ -53,4 +55,17 @@ async fn a_token_that_no_header_can_carry_is_a_400() {
     assert_eq!(call(&client).bearer("a\nb".to_owned()).await.unwrap_err().code(), 400);
     let debug = format!("{:?}", lab.builder().bearer("hunter2".to_owned()).unwrap());
     assert!(!debug.contains("hunter2"), "{debug}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_the_call_or_of_the_client_goes_before_the_one_of_a_session() {
+    let lab = lab().await;
+    let layer = || Bearer::new(Arc::new(Session::fixed("session".to_owned().into())));
+    let plain = lab.builder().layer(&layer()).build();
+    call(&plain).await.unwrap();
+    call(&plain).bearer("mine".to_owned()).await.unwrap();
+    let client = lab.builder().layer(&layer()).bearer("shop".to_owned()).unwrap().build();
+    call(&client).await.unwrap();
+    let sent = ["Bearer session", "Bearer mine", "Bearer shop"].map(|t| Some(t.to_owned()));
+    assert_eq!(tokens(&lab), sent);
 }

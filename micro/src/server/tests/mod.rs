@@ -1,5 +1,6 @@
 //! What the parts of the server promise together, over connections within the process.
 
+mod accounts;
 mod browsers;
 mod calls;
 mod connections;

@@ -1,5 +1,6 @@
 //! The commands, one in each file.
 
+pub(crate) mod auth;
 pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod config;
@@ -23,7 +24,7 @@ use crate::cli::Bench;
 use crate::failure::{Failure, Outcome};
 
 /// Describes the commands, in the order of the help.
-pub(crate) fn all() -> [Command; 16] {
+pub(crate) fn all() -> [Command; 17] {
     [
         services::command(),
         describe::command(),
@@ -38,6 +39,7 @@ pub(crate) fn all() -> [Command; 16] {
         dump::command(),
         profile::command(),
         store::command(),
+        auth::command(),
         config::command(),
         new::command(),
         completions::command(),
@@ -60,6 +62,7 @@ pub(crate) async fn run(name: &str, args: &ArgMatches, bench: &Bench) -> Outcome
         "dump" => dump::run(args, bench).await,
         "profile" => profile::run(args, bench).await,
         "store" => store::run(args, bench).await,
+        "auth" => auth::run(args, bench).await,
         "config" => config::run(bench),
         other => Err(Failure::usage(format!("no command `{other}`"))),
     }

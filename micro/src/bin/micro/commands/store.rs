@@ -96,15 +96,21 @@ pub(crate) async fn run(args: &ArgMatches, bench: &Bench) -> Outcome {
 async fn open(args: &ArgMatches, bench: &Bench) -> Outcome<Store> {
     let database = args.get_one::<String>("database").map_or("micro", String::as_str);
     let store = bench.tools.store(database).await?;
-    if store.backend() == "memory" {
-        let detail = "the store `memory` ends with its process; name the one of the services by \
-                      `--store URL` or MICRO_STORE";
-        return Err(Error::precondition_failed("micro.cli", detail).into());
-    }
+    outlives(&store)?;
     match args.get_one::<String>("store-table") {
         Some(table) => Ok(store.table(table)?),
         None => Ok(store),
     }
+}
+
+/// Refuses a store that ends with this process.
+pub(crate) fn outlives(store: &Store) -> Outcome {
+    if store.backend() != "memory" {
+        return Ok(());
+    }
+    let detail = "the store `memory` ends with its process; name the one of the services by \
+                  `--store URL` or MICRO_STORE";
+    Err(Error::precondition_failed("micro.cli", detail).into())
 }
 
 async fn read(store: &Store, key: &str, bench: &Bench) -> Outcome {

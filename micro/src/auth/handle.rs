@@ -1,0 +1,165 @@
+//! The handle through which a program works with accounts and rules: `micro::Auth`.
+
+use std::sync::Arc;
+
+use crate::auth::Auth;
+use crate::auth::Capabilities;
+use crate::auth::Credentials;
+use crate::auth::Decision;
+use crate::auth::Deny;
+use crate::auth::ERROR_ID;
+use crate::auth::Grant;
+use crate::auth::Identity;
+use crate::auth::NewAccount;
+use crate::auth::Principal;
+use crate::auth::Proof;
+use crate::auth::Resource;
+use crate::auth::Rule;
+use crate::auth::Rules;
+use crate::core::account::Account;
+use crate::core::error::Error;
+use crate::core::error::Result;
+
+/// Accounts, and rules if there are any; a clone is the same.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    auth: Arc<dyn Auth>,
+    rules: Option<Arc<dyn Rules>>,
+}
+
+impl Handle {
+    /// Takes a backend of accounts, without rules.
+    pub fn new(auth: impl Auth) -> Self {
+        Self::shared(Arc::new(auth))
+    }
+
+    /// Takes a backend of accounts that others use too, without rules.
+    pub fn shared(auth: Arc<dyn Auth>) -> Self {
+        Self { auth, rules: None }
+    }
+
+    /// Adds rules.
+    #[must_use]
+    pub fn with_rules(self, rules: impl Rules) -> Self {
+        self.with_shared_rules(Arc::new(rules))
+    }
+
+    /// Adds rules that others use too.
+    #[must_use]
+    pub fn with_shared_rules(mut self, rules: Arc<dyn Rules>) -> Self {
+        self.rules = Some(rules);
+        self
+    }
+
+    /// Returns the name of the backend of accounts.
+    pub fn backend(&self) -> &'static str {
+        self.auth.name()
+    }
+
+    /// Returns what the backend of accounts can do.
+    pub fn capabilities(&self) -> Capabilities {
+        self.auth.capabilities()
+    }
+
+    /// Tells whose a token is.
+    ///
+    /// # Errors
+    /// 401 for every token that is not accepted.
+    pub fn inspect(&self, token: &str) -> Result<Identity> {
+        self.auth.inspect(token)
+    }
+
+    /// Makes an account, with a secret that is shown this once.
+    ///
+    /// # Errors
+    /// 400 for what is no account, 409 when there is one of that id, 501 when the backend makes
+    /// none.
+    pub async fn generate(&self, account: &NewAccount) -> Result<Credentials> {
+        account.check()?;
+        self.auth.generate(account).await
+    }
+
+    /// Exchanges a proof for tokens.
+    ///
+    /// # Errors
+    /// 401 when the proof does not hold, 501 when the backend hands out none.
+    pub async fn token(&self, proof: &Proof) -> Result<Grant> {
+        self.auth.token(proof).await
+    }
+
+    /// Ends an account with all its tokens.
+    ///
+    /// # Errors
+    /// 501 when the backend has no accounts of its own; what it fails with.
+    pub async fn revoke_account(&self, id: &str) -> Result<()> {
+        self.auth.revoke(id).await
+    }
+
+    /// Ends one refresh token.
+    ///
+    /// # Errors
+    /// As [`Handle::revoke_account`].
+    pub async fn revoke_token(&self, refresh: &str) -> Result<()> {
+        self.auth.revoke_token(refresh).await
+    }
+
+    /// Adds a rule, in the place of one with the same id.
+    ///
+    /// # Errors
+    /// 400 for what is no rule, 429 past their limit, 501 when no rules are kept.
+    pub async fn grant(&self, rule: Rule) -> Result<()> {
+        rule.check()?;
+        self.kept()?.grant(&rule).await
+    }
+
+    /// Takes a rule away.
+    ///
+    /// # Errors
+    /// 501 when no rules are kept; what the backend fails with.
+    pub async fn revoke(&self, id: &str) -> Result<()> {
+        self.kept()?.revoke(id).await
+    }
+
+    /// Lists the rules in the order of their ids.
+    ///
+    /// # Errors
+    /// What the backend fails with.
+    pub async fn list(&self) -> Result<Vec<Rule>> {
+        match &self.rules {
+            Some(rules) => rules.list().await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Returns whether rules are kept, be there any or none.
+    pub fn has_rules(&self) -> bool {
+        self.rules.is_some()
+    }
+
+    /// Decides by the rules alone, without the defaults of a server.
+    pub fn decide(&self, principal: Principal<'_>, resource: &Resource) -> Decision {
+        self.rules.as_ref().map_or(Decision::NoRules, |rules| rules.verify(principal, resource))
+    }
+
+    /// Returns whether the rules let an account call something; without rules nothing is granted.
+    ///
+    /// # Errors
+    /// 401 for nobody in particular, 403 for an account.
+    pub fn verify(&self, account: Option<&Account>, resource: &Resource) -> Result<()> {
+        match (self.decide(Principal::of(account), resource), account) {
+            (Decision::Granted, _) => Ok(()),
+            (_, None) => Err(Error::unauthorized(ERROR_ID, "the caller is not authenticated")),
+            (_, Some(_)) => Err(Error::forbidden(ERROR_ID, "no rule lets the account call this")),
+        }
+    }
+
+    fn kept(&self) -> Result<&Arc<dyn Rules>> {
+        self.rules.as_ref().ok_or_else(|| Error::unimplemented(ERROR_ID, "no rules are kept"))
+    }
+}
+
+impl Default for Handle {
+    fn default() -> Self {
+        Self::new(Deny)
+    }
+}
