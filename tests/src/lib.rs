@@ -4,3 +4,6 @@ pub mod chain;
 pub mod gauges;
 pub mod greeter;
 pub mod probe;
+
+/// The topic of the processes that listen: each event is a number of eight bytes.
+pub const NUMBERS: &str = "numbers";

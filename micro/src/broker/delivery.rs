@@ -12,6 +12,7 @@ use crate::core::clock;
 use crate::core::error::Error;
 use crate::core::error::Result;
 use crate::core::error::Retry;
+use crate::core::panic;
 use crate::core::status::Code;
 
 use super::Handler;
@@ -117,9 +118,8 @@ pub async fn deliver(handler: &Handler, delivery: Delivery, ack_timeout: Duratio
 }
 
 fn report_panic(topic: &str, payload: &(dyn Any + Send)) {
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    tracing::error!(topic, panic = text.unwrap_or("?"), "subscriber panicked, will retry");
+    let text = panic::text(payload).unwrap_or("?");
+    tracing::error!(topic, panic = text, "subscriber panicked, will retry");
 }
 
 #[cfg(test)]

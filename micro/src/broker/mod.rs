@@ -11,9 +11,14 @@ mod dead_letter;
 mod dedupe;
 mod delivery;
 mod event;
+mod http;
+mod inbox;
 mod memory;
 mod message;
+mod receipt;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod topic;
 
 use std::fmt;
@@ -34,6 +39,12 @@ pub use self::delivery::deliver;
 pub use self::event::Decision;
 pub use self::event::Event;
 pub use self::event::RawEvent;
+pub use self::http::Http;
+pub use self::http::Sent;
+pub use self::inbox::INBOX_ENDPOINT;
+pub use self::inbox::INBOX_NODE;
+pub use self::inbox::INBOX_SERVICE;
+pub use self::inbox::Inbox;
 pub use self::memory::Counts;
 pub use self::memory::Memory;
 pub use self::message::MESSAGE_ID_BYTES_MAX;
@@ -82,6 +93,12 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Repeating it is no error. If handlers had to be cut or messages are left behind that the
     /// backend does not keep, it ends all the same and the error (408) counts them.
     fn close(&self, deadline: Instant) -> BoxFuture<'_, Result<()>>;
+
+    /// Returns what takes in the messages that other processes bring to the port of this one, if
+    /// the backend is reached that way.
+    fn inbox(&self) -> Option<Arc<dyn Inbox>> {
+        None
+    }
 }
 
 /// What a broker backend can do.
@@ -102,6 +119,9 @@ pub struct Capabilities {
     pub dead_letters: bool,
     /// Subscriptions take patterns.
     pub patterns: bool,
+    /// Subscriptions may choose any [`Overflow`]; otherwise another than [`Overflow::Block`] is a
+    /// 501.
+    pub overflow: bool,
 }
 
 /// How a subscription gets its messages.

@@ -13,9 +13,8 @@ use serde::de::DeserializeOwned;
 use crate::client::Client;
 use crate::client::call::Call;
 use crate::client::plan::Plan;
-use crate::client::stub::encode_exactly;
 use crate::codec::glue::{DecodeSerde, EncodeSerde, Wire};
-use crate::codec::{DecFn, EncFn, encoded};
+use crate::codec::{DecFn, EncFn, encoded, scratch};
 use crate::core::context::Context;
 use crate::core::descriptor::CallKind;
 use crate::core::stream::Streaming;
@@ -89,7 +88,7 @@ impl Client {
     {
         let encode: EncFn<Q> = (&&Wire::<Q>::new()).enc();
         let endpoint = Arc::new(self.dynamic(service, name, kind));
-        let body = encode_exactly(|out| encode(&self.inner.format, request, out));
+        let body = scratch(|out| encode(&self.inner.format, request, out));
         Plan { endpoint, body, source: None, options: None, context: Context::try_current() }
     }
 

@@ -6,15 +6,13 @@ use serde::Serialize;
 
 use crate::broker::{Broker, Message, Topic};
 use crate::client::Client;
-use crate::client::stub::encode_exactly;
 use crate::codec::EncFn;
 use crate::codec::glue::{EncodeSerde, Wire};
+use crate::codec::scratch;
 use crate::core::context::Context;
 use crate::core::error::{Error, Result};
 use crate::core::metadata::Metadata;
-
-/// The metadata key under which an event carries its place in the trace.
-const TRACE_KEY: &str = "traceparent";
+use crate::core::trace::TRACE_KEY;
 
 /// A handle that publishes typed events; cheap to clone, and a field that can be wired.
 #[derive(Clone, Debug)]
@@ -50,7 +48,7 @@ impl Publisher {
     /// `Retry::Safe` when no subscriber gets the event, `Retry::Unknown` when some may.
     pub async fn publish<T: Serialize + 'static>(&self, topic: &Topic<T>, event: &T) -> Result<()> {
         let encode: EncFn<T> = (&&Wire::<T>::new()).enc();
-        let body = encode_exactly(|out| encode(&self.format, event, out))?;
+        let body = scratch(|out| encode(&self.format, event, out))?;
         let message = Message::new(topic.name(), self.format.content_type(), body);
         self.broker.publish(message.with_metadata(inherited())).await
     }

@@ -1,6 +1,5 @@
 //! What generated clients hold: the endpoints of a service, resolved.
 
-use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -9,6 +8,7 @@ use crate::client::Client;
 use crate::client::call::Call;
 use crate::client::endpoint::Endpoint;
 use crate::client::plan::Plan;
+use crate::codec::scratch;
 use crate::codec::{DecFn, EncFn, encoded};
 use crate::core::context::Context;
 use crate::core::descriptor::{CallKind, EndpointSpec, ServiceDescriptor};
@@ -54,7 +54,7 @@ impl Stub {
     }
 
     fn with_request<Q>(&self, index: usize, request: &Q, encode: EncFn<Q>) -> Plan {
-        let body = encode_exactly(|out| encode(&self.client.inner.format, request, out));
+        let body = scratch(|out| encode(&self.client.inner.format, request, out));
         self.plan(index, body)
     }
 
@@ -111,22 +111,4 @@ impl Stub {
     ) -> Call<Streaming<R>, E> {
         Call::stream(self.with_requests(index, requests, encode), decode)
     }
-}
-
-/// The most that the buffer of a thread keeps between messages.
-const SCRATCH_BYTES_MAX: usize = 256 * 1024;
-
-/// Encodes into a buffer of this thread, then allocates what is needed and no more.
-pub(super) fn encode_exactly(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Bytes> {
-    thread_local! {
-        static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    }
-    // The buffer is taken, not borrowed: encoding may run user code that encodes a message too.
-    let mut buffer = SCRATCH.take();
-    buffer.clear();
-    let encoded = encode(&mut buffer).map(|()| Bytes::copy_from_slice(&buffer));
-    if buffer.capacity() <= SCRATCH_BYTES_MAX {
-        SCRATCH.set(buffer);
-    }
-    encoded
 }

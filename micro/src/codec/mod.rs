@@ -16,6 +16,8 @@ mod msgpack;
 #[cfg(feature = "prost")]
 mod proto;
 mod raw;
+#[cfg(feature = "client")]
+mod scratch;
 mod single;
 #[cfg(feature = "client")]
 mod source;
@@ -38,6 +40,11 @@ pub use self::raw::Raw;
 pub use self::text::Text;
 pub use self::wire::{DecFn, Decode, EncFn, Encode};
 
+#[cfg(feature = "client")]
+#[cfg(all(test, feature = "server"))]
+pub(crate) use self::scratch::SCRATCH_BYTES_MAX;
+#[cfg(feature = "client")]
+pub(crate) use self::scratch::scratch;
 #[cfg(feature = "client")]
 pub(crate) use self::source::{decoded, encoded};
 

@@ -237,6 +237,7 @@ impl Error {
     }
 
     /// Replaces the text for people and keeps everything else.
+    #[cfg(feature = "client")]
     #[must_use]
     pub(crate) fn with_detail(mut self, detail: impl fmt::Display) -> Self {
         self.0.detail = bounded(detail.to_string(), ERROR_DETAIL_BYTES_MAX);

@@ -15,6 +15,7 @@ pub mod metadata;
 pub mod nearest;
 pub mod net;
 pub mod or_error;
+pub(crate) mod panic;
 pub mod secret;
 pub mod shutdown;
 pub mod stall;

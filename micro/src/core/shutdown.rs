@@ -33,6 +33,7 @@ use crate::core::clock::Instant;
 use crate::core::error::Error;
 use crate::core::error::Result;
 use crate::core::future::BoxFuture;
+use crate::core::panic;
 
 /// What a process is doing; it only ever moves down this list.
 #[allow(clippy::exhaustive_enums, reason = "the life of a process has exactly these phases")]
@@ -335,9 +336,8 @@ async fn run<T>(task: Task<T>, name: &'static str) -> Result<T> {
 }
 
 fn panicked(name: &'static str, payload: &(dyn Any + Send)) -> Error {
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    let error = Error::internal(name, format_args!("task panicked: {}", text.unwrap_or("?")));
+    let text = panic::text(payload).unwrap_or("?");
+    let error = Error::internal(name, format_args!("task panicked: {text}"));
     tracing::error!(task = name, %error, "task panicked");
     error
 }

@@ -15,6 +15,10 @@ pub struct Trace {
     flags: u8,
 }
 
+/// The name of the header and of the metadata that carry a trace between processes.
+#[cfg(feature = "client")]
+pub(crate) const TRACE_KEY: &str = "traceparent";
+
 /// The flag of a trace that is recorded.
 const SAMPLED: u8 = 1;
 

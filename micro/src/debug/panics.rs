@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::clock;
 use crate::core::context::Context;
 use crate::core::limits::DebugLimits;
+use crate::core::panic;
 use crate::debug::pace::Pace;
 use crate::debug::record::micros;
 use crate::debug::ring::Ring;
@@ -119,12 +120,6 @@ fn tell_all(info: &PanicHookInfo<'_>) {
     }
 }
 
-fn said<'a>(info: &'a PanicHookInfo<'_>) -> Option<&'a str> {
-    let payload = info.payload();
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-}
-
 fn report(info: &PanicHookInfo<'_>, max: usize) -> PanicReport {
     let context = Context::peek();
     let trace = context.as_ref().and_then(Context::trace);
@@ -134,7 +129,7 @@ fn report(info: &PanicHookInfo<'_>, max: usize) -> PanicReport {
     let location = info.location().map(|l| format!("{}:{}", l.file(), l.line()));
     PanicReport {
         timestamp_us: micros(clock::unix_now()),
-        message: plain(said(info).unwrap_or("no message"), max),
+        message: plain(panic::text(info.payload()).unwrap_or("no message"), max),
         location: location.unwrap_or_default(),
         thread: plain(std::thread::current().name().unwrap_or_default(), max),
         endpoint: endpoint.unwrap_or_default(),

@@ -153,6 +153,7 @@ impl Load {
     }
 
     /// Notes a failed dial, which no single call stands for.
+    #[cfg(feature = "client")]
     pub(crate) fn unreachable(&self, now: Instant) {
         self.fail(self.outliers.seconds(now), true);
     }

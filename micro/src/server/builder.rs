@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::broker::Inbox;
 use crate::codec::Codecs;
 use crate::core::clock::Instant;
 use crate::core::error::{BoxError, Error, Result};
@@ -21,6 +22,7 @@ use crate::server::Server;
 use crate::server::cancellation::Cancellation;
 use crate::server::gate::Gate;
 use crate::server::http::{Browser, Face, HttpNext, Ready, Site, Wrap, marked};
+use crate::server::inbox::Deliveries;
 use crate::server::layer::{Next, Request};
 use crate::server::listen::Port;
 use crate::server::policy::{Policy, Rule};
@@ -48,6 +50,7 @@ pub struct Builder {
     ready: Option<Ready>,
     lapsed: Option<Lapsed>,
     monitor: Monitor,
+    inbox: Option<Arc<dyn Inbox>>,
 }
 
 impl Builder {
@@ -195,6 +198,14 @@ impl Builder {
         self
     }
 
+    /// Serves what other processes bring to a broker: see [`Broker::inbox`].
+    ///
+    /// [`Broker::inbox`]: crate::broker::Broker::inbox
+    pub fn inbox(mut self, inbox: Arc<dyn Inbox>) -> Self {
+        self.inbox = Some(Arc::clone(&inbox));
+        self.mount(Deliveries(inbox))
+    }
+
     /// Makes the server; no I/O.
     ///
     /// # Errors
@@ -226,6 +237,7 @@ impl Builder {
         let site = Site {
             router: Arc::clone(&router),
             user: self.user,
+            inbox: self.inbox,
             browser: self.browser,
             ready: self.ready.unwrap_or_else(|| Arc::new(|| true)),
         };

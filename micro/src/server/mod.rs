@@ -24,10 +24,11 @@
 //!
 //! 1. `POST /{service}/{Type.Method}`, looked up exactly, body by `Content-Type`;
 //! 2. `GET /healthz` (the process lives) and `GET /readyz` (it takes work), both to the end of a stop;
-//! 3. the user's own `axum::Router`;
-//! 4. `GET /metrics` (the numbers of the process, for Prometheus), for local callers and for those
+//! 3. `POST /?id=<node>`: an event for a subscription of a broker that is reached this way;
+//! 4. the user's own `axum::Router`;
+//! 5. `GET /metrics` (the numbers of the process, for Prometheus), for local callers and for those
 //!    with an account;
-//! 5. a JSON 404 that lists what exists.
+//! 6. a JSON 404 that lists what exists.
 //!
 //! **Bodies.** A missing `Content-Type`, and the one that `curl -d` sends by itself, mean JSON. The
 //! response comes in the format of the request unless `Accept` names another one that there is.
@@ -66,6 +67,7 @@ mod gate;
 mod guard;
 mod handle;
 mod http;
+mod inbox;
 mod layer;
 mod listen;
 mod policy;

@@ -1,15 +1,14 @@
 //! What a `#[service]` writes for the server: its endpoints as plain functions.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::codec::{DecFn, EncFn, Format, decoded, encoded};
+use crate::codec::{DecFn, EncFn, Format, decoded, encoded, scratch};
 use crate::core::context::Context;
 use crate::core::descriptor::ServiceDescriptor;
-use crate::core::error::{Error, Result, Retry};
+use crate::core::error::{Error, Result};
 use crate::core::exchange::Outgoing;
 use crate::core::future::BoxFuture;
 use crate::core::stream::{RawStream, Streaming};
@@ -82,6 +81,11 @@ impl Incoming {
         self.response.as_ref().unwrap_or(&self.request)
     }
 
+    /// Returns the stream of requests as it arrives, if there is one.
+    pub(super) fn into_messages(self) -> Option<RawStream> {
+        self.messages
+    }
+
     /// Returns the bytes of the request; empty when it is a stream.
     pub fn body(&self) -> &Bytes {
         &self.body
@@ -142,11 +146,7 @@ pub fn respond_stream<T: Send + 'static, E: IntoError>(
 /// that a repetition is safe.
 #[cold]
 fn failed(error: impl IntoError) -> Error {
-    let mut error = error.into_error();
-    if error.retry() == Retry::Safe {
-        let code = error.code();
-        error = error.with_retry(Retry::of(code));
-    }
+    let error = error.into_error().after_running();
     if !error.id().is_empty() {
         return error;
     }
@@ -155,29 +155,6 @@ fn failed(error: impl IntoError) -> Error {
         (Some(service), Some(spec)) => error.with_id(format!("{service}.{}", spec.name)),
         _ => error,
     }
-}
-
-/// Bytes of encoding space that a thread keeps between calls.
-const SCRATCH_BYTES_MAX: usize = 64 * 1024;
-
-thread_local! {
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Encodes into space that the thread keeps, so that a response costs one exact allocation.
-pub(super) fn scratch(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Bytes> {
-    // Taken, not borrowed: an encoder is user code and may come back here.
-    let mut out = SCRATCH.take();
-    out.clear();
-    encode(&mut out)?;
-    if out.len() > SCRATCH_BYTES_MAX {
-        return Ok(Bytes::from(out));
-    }
-    let bytes = Bytes::copy_from_slice(&out);
-    if out.capacity() <= SCRATCH_BYTES_MAX {
-        SCRATCH.set(out);
-    }
-    Ok(bytes)
 }
 
 /// An error that a handler may return: anything that becomes an [`Error`].
@@ -211,6 +188,8 @@ impl<T> Clone for Shared<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::SCRATCH_BYTES_MAX;
+    use crate::core::error::Retry;
 
     fn plain(_: &Format, value: &String, out: &mut Vec<u8>) -> Result<()> {
         out.extend_from_slice(value.as_bytes());

@@ -84,7 +84,6 @@ impl Drop for Held {
     fn drop(&mut self) {
         if !self.over {
             self.context.cancel();
-            self.inner.iter().for_each(Context::cancel);
         }
     }
 }

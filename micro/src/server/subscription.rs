@@ -14,6 +14,7 @@ use crate::core::error::{Error, Result};
 use crate::core::exchange::DONE;
 use crate::core::future::BoxFuture;
 use crate::core::shutdown::{Shutdown, TaskTracker};
+use crate::core::trace::TRACE_KEY;
 use crate::core::trace::Trace;
 use crate::debug::{Calls, Monitor, Outcome, SpanKind};
 use crate::server::serve::IntoError;
@@ -207,6 +208,3 @@ fn context(delivery: &Delivery, service: Option<Arc<str>>, around: &Surroundings
         ..Parts::default()
     })
 }
-
-/// The metadata key under which an event carries its place in the trace.
-const TRACE_KEY: &str = "traceparent";

@@ -18,9 +18,7 @@ use crate::service::open;
 use crate::service::settings::Settings;
 use crate::service::url::Url;
 use crate::store::Store;
-#[cfg(feature = "server")]
-use crate::transport::Scope;
-use crate::transport::Transport;
+use crate::transport::{Scope, Transport};
 
 /// What the program hands over; it wins over every setting.
 #[derive(Debug, Default)]
@@ -89,7 +87,11 @@ impl Backends {
                 open::open_registry(&url, &limits)?
             }
         };
-        let tasks = TaskTracker::new();
+        let (tasks, shutdown) = (TaskTracker::new(), Shutdown::new());
+        let transport = match given.transport {
+            Some(transport) => handed("transport", settings.transport.as_ref(), transport),
+            None => open::transport(settings.transport.as_deref().unwrap_or("native"))?,
+        };
         #[cfg(feature = "server")]
         let owns_broker = given.broker.is_none();
         let broker = match given.broker {
@@ -98,12 +100,10 @@ impl Backends {
                 let (name, address) = (&settings.broker, &settings.broker_address);
                 let name = name.as_deref().unwrap_or("memory");
                 let url = Url::join("broker", name, address.as_deref())?;
-                open::open_broker(&url, &limits, &tasks)?
+                let limits = Arc::new(limits.clone());
+                let scope = Scope::new(limits, tasks.clone(), shutdown.clone());
+                open::open_broker(&url, &registry, &transport, &scope)?
             }
-        };
-        let transport = match given.transport {
-            Some(transport) => handed("transport", settings.transport.as_ref(), transport),
-            None => open::transport(settings.transport.as_deref().unwrap_or("native"))?,
         };
         let selector = match given.selector {
             Some(selector) => handed("selector", settings.selector.as_ref(), selector),
@@ -124,7 +124,7 @@ impl Backends {
             tasks,
             #[cfg(feature = "server")]
             spawned: TaskTracker::new(),
-            shutdown: Shutdown::new(),
+            shutdown,
         })
     }
 

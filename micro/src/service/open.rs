@@ -16,12 +16,11 @@ use std::sync::Arc;
 use crate::broker::{self, Broker};
 use crate::core::error::{Error, Result};
 use crate::core::limits::{Limits, StoreLimits};
-use crate::core::shutdown::TaskTracker;
 use crate::registry::{self, Registry};
 use crate::selector::{self, Selector};
 use crate::service::url::{Backend, Url};
 use crate::store::{self, Store};
-use crate::transport::{self, Transport};
+use crate::transport::{self, Scope, Transport};
 
 const REGISTRIES: &[Backend] = &[
     Backend::built_in("local"),
@@ -30,7 +29,7 @@ const REGISTRIES: &[Backend] = &[
     Backend::behind("mdns", "mdns", cfg!(feature = "mdns")),
 ];
 
-const BROKERS: &[Backend] = &[Backend::built_in("memory")];
+const BROKERS: &[Backend] = &[Backend::built_in("memory"), Backend::built_in("http")];
 
 const STORES: &[Backend] =
     &[Backend::built_in("memory"), Backend::behind("file", "redb", cfg!(feature = "redb"))];
@@ -45,12 +44,18 @@ pub fn registry(url: &str, limits: &Limits) -> Result<Arc<dyn Registry>> {
     open_registry(&Url::parse(url)?, limits)
 }
 
-/// Opens a broker with limits of its own; its tasks belong to `tasks`.
+/// Opens a broker; its limits and tasks are those of `scope`. One that works between processes
+/// finds them in the registry and reaches them by the transport.
 ///
 /// # Errors
 /// 412 when the name is unknown or not compiled in.
-pub fn broker(url: &str, limits: &Limits, tasks: &TaskTracker) -> Result<Arc<dyn Broker>> {
-    open_broker(&Url::parse(url)?, limits, tasks)
+pub fn broker(
+    url: &str,
+    registry: &Arc<dyn Registry>,
+    transport: &Arc<dyn Transport>,
+    scope: &Scope,
+) -> Result<Arc<dyn Broker>> {
+    open_broker(&Url::parse(url)?, registry, transport, scope)
 }
 
 /// Opens a store; a file without a path is that of the service.
@@ -125,12 +130,17 @@ pub(crate) fn open_registry(url: &Url, limits: &Limits) -> Result<Arc<dyn Regist
 
 pub(crate) fn open_broker(
     url: &Url,
-    limits: &Limits,
-    tasks: &TaskTracker,
+    registry: &Arc<dyn Registry>,
+    transport: &Arc<dyn Transport>,
+    scope: &Scope,
 ) -> Result<Arc<dyn Broker>> {
     url.check("broker", BROKERS)?;
     plain(url, "broker")?;
-    Ok(Arc::new(broker::Memory::with_limits(limits, tasks.clone())))
+    if url.scheme == "http" {
+        let (registry, transport) = (Arc::clone(registry), Arc::clone(transport));
+        return Ok(Arc::new(broker::Http::new(registry, transport, scope.clone())));
+    }
+    Ok(Arc::new(broker::Memory::with_limits(&scope.limits, scope.tasks.clone())))
 }
 
 pub(crate) async fn open_store(
@@ -193,7 +203,7 @@ mod tests {
     }
 
     fn broker(url: &str) -> Result<Arc<dyn Broker>> {
-        super::broker(url, &Limits::default(), &TaskTracker::new())
+        super::broker(url, &registry("memory")?, &transport("memory")?, &Scope::default())
     }
 
     #[tokio::test]
@@ -206,6 +216,7 @@ mod tests {
         std::fs::write(&file, "[]").unwrap();
         assert!(registry(&format!("file://{}", file.display())).is_ok());
         assert_eq!(broker("memory").unwrap().name(), "memory");
+        assert_eq!(broker("http").unwrap().name(), "http");
         assert_eq!(transport("native").unwrap().name(), "native");
         assert_eq!(selector("round_robin").unwrap().name(), "round-robin");
     }
@@ -217,7 +228,7 @@ mod tests {
             (registry("file").unwrap_err(), "needs a path"),
             (registry("memory://x").unwrap_err(), "takes no address"),
             (transport("quic").unwrap_err(), "there are native, memory"),
-            (broker("nats").unwrap_err(), "there are memory"),
+            (broker("nats").unwrap_err(), "there are memory, http"),
             (
                 store("redis://h", "s", &StoreLimits::default()).await.unwrap_err(),
                 "are memory, file",

@@ -197,9 +197,13 @@ impl Service {
         let steps = steps.chain([seen.clone().served(&name, &services, (&backends, &readiness))]);
         let server = server(&backends, readiness.clone(), steps)?;
         let address = listen(&server, &backends, settings).await?;
+        let place = place(&backends, settings, self.metadata, &address)?;
+        if let Some(inbox) = backends.broker.inbox() {
+            // A port of its own speaks HTTP; another transport's listener may not.
+            inbox.reached_at(&place.address, backends.transport.name() == "native");
+        }
         let subscriptions = readiness.subscriptions();
         subscriptions.make(&backends.broker, subscribed, START_WAIT, &backends.tasks).await?;
-        let place = place(&backends, settings, self.metadata, &address)?;
         let stalls = watch_for_stalls(&backends, &services)?;
         show(&seen.monitor, &server, &backends, &stalls);
         let free: Vec<_> = self.subscribers.iter().map(|free| free.spec).collect();
@@ -373,6 +377,10 @@ fn server(
         .ready(move || readiness.is_ready());
     let server = match &backends.auth {
         Some(auth) => server.policy(Arc::new(server::Guard::new(auth.clone()))),
+        None => server,
+    };
+    let server = match backends.broker.inbox() {
+        Some(inbox) => server.inbox(inbox),
         None => server,
     };
     steps.fold(server, |server, step| step(server)).build()

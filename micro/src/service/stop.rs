@@ -72,8 +72,14 @@ pub(crate) async fn run(running: &Running) -> Report {
     let until = clock::after(began, limits.lame_duck.saturating_add(limits.drain_timeout));
     before_stop(running, clock::after(began, limits.drain_timeout)).await;
     // A broker that keeps events gives them to others; one that does not has nobody else.
-    let durable = inner.backends.broker.capabilities().durable;
-    let early = durable.then(|| drain_subscriptions(inner, until));
+    let broker = &inner.backends.broker;
+    let (inbox, owns) = (broker.inbox(), inner.backends.owns_broker);
+    let early = broker.capabilities().durable || (inbox.is_some() && !owns);
+    let early = early.then(|| drain_subscriptions(inner, until));
+    if let Some(inbox) = inbox.filter(|_| owns) {
+        // Other processes give their events to others; what came from them is worked off.
+        inbox.leave();
+    }
     lame_duck(inner).await;
 
     let before = inner.server.in_flight();

@@ -1,8 +1,10 @@
 //! Calls and streams by names, with JSON that a user types.
 
-use serde_json::json;
+use std::io::{BufRead, BufReader, Read};
 
-use crate::world::World;
+use serde_json::{Value, json};
+
+use crate::world::{Process, World};
 
 #[test]
 fn a_call_prints_its_answer() {
@@ -71,4 +73,29 @@ fn events_need_a_broker_that_processes_share() {
         let text = world.micro(&args).failed(1);
         assert!(text.contains("within one process") && text.contains("MICRO_BROKER"), "{text}");
     }
+}
+
+#[test]
+fn an_event_reaches_subscribers_in_other_processes() {
+    let world = World::served();
+    let args = ["subscribe", "orders.paid", "-n", "1", "--broker", "http"];
+    let mut subscriber = Process(world.command(&args).spawn().unwrap());
+    let mut said = String::new();
+    let mut err = BufReader::new(subscriber.0.stderr.take().unwrap());
+    err.read_line(&mut said).unwrap();
+    assert_eq!(said, "subscribed to orders.paid\n");
+    // The inbox of the subscriber is no service to be called.
+    assert_eq!(world.micro(&["services"]).json().as_array().unwrap().len(), 3);
+
+    let args = ["publish", "orders.paid", "7", "-m", "tenant=acme", "--broker", "http"];
+    let id = world.micro(&args).json()["id"].clone();
+    let mut out = String::new();
+    subscriber.0.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    let event: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&event["id"], &event["body"]), (&id, &json!(7)));
+    assert_eq!(event["metadata"]["tenant"], "acme");
+    assert_eq!(subscriber.0.wait().unwrap().code(), Some(0));
+
+    let log = world.micro(&["logs", "shop"]).done();
+    assert!(log.contains("\"paid\"") && log.contains("\"order\":\"7\""), "{log}");
 }

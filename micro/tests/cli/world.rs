@@ -94,6 +94,7 @@ impl World {
         let mut command = program(std::env::current_exe().unwrap());
         command.args(["serves_for_the_other_tests", "--exact", "--nocapture"]);
         command.env(VARIABLE, name).env("MICRO_REGISTRY", self.registry());
+        command.env("MICRO_BROKER", "http");
         serving(command)
     }
 

@@ -7,6 +7,7 @@
 mod harness;
 
 mod discovery;
+mod events;
 mod failover;
 mod frozen;
 mod handlers;

@@ -1,5 +1,6 @@
 //! Finds services and endpoints by name, and says what there is where there is none.
 
+use micro::broker::INBOX_SERVICE;
 use micro::core::descriptor::CallKind;
 use micro::core::error::Error;
 use micro::core::nearest::nearest;
@@ -23,18 +24,18 @@ pub(crate) async fn service(registry: &dyn Registry, name: &str) -> Outcome<Vec<
         return Ok(found);
     }
     let mut names = registry.list().await?;
-    names.retain(|other| other != name);
+    names.retain(|other| other != name && other != INBOX_SERVICE);
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     Err(Failure::Failed(unknown("service", name, &names, registry.name())))
 }
 
-/// Looks up every service, or the one that is named.
+/// Looks up every service but inboxes, or the one that is named.
 pub(crate) async fn services(registry: &dyn Registry, name: Option<&str>) -> Outcome<Vec<Record>> {
     if let Some(name) = name {
         return service(registry, name).await;
     }
     let mut records = Vec::new();
-    for name in registry.list().await? {
+    for name in registry.list().await?.into_iter().filter(|name| name != INBOX_SERVICE) {
         // One that has gone since is no service any more.
         records.extend(registry.lookup(&name).await?.unwrap_or_default());
     }

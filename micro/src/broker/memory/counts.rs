@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Counts since the broker was made.
 ///
-/// `routed = acked + dead + dropped + in_flight` holds whenever nothing is being published or
+/// `routed = acked + dead + dropped + returned + in_flight` holds whenever nothing is being published or
 /// settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -27,6 +27,8 @@ pub struct Counts {
     pub dead: u64,
     /// Copies lost to overflow, or left behind when the last subscription of their group ended.
     pub dropped: u64,
+    /// Copies given back, when a subscription ended, to be delivered to another one.
+    pub returned: u64,
     /// Copies that wait or are being handled.
     pub in_flight: u64,
 }
@@ -42,6 +44,7 @@ pub(super) struct Tally {
     pub(super) retried: AtomicU64,
     pub(super) dead: AtomicU64,
     pub(super) dropped: AtomicU64,
+    pub(super) returned: AtomicU64,
     in_flight: AtomicU64,
 }
 
@@ -57,6 +60,7 @@ impl Tally {
             retried: read(&self.retried),
             dead: read(&self.dead),
             dropped: read(&self.dropped),
+            returned: read(&self.returned),
             in_flight: read(&self.in_flight),
         }
     }

@@ -15,10 +15,8 @@ use tokio::sync::TryAcquireError;
 
 use crate::broker::Overflow;
 use crate::broker::SubscribeOptions;
-use crate::broker::dead_letter::DeadLetter;
-use crate::broker::delivery::Delivery;
-use crate::broker::message::Message;
-use crate::core::backoff::Backoff;
+use crate::broker::receipt::Parcel;
+use crate::broker::receipt::Settled;
 use crate::core::clock;
 use crate::core::clock::Instant;
 use crate::core::limits::BrokerLimits;
@@ -26,19 +24,14 @@ use crate::core::limits::BrokerLimits;
 use super::counts::Flight;
 use super::counts::Tally;
 use super::counts::count;
-
-/// First and longest pause before another delivery.
-const RETRY_BASE: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(30);
-
-/// The longest pause that a handler may ask for.
-const RETRY_HINT_MAX: Duration = Duration::from_secs(300);
+use super::held::Held;
+use super::held::Item;
 
 /// The members of a group, its waiting messages, and the room for more.
 ///
 /// Invariant: a copy of a message is in one place at a time: pending, delayed, or held by a
 /// worker. It takes room from when it is accepted until it is settled.
-pub(super) struct Group {
+pub(in crate::broker) struct Group {
     pub(super) id: u64,
     pub(super) pattern: String,
     pub(super) queue: Option<String>,
@@ -49,27 +42,29 @@ pub(super) struct Group {
     bytes_max: usize,
     state: Mutex<State>,
     /// Rung once for each message that a waiting worker could take, and for all at the end.
-    ready: Notify,
+    pub(super) ready: Notify,
     /// Rung when nothing is left.
     idle: Notify,
     tally: Arc<Tally>,
 }
 
 #[derive(Default)]
-struct State {
-    pending: VecDeque<Item>,
+pub(super) struct State {
+    pub(super) pending: VecDeque<Item>,
     /// By the moment they are due and a number that keeps those of one moment apart.
-    delayed: BTreeMap<(Instant, u64), Item>,
-    delays: u64,
+    pub(super) delayed: BTreeMap<(Instant, u64), Item>,
+    pub(super) delays: u64,
     held: usize,
     /// Subscriptions that have not ended, and those of them that still take messages.
     members: usize,
     fetching: usize,
-    phase: Phase,
+    pub(super) phase: Phase,
+    /// Copies that came with a receipt are given back instead of waiting for another delivery.
+    pub(super) leaving: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// Takes messages.
     #[default]
     Open,
@@ -79,28 +74,14 @@ enum Phase {
     Closed,
 }
 
-/// One copy of a message.
-struct Item {
-    message: Arc<Message>,
-    attempts: u32,
-    first: Duration,
-    last: Duration,
-    backoff: Option<Backoff>,
-    /// Why it goes to the dead letters, once that is decided.
-    given_up: Option<String>,
-    /// Given back when the copy is gone.
-    _room: Room,
-    _flight: Flight,
-}
-
 /// Room for one message in a group.
-pub(super) struct Room {
+pub(in crate::broker) struct Room {
     _slot: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
 }
 
 /// What a group says to a message.
-pub(super) enum Reserved {
+pub(in crate::broker) enum Reserved {
     /// It has room.
     Room(Room),
     /// It has none and wants the publisher to wait.
@@ -144,7 +125,7 @@ impl Group {
     }
 
     /// Finds room without waiting, by the group's policy.
-    pub(super) fn try_reserve(&self, bytes: usize) -> Reserved {
+    pub(in crate::broker) fn try_reserve(&self, bytes: usize) -> Reserved {
         loop {
             match self.try_room(bytes) {
                 Ok(room) => return Reserved::Room(room),
@@ -197,25 +178,29 @@ impl Group {
             state.pending.pop_front().or_else(|| state.delayed.pop_first().map(|(_, item)| item));
         let idle = state.is_idle();
         drop(state);
-        if oldest.is_some() {
-            count(&self.tally.dropped);
-        }
         if idle {
             self.idle.notify_waiters();
         }
-        oldest.is_some()
+        let Some(mut oldest) = oldest else { return false };
+        count(&self.tally.dropped);
+        if let Some(receipt) = oldest.receipt.take() {
+            receipt.settle(Settled::Dropped);
+        }
+        true
     }
 
-    /// Takes a message; `false` if the group has ended since there was room.
-    pub(super) fn push(&self, message: Arc<Message>, room: Room) -> bool {
+    /// Takes a copy; gives it back if the group has ended since there was room.
+    pub(in crate::broker) fn push(&self, parcel: Parcel, room: Room) -> Result<(), Parcel> {
         let mut state = self.lock();
         if state.phase != Phase::Open {
-            return false;
+            return Err(parcel);
         }
         count(&self.tally.routed);
+        let Parcel { message, attempts, receipt } = parcel;
         state.pending.push_back(Item {
             message,
-            attempts: 0,
+            attempts,
+            receipt,
             first: Duration::ZERO,
             last: Duration::ZERO,
             backoff: None,
@@ -225,7 +210,39 @@ impl Group {
         });
         drop(state);
         self.ready.notify_one();
-        true
+        Ok(())
+    }
+
+    /// Gives back the copies that wait for another delivery, of those that came with a receipt,
+    /// and every such copy that is to be delivered again from now on.
+    pub(in crate::broker) fn hand_back(&self) {
+        let mut state = self.lock();
+        state.leaving = true;
+        let due: Vec<_> = state
+            .delayed
+            .iter()
+            .filter(|(_, item)| item.receipt.is_some())
+            .map(|(due, _)| *due)
+            .collect();
+        let items: Vec<Item> = due.iter().filter_map(|due| state.delayed.remove(due)).collect();
+        let idle = state.is_idle();
+        drop(state);
+        items.into_iter().for_each(|item| self.let_go(item));
+        if idle {
+            self.idle.notify_waiters();
+            self.ready.notify_waiters();
+        }
+    }
+
+    /// Parts with a copy that was not settled: to whoever gave it, if it came with a receipt.
+    pub(super) fn let_go(&self, mut item: Item) {
+        match item.receipt.take() {
+            Some(receipt) => {
+                count(&self.tally.returned);
+                receipt.settle(Settled::Returned { attempts: item.attempts });
+            }
+            None => count(&self.tally.dropped),
+        }
     }
 
     /// Waits for the next message; `None` when there will be none. Cancel safe.
@@ -234,7 +251,7 @@ impl Group {
             let ready = self.ready.notified();
             let due = match self.take() {
                 Taken::Item(item) => {
-                    return Some(Held { group: Arc::clone(self), item: Some(item) });
+                    return Some(Held::new(Arc::clone(self), item));
                 }
                 Taken::Later(due) => due,
                 Taken::End => return None,
@@ -266,7 +283,7 @@ impl Group {
         state.held += 1;
         if item.given_up.is_none() {
             item.last = clock::unix_now();
-            if item.attempts == 0 {
+            if item.first.is_zero() {
                 item.first = item.last;
             }
             item.attempts = item.attempts.saturating_add(1);
@@ -321,13 +338,17 @@ impl Group {
         let pending = std::mem::take(&mut state.pending);
         let delayed = std::mem::take(&mut state.delayed);
         drop(state);
-        for _ in 0..pending.len() + delayed.len() {
-            count(&self.tally.dropped);
-        }
+        pending.into_iter().chain(delayed.into_values()).for_each(|item| self.let_go(item));
         self.slots.close();
         self.bytes.close();
         self.ready.notify_waiters();
         self.idle.notify_waiters();
+    }
+
+    /// Returns how many copies wait for a handler or have one.
+    pub(in crate::broker) fn load(&self) -> usize {
+        let state = self.lock();
+        state.pending.len() + state.held
     }
 
     /// Tells whether messages still arrive.
@@ -351,7 +372,7 @@ impl Group {
         }
     }
 
-    fn settled(&self, mut state: MutexGuard<'_, State>) {
+    pub(super) fn settled(&self, mut state: MutexGuard<'_, State>) {
         state.held = state.held.saturating_sub(1);
         let idle = state.is_idle();
         let sealed = state.phase == Phase::Sealed;
@@ -364,7 +385,7 @@ impl Group {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -380,91 +401,6 @@ enum Taken {
     /// Nothing to do before then, or before a message comes.
     Later(Option<Instant>),
     End,
-}
-
-/// A copy that a worker handles. Dropped without a decision it goes back to the head of the queue,
-/// and the delivery does not count.
-pub(super) struct Held {
-    group: Arc<Group>,
-    item: Option<Item>,
-}
-
-impl Held {
-    /// Returns what the handler gets.
-    pub(super) fn delivery(&self) -> Option<Delivery> {
-        let item = self.item.as_ref()?;
-        Some(Delivery::new(Arc::clone(&item.message), item.attempts))
-    }
-
-    /// Decides that the copy goes to the dead letters, for a reason.
-    pub(super) fn give_up(&mut self, reason: String) {
-        if let Some(item) = &mut self.item {
-            item.given_up = Some(reason);
-            // Burying has pauses of its own.
-            item.backoff = None;
-        }
-    }
-
-    /// Tells whether the copy is on its way to the dead letters and no handler sees it again.
-    pub(super) fn is_given_up(&self) -> bool {
-        self.item.as_ref().is_some_and(|item| item.given_up.is_some())
-    }
-
-    /// Returns what to publish for a copy that is given up.
-    pub(super) fn dead_letter(&self) -> Option<DeadLetter> {
-        let item = self.item.as_ref()?;
-        let reason = item.given_up.clone()?;
-        Some(DeadLetter {
-            queue: self.group.queue.clone(),
-            attempts: item.attempts,
-            first: item.first,
-            last: item.last,
-            ..DeadLetter::new(Arc::clone(&item.message), reason)
-        })
-    }
-
-    /// Settles the copy: it is gone.
-    pub(super) fn finish(mut self) {
-        drop(self.item.take());
-        self.group.settled(self.group.lock());
-    }
-
-    /// Has the copy delivered again, after what the handler asks for or a growing pause.
-    pub(super) fn retry(mut self, after: Option<Duration>) {
-        let Some(mut item) = self.item.take() else { return };
-        let backoff = item.backoff.get_or_insert_with(|| Backoff::new(RETRY_BASE, RETRY_MAX));
-        let pause = backoff.next_delay();
-        let due = clock::after(clock::now(), after.unwrap_or(pause).min(RETRY_HINT_MAX));
-        let group = &self.group;
-        let mut state = group.lock();
-        if state.phase == Phase::Closed {
-            count(&group.tally.dropped);
-        } else {
-            let number = state.delays;
-            state.delays = state.delays.wrapping_add(1);
-            state.delayed.insert((due, number), item);
-            group.ready.notify_one();
-        }
-        group.settled(state);
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let Some(mut item) = self.item.take() else { return };
-        if item.given_up.is_none() {
-            item.attempts = item.attempts.saturating_sub(1);
-        }
-        let group = &self.group;
-        let mut state = group.lock();
-        if state.phase == Phase::Closed {
-            count(&group.tally.dropped);
-        } else {
-            state.pending.push_front(item);
-            group.ready.notify_one();
-        }
-        group.settled(state);
-    }
 }
 
 /// Returns the most permits that a semaphore of ours has: what fits the count of one acquisition.

@@ -11,6 +11,7 @@ use crate::broker::Handler;
 use crate::broker::delivery::Ack;
 use crate::broker::delivery::Delivery;
 use crate::broker::delivery::deliver;
+use crate::broker::receipt::Settled;
 use crate::broker::subscription::Control;
 use crate::core::clock;
 use crate::core::clock::Instant;
@@ -23,13 +24,13 @@ use crate::core::shutdown::TaskHandle;
 use super::Inner;
 use super::counts::count;
 use super::group::Group;
-use super::group::Held;
+use super::held::Held;
 
 /// A member of a group.
-pub(super) struct Member {
+pub(in crate::broker) struct Member {
     id: u64,
     inner: Arc<Inner>,
-    group: Arc<Group>,
+    pub(in crate::broker) group: Arc<Group>,
     /// Draining: take nothing more. Closed: cut what runs.
     life: Shutdown,
     workers: Mutex<Vec<TaskHandle>>,
@@ -83,7 +84,7 @@ impl Member {
 
     /// Waits for the workers until `deadline`, cuts the others, leaves, and returns how many were
     /// cut.
-    pub(super) async fn finish(&self, deadline: Instant) -> usize {
+    pub(in crate::broker) async fn finish(&self, deadline: Instant) -> usize {
         self.stop_fetching();
         let workers = {
             let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -176,19 +177,19 @@ impl Worker {
         if !held.is_given_up() {
             let Some(delivery) = held.delivery() else { return };
             match self.decide(delivery).await {
-                Decided::Done => return held.finish(),
+                Decided::Done => return held.finish(Settled::Acked),
                 Decided::Again(after) => return held.retry(after),
                 Decided::GivenUp(reason) => held.give_up(reason),
             }
         }
         let Some(letter) = held.dead_letter() else { return };
-        if !self.inner.bury(&letter) {
+        if !self.inner.bury(&letter).await {
             // Limit: it keeps its room, so that dead letters without a reader slow publishers down
             // instead of piling up; the worker is free meanwhile.
             return held.retry(None);
         }
         count(&self.inner.tally.dead);
-        held.finish();
+        held.finish(Settled::Dead);
     }
 
     /// Runs the handler and counts what it decides.

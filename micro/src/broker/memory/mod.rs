@@ -21,8 +21,9 @@
 //! **Not supported.** Anything between processes.
 
 mod counts;
-mod group;
-mod member;
+pub(super) mod group;
+mod held;
+pub(super) mod member;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
@@ -56,6 +58,7 @@ use super::Handler;
 use super::SubscribeOptions;
 use super::dead_letter::DeadLetter;
 use super::message::Message;
+use super::receipt::Parcel;
 use super::subscription::Subscription;
 use super::topic::validate_pattern;
 
@@ -86,6 +89,14 @@ struct Inner {
     /// Locked when subscriptions come and go. Lock order: this, then a group's state.
     members: Mutex<Members>,
     closed: AtomicBool,
+    /// Takes dead letters instead of the groups here.
+    undertaker: OnceLock<Weak<dyn Bury>>,
+}
+
+/// Publishes the dead letters of a broker that delivers with this one.
+pub(super) trait Bury: Send + Sync {
+    /// Publishes a dead letter; `false` if that has to be tried again. Cancel safe.
+    fn bury(&self, dead: Message) -> BoxFuture<'_, bool>;
 }
 
 /// What became of a message that was to be given to all groups.
@@ -126,6 +137,7 @@ impl Memory {
             routes: ArcSwap::default(),
             members: Mutex::default(),
             closed: AtomicBool::new(false),
+            undertaker: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -133,6 +145,26 @@ impl Memory {
     /// Returns what has become of the messages so far.
     pub fn counts(&self) -> Counts {
         self.inner.tally.counts()
+    }
+
+    /// Has dead letters published elsewhere.
+    pub(super) fn bury_with(&self, undertaker: Weak<dyn Bury>) {
+        // Set once, when the broker that delivers with this one is made.
+        let _first = self.inner.undertaker.set(undertaker);
+    }
+
+    /// Makes a subscription that gets what is pushed to its group and nothing else.
+    pub(super) fn subscribe_apart(
+        &self,
+        topic: &str,
+        options: SubscribeOptions,
+        handler: &Handler,
+    ) -> Result<Arc<Member>> {
+        self.inner.join_apart(topic, options, handler)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.inner.closed.load(SeqCst)
     }
 }
 
@@ -149,6 +181,7 @@ impl Broker for Memory {
             redelivery: true,
             dead_letters: true,
             patterns: true,
+            overflow: true,
         }
     }
 
@@ -242,7 +275,7 @@ impl Inner {
         }
         count(&self.tally.published);
         for (group, room) in rooms {
-            reached |= group.push(Arc::clone(message), room);
+            reached |= group.push(Parcel::from(Arc::clone(message)), room).is_ok();
         }
         if !reached {
             count(&self.tally.unrouted);
@@ -256,8 +289,8 @@ impl Inner {
         group.close();
     }
 
-    /// Publishes a dead letter without waiting; `false` if there is no room for it yet.
-    fn bury(&self, letter: &DeadLetter) -> bool {
+    /// Publishes a dead letter; `false` if there is no room for it yet.
+    async fn bury(&self, letter: &DeadLetter) -> bool {
         let DeadLetter { message, attempts, reason, .. } = letter;
         let (topic, id) = (&message.topic, &message.id);
         let dead = match letter.to_message() {
@@ -267,7 +300,13 @@ impl Inner {
                 return true;
             }
         };
-        if let Some(dead) = dead {
+        if let (Some(dead), Some(undertaker)) = (&dead, self.undertaker.get()) {
+            let Some(undertaker) = undertaker.upgrade() else { return false };
+            if !undertaker.bury(dead.clone()).await {
+                tracing::warn!(topic, id, "cannot publish a dead letter yet");
+                return false;
+            }
+        } else if let Some(dead) = dead {
             let routes = self.routes.load();
             if let Given::Full(group) = self.give(&routes, &Arc::new(dead), None) {
                 tracing::warn!(topic, id, slow = group.pattern, "no room for a dead letter yet");
@@ -294,6 +333,29 @@ impl Inner {
         }
         let concurrency = options.concurrency.get().min(self.limits.unacked_max.max(1));
         let group = self.group(&mut members, topic, options, is_pattern)?;
+        let id = members.id();
+        let member = Member::start(id, self, group, handler, concurrency);
+        members.live.insert(id, Arc::downgrade(&member));
+        Ok(member)
+    }
+
+    fn join_apart(
+        self: &Arc<Self>,
+        topic: &str,
+        options: SubscribeOptions,
+        handler: &Handler,
+    ) -> Result<Arc<Member>> {
+        let mut members = self.members();
+        if self.closed.load(SeqCst) {
+            return Err(closed(topic));
+        }
+        if members.live.len() >= self.limits.subscriptions_max {
+            return Err(exhausted(topic, "subscriptions", self.limits.subscriptions_max));
+        }
+        let concurrency = options.concurrency.get().min(self.limits.unacked_max.max(1));
+        let tally = Arc::clone(&self.tally);
+        let group = Arc::new(Group::new(members.id(), topic, options, &self.limits, tally));
+        group.join();
         let id = members.id();
         let member = Member::start(id, self, group, handler, concurrency);
         members.live.insert(id, Arc::downgrade(&member));
@@ -347,8 +409,7 @@ impl Inner {
         let _in_time = clock::timeout_at(half, self.wait_idle()).await.is_ok();
         let before = self.tally.counts().dropped;
         self.closed.store(true, SeqCst);
-        let members: Vec<Arc<Member>> =
-            self.members().live.values().filter_map(Weak::upgrade).collect();
+        let members = self.live();
         for member in &members {
             member.stop_fetching();
         }
@@ -366,10 +427,14 @@ impl Inner {
 
     async fn wait_idle(&self) {
         loop {
-            let routes = self.routes.load_full();
-            let Some(busy) = routes.all().find(|group| !group.is_idle()) else { return };
-            busy.wait_idle().await;
+            let members = self.live();
+            let Some(busy) = members.iter().find(|member| !member.group.is_idle()) else { return };
+            busy.group.wait_idle().await;
         }
+    }
+
+    fn live(&self) -> Vec<Arc<Member>> {
+        self.members().live.values().filter_map(Weak::upgrade).collect()
     }
 
     fn members(&self) -> MutexGuard<'_, Members> {
@@ -385,11 +450,11 @@ impl Members {
 }
 
 /// Returns the bytes that a message takes, within what is worth counting.
-fn size_of(message: &Message) -> usize {
+pub(super) fn size_of(message: &Message) -> usize {
     message.body.len() + message.metadata.bytes() + message.topic.len() + message.id.len()
 }
 
-fn closed(topic: &str) -> Error {
+pub(super) fn closed(topic: &str) -> Error {
     let text = format!("the broker is closed, {topic} is out of reach");
     Error::unavailable("micro.broker", text).with_retry(Retry::Safe)
 }

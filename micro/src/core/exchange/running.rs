@@ -12,6 +12,7 @@ use crate::core::context::{Context, enter_slot};
 use crate::core::error::{Error, Result};
 use crate::core::exchange::Outgoing;
 use crate::core::future::BoxFuture;
+use crate::core::panic::text;
 use crate::core::stall;
 use crate::core::trace::Trace;
 
@@ -192,11 +193,7 @@ impl fmt::Debug for Running {
 
 /// Turns a panic of user code into the error of the one call it belongs to.
 pub(crate) fn panicked(context: &Context, panic: &(dyn std::any::Any + Send)) -> Error {
-    let message = panic
-        .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned());
+    let message = text(panic).unwrap_or("no message");
     let endpoint = context.spec().map_or("unknown", |spec| spec.name);
     tracing::error!(endpoint, panic = %message.escape_debug(), "handler panicked");
     let service = context.service().unwrap_or("micro").to_owned();

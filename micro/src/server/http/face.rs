@@ -15,10 +15,12 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 use tower_service::Service;
 
+use crate::broker::Inbox;
 use crate::core::error::{Error, Result};
 use crate::server::http::body::Payload;
 use crate::server::http::browser::Browser;
 use crate::server::http::head;
+use crate::server::http::inbox;
 use crate::server::http::layer::HttpNext;
 use crate::server::http::metrics::METRICS;
 use crate::server::http::reply::{self, Reply};
@@ -44,6 +46,7 @@ pub(crate) type Ready = Arc<dyn Fn() -> bool + Send + Sync>;
 pub(crate) struct Site {
     pub(crate) router: Arc<Router>,
     pub(crate) user: Option<axum::Router>,
+    pub(crate) inbox: Option<Arc<dyn Inbox>>,
     pub(crate) browser: Browser,
     pub(crate) ready: Ready,
 }
@@ -194,6 +197,11 @@ impl Site {
             && let Some(response) = preflight(&request, origin)
         {
             return Ok(response);
+        }
+        if let Some(inbox) = &self.inbox
+            && let Some(node) = inbox::node(&request)
+        {
+            return self.take(inbox, &node, peer, request).await;
         }
         // A page of the user's own at this path is the one that is meant.
         let asked =

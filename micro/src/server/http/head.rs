@@ -12,6 +12,7 @@ use crate::core::error::{Error, Result};
 use crate::core::exchange::Extra;
 use crate::core::limits::TraceLimits;
 use crate::core::metadata::Metadata;
+use crate::core::trace::TRACE_KEY;
 use crate::core::trace::Trace;
 use crate::server::http::accept::{Accepted, accepted, request_type};
 use crate::server::http::baggage;
@@ -109,7 +110,7 @@ pub(super) fn read(
             "content-type" => content_type = Some(value),
             "accept" => head.accepted = accepted(value, codecs),
             "timeout" => head.deadline = Some(clock::after(now, timeout(value)?)),
-            "traceparent" => {
+            TRACE_KEY => {
                 extra(&mut head).trace = value.to_str().ok().and_then(Trace::parse);
             }
             "baggage" => {

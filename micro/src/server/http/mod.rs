@@ -8,6 +8,7 @@ mod call;
 mod connection;
 mod face;
 mod head;
+mod inbox;
 mod layer;
 mod lines;
 mod metrics;

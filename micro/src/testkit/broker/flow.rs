@@ -142,6 +142,36 @@ pub(super) async fn draining_lets_handlers_finish(broker: Arc<dyn Broker>) {
     assert_eq!(finished.load(SeqCst), 2, "handlers that draining let finish");
 }
 
+/// K11.
+pub(super) async fn a_member_that_drains_loses_nothing(broker: Arc<dyn Broker>) {
+    let topic = topic();
+    let (sender, mut came) = mpsc::channel(INBOX_MAX);
+    let handler: Handler = Arc::new(move |delivery: Delivery| {
+        let sender = sender.clone();
+        Box::pin(async move {
+            clock::sleep(Duration::from_millis(5)).await;
+            let _full = sender.try_send(delivery.message.body.clone()).is_err();
+            Ack::Ack
+        })
+    });
+    let first = subscribe(&broker, &topic, options("q", 1), Arc::clone(&handler)).await;
+    let _second = subscribe(&broker, &topic, options("q", 1), handler).await;
+    for number in 0..100 {
+        publish(&broker, numbered(&topic, number)).await;
+    }
+    let outcome = first.drain(clock::after(clock::now(), PATIENCE)).await;
+    assert!(outcome.is_ok(), "drain fails: {outcome:?}");
+    for number in 100..200 {
+        publish(&broker, numbered(&topic, number)).await;
+    }
+    let mut bodies = std::collections::HashSet::new();
+    while bodies.len() < 200 {
+        let next = clock::timeout(PATIENCE, came.recv()).await.ok().flatten();
+        assert!(next.is_some(), "{} of 200 messages arrive", bodies.len());
+        bodies.extend(next);
+    }
+}
+
 /// F36.
 pub(super) async fn what_a_cut_handler_had_goes_to_another_member(broker: Arc<dyn Broker>) {
     let topic = topic();

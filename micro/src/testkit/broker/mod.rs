@@ -1,7 +1,36 @@
 //! What every broker backend must do. Checks of what a backend does not declare are left out, but
 //! for the check that it says so.
+//!
+//! A backend between processes is examined as a [`Pair`] of them.
+//!
+//! # The rules of delivery
+//!
+//! Each has a test of its name in `broker/tests.rs`, for every embedded backend, beside the checks
+//! here that every backend has to pass.
+//!
+//! | rule | demand | here |
+//! |---|---|---|
+//! | K1 | acknowledged only by a handler that succeeded | `a_retry_is_delivered_again` |
+//! | K2 | a subscription that was made misses nothing | `a_message_published_right_after_subscribing_arrives` |
+//! | K3 | ack, retry or reject; an error by its class, a panic is a retry | `a_panic_is_delivered_again` |
+//! | K4 | what always fails is given up, with reason, attempts and times; it can be published again | `given_up_messages_go_to_the_dead_letters`, `a_dead_letter_can_be_published_again` |
+//! | K5 | order only where it is declared | `messages_of_one_publisher_keep_their_order` |
+//! | K6 | what waits is bounded by count and bytes, concurrency is said | `concurrency_is_reached_and_not_exceeded`, `a_full_subscription_makes_publishers_wait_and_loses_nothing` |
+//! | K7 | every message has an id, the same in each delivery | `a_message_arrives_unchanged`, `a_retry_is_delivered_again` |
+//! | K8 | an outcome of publishing is success, safe to repeat, or unknown | `a_closed_broker_refuses` |
+//! | K9 | nothing is buffered for those out of reach unless it is bounded and visible | not for all: needs a peer to lose |
+//! | K10 | a lost connection is made again, subscriptions and groups stay | not for all: needs a connection to cut |
+//! | K11 | draining fetches nothing more and finishes what runs | `draining_lets_handlers_finish`, `a_member_that_drains_loses_nothing` |
+//! | K12 | names are checked, patterns only where declared | `invalid_topics_are_refused`, `patterns_cover_what_they_say_or_are_refused` |
+//! | K13 | what cannot be decoded goes to the dead letters | `a_rejected_message_goes_to_the_dead_letters_at_once` |
+//! | K14 | counts add up | not for all: the trait has no counts |
+//!
+//! Names of topics are not divided by environment (K12): processes of two environments share
+//! neither a registry nor a server.
 
 mod flow;
+mod overflow;
+mod pair;
 mod routing;
 mod settling;
 
@@ -24,6 +53,8 @@ use crate::core::clock;
 use crate::core::content_type::ContentType;
 use crate::core::future::BoxFuture;
 use crate::core::shutdown::TaskTracker;
+
+pub use self::pair::Pair;
 
 /// What has to happen happens within this time, retries with their pauses included.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -70,11 +101,19 @@ checks! {
     settling::a_poison_message_is_given_up_and_blocks_nobody if |c| c.redelivery,
     settling::given_up_messages_go_to_the_dead_letters if |c| c.redelivery && c.dead_letters,
     settling::a_rejected_message_goes_to_the_dead_letters_at_once if |c| c.dead_letters,
+    settling::retries_pause_longer_and_longer if |c| c.redelivery,
+    settling::a_dead_letter_can_be_published_again if |c| c.dead_letters,
+    settling::each_group_settles_for_itself if |c| c.redelivery && c.queue_groups,
+    overflow::a_full_subscription_makes_publishers_wait_and_loses_nothing if |c| c.overflow,
+    overflow::the_oldest_gives_way_where_that_is_asked_for if |c| c.overflow,
+    overflow::a_slow_subscription_ends_where_that_is_asked_for if |c| c.overflow,
+    overflow::an_overflow_that_is_not_declared_is_refused if |c| !c.overflow,
     flow::messages_of_one_publisher_keep_their_order if |c| c.ordered,
     flow::concurrency_is_reached_and_not_exceeded if |_| true,
     flow::a_slow_subscription_loses_nothing if |_| true,
     flow::a_closed_subscription_gets_nothing if |_| true,
     flow::draining_lets_handlers_finish if |_| true,
+    flow::a_member_that_drains_loses_nothing if |c| c.redelivery && c.queue_groups,
     flow::what_a_cut_handler_had_goes_to_another_member if |c| c.redelivery && c.queue_groups,
     flow::a_closed_broker_refuses if |_| true,
 }

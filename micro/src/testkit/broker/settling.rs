@@ -1,6 +1,8 @@
 //! What becomes of a delivery: retries, dead letters.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -120,6 +122,59 @@ pub(super) async fn a_rejected_message_goes_to_the_dead_letters_at_once(broker: 
     assert_eq!((letter.attempts, letter.reason.as_str()), (1, "no such order"), "the dead letter");
     inbox.next().await;
     inbox.is_quiet().await;
+}
+
+/// K3.
+pub(super) async fn retries_pause_longer_and_longer(broker: Arc<dyn Broker>) {
+    let topic = topic();
+    let mut inbox = decide(&broker, &topic, options("q", 1), |_| Ack::RETRY).await;
+    publish(&broker, message(&topic)).await;
+    inbox.next().await;
+    let began = clock::now();
+    for _ in 1..BrokerLimits::DEFAULT.deliveries_max {
+        inbox.next().await;
+    }
+    // The pauses are drawn at random: together they are hardly ever this short.
+    let waited = clock::now() - began;
+    assert!(waited > Duration::from_millis(20), "retries follow each other at once: {waited:?}");
+}
+
+/// K4.
+pub(super) async fn a_dead_letter_can_be_published_again(broker: Arc<dyn Broker>) {
+    let topic = topic();
+    let mut dead = listen(&broker, &format!("{topic}.dead"), None).await;
+    let mended = Arc::new(AtomicBool::new(false));
+    let is_mended = Arc::clone(&mended);
+    let mut inbox = decide(&broker, &topic, options("q", 1), move |_| {
+        if is_mended.load(SeqCst) { Ack::Ack } else { Ack::reject("broken") }
+    })
+    .await;
+    let sent = numbered(&topic, 7);
+    publish(&broker, sent.clone()).await;
+    inbox.next().await;
+    let letter = read(&dead.next().await);
+    mended.store(true, SeqCst);
+    publish(&broker, (*letter.message).clone()).await;
+    let again = inbox.next().await;
+    assert_eq!(*again.message, sent, "what was published again is not the message");
+    assert_eq!(again.attempt, 1, "what was published again counts from the first");
+    dead.is_quiet().await;
+}
+
+/// A failure in one group is no delivery to another.
+pub(super) async fn each_group_settles_for_itself(broker: Arc<dyn Broker>) {
+    let topic = topic();
+    let mut steady = listen(&broker, &topic, Some("steady")).await;
+    let mut failing = decide(&broker, &topic, options("failing", 1), |delivery| {
+        if delivery.attempt == 1 { Ack::RETRY } else { Ack::Ack }
+    })
+    .await;
+    publish(&broker, message(&topic)).await;
+    assert_eq!(failing.next().await.attempt, 1, "the first delivery to one group");
+    assert_eq!(failing.next().await.attempt, 2, "the second delivery to one group");
+    assert_eq!(steady.next().await.attempt, 1, "the first delivery to another group");
+    steady.is_quiet().await;
+    failing.is_quiet().await;
 }
 
 fn read(delivery: &Delivery) -> DeadLetter {

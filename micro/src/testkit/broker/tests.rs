@@ -4,15 +4,41 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::broker::Control;
+use crate::broker::Http;
 use crate::broker::Memory;
 use crate::broker::Overflow;
 use crate::core::clock::Instant;
+use crate::core::error::Error;
 use crate::core::error::Result;
 use crate::core::limits::Limits;
+use crate::registry;
+use crate::transport;
+use crate::transport::Scope;
 
 #[tokio::test(start_paused = true)]
 async fn memory_conforms() {
     conforms(&|| made(Memory::new())).await;
+}
+
+/// Two processes that share a registry and a network within this one.
+fn http() -> Pair {
+    let (registry, transport) = (registry::Memory::new(), transport::Memory::new());
+    let one = || {
+        let (registry, transport) = (Arc::new(registry.clone()), Arc::new(transport.clone()));
+        let made: Arc<dyn Broker> = Arc::new(Http::new(registry, transport, Scope::default()));
+        made
+    };
+    Pair::new(one(), one())
+}
+
+#[tokio::test(start_paused = true)]
+async fn http_conforms() {
+    conforms(&|| made(http())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn http_within_one_process_conforms() {
+    conforms(&|| made(http().into_first())).await;
 }
 
 fn made(broker: impl Broker) -> BoxFuture<'static, Arc<dyn Broker>> {
@@ -31,10 +57,13 @@ enum Fault {
     CountsNoAttempts,
     CutsOnDrain,
     DropsUnderLoad,
+    EndsWhenSlow,
     ForgetsMetadata,
+    ForgetsTheReason,
     HidesPatterns,
     IgnoresAfter,
     IgnoresConcurrency,
+    IgnoresOverflow,
     IgnoresQueues,
     IgnoresTopics,
     LeaksSubscriptions,
@@ -42,8 +71,10 @@ enum Fault {
     MakesAllOneGroup,
     OneAtATime,
     PublishesTwice,
+    RefusesWhenFull,
     RejectionsRetry,
     Reorders,
+    RetriesAtOnce,
     RetriesForEver,
     TakesAnyTopic,
 }
@@ -102,6 +133,11 @@ impl Broken {
             if fault == Fault::CountsNoAttempts {
                 delivery.attempt = 1;
             }
+            if fault == Fault::ForgetsTheReason {
+                let mut message = (*delivery.message).clone();
+                message.metadata.retain(|key, _| key != "micro-dead-reason");
+                delivery.message = Arc::new(message);
+            }
             let handler = Arc::clone(&handler);
             if fault == Fault::AcksBeforeHandling {
                 tracker.spawn("early", async move { handler(delivery).await });
@@ -113,6 +149,9 @@ impl Broken {
                     | (Fault::BuriesNothing, Ack::Reject { .. }) => Ack::Ack,
                     (Fault::RejectionsRetry, Ack::Reject { .. })
                     | (Fault::IgnoresAfter, Ack::Retry { .. }) => Ack::RETRY,
+                    (Fault::RetriesAtOnce, Ack::Retry { after: None }) => {
+                        Ack::Retry { after: Some(Duration::ZERO) }
+                    }
                     (_, ack) => ack,
                 }
             })
@@ -126,6 +165,8 @@ impl Broken {
             Fault::IgnoresConcurrency => options.concurrency = NonZeroUsize::new(8).unwrap(),
             Fault::OneAtATime => options.concurrency = NonZeroUsize::MIN,
             Fault::DropsUnderLoad => options.overflow = Overflow::DropOldest,
+            Fault::EndsWhenSlow => options.overflow = Overflow::Disconnect,
+            Fault::IgnoresOverflow => options.overflow = Overflow::Block,
             _ => {}
         }
         options
@@ -166,7 +207,14 @@ impl Broker for Broken {
             }
         }
         Box::pin(async move {
-            let outcome = self.memory.publish(message).await;
+            let publishing = self.memory.publish(message);
+            let outcome = if self.fault == Fault::RefusesWhenFull {
+                let given_up = Error::too_many_requests("broken", "it does not wait");
+                let waited = clock::timeout(Duration::from_millis(1), publishing).await;
+                waited.unwrap_or(Err(given_up))
+            } else {
+                publishing.await
+            };
             if let Some(held) = held {
                 self.memory.publish(held).await?;
             }
@@ -229,10 +277,13 @@ async fn each_broken_broker_fails_the_check_for_its_fault() {
         (Fault::CountsNoAttempts, "a_retry_is_delivered_again"),
         (Fault::CutsOnDrain, "draining_lets_handlers_finish"),
         (Fault::DropsUnderLoad, "a_slow_subscription_loses_nothing"),
+        (Fault::EndsWhenSlow, "the_oldest_gives_way_where_that_is_asked_for"),
         (Fault::ForgetsMetadata, "a_message_arrives_unchanged"),
+        (Fault::ForgetsTheReason, "given_up_messages_go_to_the_dead_letters"),
         (Fault::HidesPatterns, "patterns_cover_what_they_say_or_are_refused"),
         (Fault::IgnoresAfter, "a_retry_is_delivered_again"),
         (Fault::IgnoresConcurrency, "concurrency_is_reached_and_not_exceeded"),
+        (Fault::IgnoresOverflow, "a_slow_subscription_ends_where_that_is_asked_for"),
         (Fault::IgnoresQueues, "one_member_of_each_group_gets_a_message"),
         (Fault::IgnoresTopics, "only_the_topic_subscribed_to_arrives"),
         (Fault::LeaksSubscriptions, "a_closed_subscription_gets_nothing"),
@@ -240,8 +291,10 @@ async fn each_broken_broker_fails_the_check_for_its_fault() {
         (Fault::MakesAllOneGroup, "subscriptions_without_a_queue_each_get_every_message"),
         (Fault::OneAtATime, "concurrency_is_reached_and_not_exceeded"),
         (Fault::PublishesTwice, "a_message_arrives_once"),
+        (Fault::RefusesWhenFull, "a_full_subscription_makes_publishers_wait_and_loses_nothing"),
         (Fault::RejectionsRetry, "a_rejected_message_goes_to_the_dead_letters_at_once"),
         (Fault::Reorders, "messages_of_one_publisher_keep_their_order"),
+        (Fault::RetriesAtOnce, "retries_pause_longer_and_longer"),
         (Fault::RetriesForEver, "a_poison_message_is_given_up_and_blocks_nobody"),
         (Fault::TakesAnyTopic, "invalid_topics_are_refused"),
     ];

@@ -1,7 +1,10 @@
 //! `micro publish TOPIC JSON`: one event.
 
+use std::time::Duration;
+
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use micro::broker::{Broker, Message};
+use micro::core::clock;
 use micro::core::content_type::ContentType;
 use micro::core::error::Error;
 use micro::core::metadata::Metadata;
@@ -10,6 +13,9 @@ use serde_json::json;
 use crate::cli::Bench;
 use crate::failure::Outcome;
 use crate::input;
+
+/// How long subscribers may take to settle an event before this process ends.
+const SETTLE: Duration = Duration::from_secs(10);
 
 pub(crate) fn command() -> Command {
     Command::new("publish")
@@ -44,6 +50,8 @@ pub(crate) async fn run(args: &ArgMatches, bench: &Bench) -> Outcome {
     let message = Message::new(topic, ContentType::Json, body).with_metadata(metadata);
     let id = message.id.clone();
     broker.publish(message).await?;
+    // Until it is settled the copy is kept here alone.
+    broker.close(clock::after(clock::now(), SETTLE)).await?;
     bench.screen.said(&json!({"id": id, "topic": topic}), &format!("published {id}"))
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::Bench;
 use crate::commands::publish::shared;
-use crate::failure::Outcome;
+use crate::failure::{Outcome, say};
 use crate::screen::Screen;
 
 /// Events that wait to be printed.
@@ -65,6 +65,7 @@ async fn follow(
 ) -> Outcome {
     let (events, mut incoming) = mpsc::channel(EVENTS_AHEAD);
     let subscription = broker.subscribe(topic, options, handler(events)).await?;
+    say(&format!("subscribed to {topic}"));
     let mut left = count.unwrap_or(usize::MAX);
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     while left > 0 {
@@ -80,7 +81,9 @@ async fn follow(
     }
     // What arrives from here on goes back.
     drop(incoming);
-    Ok(subscription.drain(clock::after(clock::now(), DRAIN)).await?)
+    let deadline = clock::after(clock::now(), DRAIN);
+    subscription.drain(deadline).await?;
+    Ok(broker.close(deadline).await?)
 }
 
 /// Makes the handler: an event is done when it is printed.

@@ -1,0 +1,1 @@
+//! The http broker: pairs of processes, ends, go-micro.

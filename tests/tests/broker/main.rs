@@ -1,0 +1,4 @@
+//! Brokers as those outside of the crate see them: by the trait, by the port, as processes.
+
+mod outside;
+mod ports;
