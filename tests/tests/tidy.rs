@@ -29,14 +29,18 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 18] = [
+const VENDORS: [(&str, &[&str]); 23] = [
     ("aws_lc_rs", &["auth/jwt/"]),
     ("axum", &["server/", "service/port.rs"]),
+    ("clap", &["bin/micro/"]),
+    ("clap_complete", &["bin/micro/"]),
+    ("comfy_table", &["bin/micro/"]),
     ("flate2", &["registry/mdns/"]),
     ("hcl", &["config/format/"]),
     ("hickory_proto", &["registry/mdns/"]),
     ("hyper", &["debug/otlp/", "server/", "service/port.rs"]),
     ("hyper_util", &["debug/otlp/", "server/"]),
+    ("indicatif", &["bin/micro/"]),
     ("inventory", &["service/catalog.rs", "__private.rs"]),
     ("notify", &["config/file/", "registry/local/"]),
     ("pprof", &["debug/sampler.rs"]),
@@ -48,6 +52,7 @@ const VENDORS: [(&str, &[&str]); 18] = [
     ("serde_saphyr", &["config/format/"]),
     ("socket2", &["core/net/", "registry/mdns/"]),
     ("toml", &["config/format/"]),
+    ("tracing_subscriber", &["bin/micro/"]),
 ];
 
 fn root() -> PathBuf {

@@ -13,6 +13,7 @@ mod call;
 mod credentials;
 mod dial;
 mod drive;
+mod dynamic;
 mod endpoint;
 mod failure;
 mod hedge;
@@ -113,8 +114,8 @@ impl Client {
     }
 
     /// Names an endpoint for one call by names from run time.
-    fn dynamic(&self, service: &str, name: &str) -> Endpoint {
-        self.routed(service, |targets| targets.dynamic(service, name))
+    fn dynamic(&self, service: &str, name: &str, kind: CallKind) -> Endpoint {
+        self.routed(service, |targets| targets.dynamic(service, name, kind))
     }
 
     fn routed(&self, service: &str, route: impl FnOnce(&mut Targets) -> Arc<Route>) -> Endpoint {

@@ -11,7 +11,7 @@ use crate::client::plan::Plan;
 use crate::codec::scratch;
 use crate::codec::{DecFn, EncFn, encoded};
 use crate::core::context::Context;
-use crate::core::descriptor::{EndpointSpec, ServiceDescriptor};
+use crate::core::descriptor::{CallKind, EndpointSpec, ServiceDescriptor};
 use crate::core::error::Result;
 use crate::core::stream::Streaming;
 
@@ -48,7 +48,7 @@ impl Stub {
         // Invariant: generated code asks for indexes that its own descriptor has.
         let endpoint = match self.endpoints.get(index) {
             Some(endpoint) => Arc::clone(endpoint),
-            None => Arc::new(self.client.dynamic("", "")),
+            None => Arc::new(self.client.dynamic("", "", CallKind::Unary)),
         };
         Plan { endpoint, body, source: None, options: None, context: Context::try_current() }
     }
@@ -110,32 +110,5 @@ impl Stub {
         decode: DecFn<R>,
     ) -> Call<Streaming<R>, E> {
         Call::stream(self.with_requests(index, requests, encode), decode)
-    }
-}
-
-impl Client {
-    /// Calls an endpoint by its names, with any request and response that `serde` knows.
-    ///
-    /// Generated clients are typed; this is for callers that learn the names at run time. The
-    /// names may come from outside: of 1,024 services the nodes are followed between their calls,
-    /// until a service was not called for the idle time of a connection.
-    ///
-    /// # Errors
-    /// The call fails as a generated one does.
-    ///
-    /// # Panics
-    /// Panics outside of a tokio runtime.
-    pub fn call<Q, R>(&self, service: &str, name: &str, request: &Q) -> Call<R>
-    where
-        Q: serde::Serialize + 'static,
-        R: serde::de::DeserializeOwned + 'static,
-    {
-        use crate::codec::glue::{DecodeSerde, EncodeSerde, Wire};
-        let encode: EncFn<Q> = (&&Wire::<Q>::new()).enc();
-        let decode: DecFn<R> = (&&Wire::<R>::new()).dec();
-        let endpoint = Arc::new(self.dynamic(service, name));
-        let body = scratch(|out| encode(&self.inner.format, request, out));
-        let context = Context::try_current();
-        Call::message(Plan { endpoint, body, source: None, options: None, context }, decode)
     }
 }

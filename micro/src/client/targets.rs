@@ -32,7 +32,7 @@ pub(super) struct Targets {
     recent: Recent<String, Arc<Target>>,
     /// The endpoints of generated clients: as many as the program names.
     named: HashMap<(&'static str, &'static str), Arc<Route>>,
-    dynamic: HashMap<(String, String), Arc<Route>>,
+    dynamic: HashMap<(String, String, CallKind), Arc<Route>>,
 }
 
 impl Targets {
@@ -81,16 +81,16 @@ impl Targets {
     }
 
     /// Names an endpoint that a call names at run time.
-    pub(super) fn dynamic(&mut self, service: &str, endpoint: &str) -> Arc<Route> {
-        let key = (service.to_owned(), endpoint.to_owned());
+    pub(super) fn dynamic(&mut self, service: &str, endpoint: &str, kind: CallKind) -> Arc<Route> {
+        let key = (service.to_owned(), endpoint.to_owned(), kind);
         if let Some(route) = self.dynamic.get(&key) {
             return Arc::clone(route);
         }
         let long = service.len() + endpoint.len() > ROUTE_BYTES_MAX;
         if long || self.dynamic.len() >= DYNAMIC_ROUTES_MAX {
-            return Route::unnumbered(service, endpoint, CallKind::Unary);
+            return Route::unnumbered(service, endpoint, kind);
         }
-        let route = Route::new(service, endpoint, CallKind::Unary);
+        let route = Route::new(service, endpoint, kind);
         self.dynamic.insert(key, Arc::clone(&route));
         route
     }
@@ -103,13 +103,13 @@ mod tests {
     #[test]
     fn an_endpoint_named_again_is_the_same_and_endless_names_get_no_number() {
         let mut targets = Targets::new(Duration::from_secs(1));
-        let first = targets.dynamic("shop", "Orders.Read");
-        assert!(Arc::ptr_eq(&first, &targets.dynamic("shop", "Orders.Read")));
+        let first = targets.dynamic("shop", "Orders.Read", CallKind::Unary);
+        assert!(Arc::ptr_eq(&first, &targets.dynamic("shop", "Orders.Read", CallKind::Unary)));
         for n in 0..2 * DYNAMIC_ROUTES_MAX {
-            targets.dynamic("shop", &n.to_string());
+            targets.dynamic("shop", &n.to_string(), CallKind::Unary);
         }
         assert_eq!(targets.dynamic.len(), DYNAMIC_ROUTES_MAX);
-        assert_eq!(targets.dynamic("shop", "One.More").symbol(), u32::MAX);
-        assert!(Arc::ptr_eq(&first, &targets.dynamic("shop", "Orders.Read")));
+        assert_eq!(targets.dynamic("shop", "One.More", CallKind::Unary).symbol(), u32::MAX);
+        assert!(Arc::ptr_eq(&first, &targets.dynamic("shop", "Orders.Read", CallKind::Unary)));
     }
 }

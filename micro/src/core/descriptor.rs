@@ -26,6 +26,22 @@ impl CallKind {
     pub const fn streams_responses(self) -> bool {
         matches!(self, Self::ServerStream | Self::Bidi)
     }
+
+    /// Returns how the registry names a kind that streams, `None` for [`CallKind::Unary`].
+    pub const fn streams(self) -> Option<&'static str> {
+        match self {
+            Self::Unary => None,
+            Self::ServerStream => Some("server-stream"),
+            Self::ClientStream => Some("client-stream"),
+            Self::Bidi => Some("bidi"),
+        }
+    }
+
+    /// Returns the kind that the registry names so.
+    pub fn parse(name: &str) -> Option<Self> {
+        let kinds = [Self::ServerStream, Self::ClientStream, Self::Bidi];
+        kinds.into_iter().find(|kind| kind.streams() == Some(name))
+    }
 }
 
 /// The shape of a message as far as it is known: its name, its type, its fields.

@@ -12,7 +12,7 @@ pub mod exchange;
 pub mod future;
 pub mod limits;
 pub mod metadata;
-pub(crate) mod nearest;
+pub mod nearest;
 pub mod net;
 pub mod or_error;
 pub(crate) mod panic;

@@ -9,10 +9,7 @@ const CANDIDATES_MAX: usize = 256;
 /// Returns the candidate that is most like `name`, if one is like it at all.
 ///
 /// Like means that at most a third of the characters differ, whatever their case.
-pub(crate) fn nearest<'a>(
-    name: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = chars(name)?;
     let allowed = (name.len() / 3).max(1);
     let scored = candidates

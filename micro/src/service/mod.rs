@@ -56,11 +56,16 @@ mod stop;
 mod stored;
 #[cfg(feature = "server")]
 mod subscribe;
+#[cfg(feature = "cli")]
+mod toolbox;
 mod url;
 #[cfg(feature = "server")]
 mod wiring;
 
 pub use self::schema::schema;
+
+#[cfg(feature = "cli")]
+pub use self::toolbox::{Setting, Toolbox, settings};
 
 #[cfg(feature = "server")]
 pub use self::{

@@ -68,8 +68,9 @@ fn node(service: &str, place: &Place) -> Node {
 fn endpoint(spec: &EndpointSpec) -> Endpoint {
     let mut metadata = pairs(spec.metadata);
     let mut set = |key: &str, value: &str| drop(metadata.insert(key.to_owned(), value.to_owned()));
-    if spec.kind.streams_requests() || spec.kind.streams_responses() {
+    if let Some(kind) = spec.kind.streams() {
         set("stream", "true");
+        set("kind", kind);
     }
     if !spec.description.is_empty() {
         set("description", spec.description);
@@ -170,6 +171,7 @@ mod tests {
         let endpoint = &record.endpoints[0].metadata;
         for (key, value) in [
             ("stream", "true"),
+            ("kind", "server-stream"),
             ("description", "Watches."),
             ("example", "{}"),
             ("scopes", "a,b"),

@@ -56,16 +56,16 @@ async fn a_client_of_one_address_keeps_its_connection_and_takes_the_short_way() 
 async fn services_by_name_are_followed_up_to_a_limit_and_while_they_are_called() {
     let client = lab().await.builder().build();
     let (kept, idle) = (1024, Duration::from_secs(240));
-    let first = Arc::downgrade(&client.dynamic("first", "U").target);
+    let first = Arc::downgrade(&client.dynamic("first", "U", CallKind::Unary).target);
     clock::sleep(Duration::from_millis(1)).await;
     for n in 0..kept {
         assert!(first.upgrade().is_some(), "{n}");
-        drop(client.dynamic(&n.to_string(), "U"));
+        drop(client.dynamic(&n.to_string(), "U", CallKind::Unary));
     }
     assert!(first.upgrade().is_none(), "the one called longest ago makes room");
-    let last = Arc::downgrade(&client.dynamic("last", "U").target);
+    let last = Arc::downgrade(&client.dynamic("last", "U", CallKind::Unary).target);
     clock::sleep(idle).await;
-    drop(client.dynamic("another", "U"));
+    drop(client.dynamic("another", "U", CallKind::Unary));
     assert!(last.upgrade().is_none(), "nobody called it for long");
 }
 
@@ -78,12 +78,12 @@ async fn a_service_without_a_generated_client_is_followed_for_a_while() {
     };
     assert!(target.upgrade().is_some(), "what is known of its nodes is not lost at once");
     clock::sleep(Duration::from_secs(240)).await;
-    drop(client.dynamic("another", "U"));
+    drop(client.dynamic("another", "U", CallKind::Unary));
     assert!(target.upgrade().is_none());
     let stub = Stub::new(client.clone(), &SERVICE);
     let target = Arc::downgrade(&client.endpoint(SERVICE.name, "U", CallKind::Unary).target);
     clock::sleep(Duration::from_secs(240)).await;
-    drop(client.dynamic("another", "U"));
+    drop(client.dynamic("another", "U", CallKind::Unary));
     assert!(target.upgrade().is_some(), "a client keeps its service");
     drop(stub);
     assert!(target.upgrade().is_none());
@@ -93,8 +93,8 @@ async fn a_service_without_a_generated_client_is_followed_for_a_while() {
 async fn calls_by_name_reach_the_node_and_use_one_name() {
     let lab = lab().await;
     let client = lab.builder().build();
-    let one = client.dynamic(SERVICE.name, "U");
-    let two = client.dynamic(SERVICE.name, "U");
+    let one = client.dynamic(SERVICE.name, "U", CallKind::Unary);
+    let two = client.dynamic(SERVICE.name, "U", CallKind::Unary);
     assert!(Arc::ptr_eq(&one.route, &two.route) && Arc::ptr_eq(&one.target, &two.target));
 }
 
