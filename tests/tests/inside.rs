@@ -104,21 +104,22 @@ async fn g8_health_is_told_until_the_end() {
     let running = running(till.clone(), Memory::new()).await;
     let address = running.address().to_string();
     let client: TillClient = running.client();
-    let held = tokio::spawn(client.hold());
-    till.opened.notified().await;
-    let stopping = tokio::spawn({
-        let running = running.clone();
-        async move { running.stop().await }
-    });
-    // It says that it takes no more work as soon as the stop has begun.
-    while http(&address, "GET /readyz", "").await.starts_with("HTTP/1.1 200") {
-        tokio::task::yield_now().await;
-    }
-    let alive = http(&address, "GET /healthz", "").await;
-    assert!(alive.starts_with("HTTP/1.1 200"), "{alive}");
-    let inside = http(&address, "POST /till/Debug.Health", "").await;
-    assert!(inside.starts_with("HTTP/1.1 200") && inside.contains("\"ready\":false"), "{inside}");
-    till.close.notify_one();
-    assert!(stopping.await.unwrap().is_clean());
-    held.await.unwrap().unwrap();
+    let stopping = async {
+        till.opened.notified().await;
+        running.stop().await
+    };
+    let asking = async {
+        // It says that it takes no more work as soon as the stop has begun.
+        while http(&address, "GET /readyz", "").await.starts_with("HTTP/1.1 200") {
+            tokio::task::yield_now().await;
+        }
+        let alive = http(&address, "GET /healthz", "").await;
+        assert!(alive.starts_with("HTTP/1.1 200"), "{alive}");
+        let inside = http(&address, "POST /till/Debug.Health", "").await;
+        assert!(inside.contains("\"ready\":false"), "{inside}");
+        till.close.notify_one();
+    };
+    let (held, report, ()) = tokio::join!(client.hold(), stopping, asking);
+    held.unwrap();
+    assert!(report.is_clean(), "{report}");
 }

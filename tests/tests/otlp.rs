@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use micro::core::context::{Context, Parts};
+use micro::core::shutdown::TaskTracker;
 use micro::core::trace::Trace;
 use micro::debug::Stats;
 use micro::prelude::*;
@@ -42,11 +43,13 @@ impl Collector {
         let collector = Self::default();
         collector.answers.lock().unwrap().extend(answers);
         let serving = collector.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                serving.serve(stream).await;
-            }
-        });
+        TaskTracker::new()
+            .spawn("collector", async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    serving.serve(stream).await;
+                }
+            })
+            .detach();
         (collector, address)
     }
 
