@@ -15,6 +15,7 @@ pub mod metadata;
 pub(crate) mod nearest;
 pub mod net;
 pub mod or_error;
+pub mod proven;
 pub mod secret;
 pub mod shutdown;
 pub mod stall;

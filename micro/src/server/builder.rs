@@ -28,6 +28,8 @@ use crate::server::router::{Lapsed, Router};
 use crate::server::serve::Serve;
 use crate::server::table::{Mounts, Process, Table};
 use crate::transport::Scope;
+#[cfg(feature = "tls")]
+use crate::transport::tls::Identity;
 
 /// What a [`Server`] is made of; every part has a default.
 #[must_use]
@@ -46,6 +48,8 @@ pub struct Builder {
     browser: Browser,
     ready: Option<Ready>,
     lapsed: Option<Lapsed>,
+    #[cfg(feature = "tls")]
+    identity: Option<Arc<Identity>>,
 }
 
 impl Builder {
@@ -177,6 +181,16 @@ impl Builder {
         self
     }
 
+    /// Speaks TLS, too, with those who begin a connection by it, as this process.
+    ///
+    /// The certificates of callers become their accounts. Whoever calls without one, or without
+    /// TLS, calls as nobody.
+    #[cfg(feature = "tls")]
+    pub fn identity(mut self, identity: Arc<Identity>) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
     /// Makes the server; no I/O.
     ///
     /// # Errors
@@ -214,6 +228,8 @@ impl Builder {
             roster: Arc::new(Roster::default()),
             scope: Scope { limits: self.limits, tasks: self.tasks, shutdown: self.shutdown },
             tls_noted: AtomicBool::new(false),
+            #[cfg(feature = "tls")]
+            identity: self.identity,
             router,
         };
         Ok(Server::new(Arc::new(port), services))

@@ -15,11 +15,12 @@ use crate::core::exchange::{Dispatch, Extra, Inbound, Outgoing, Release, Running
 use crate::core::future::BoxFuture;
 use crate::core::limits::Limits;
 use crate::core::metadata::Metadata;
+use crate::core::proven::Proven;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::core::trace::Trace;
 use crate::server::gate::{Gate, Refused};
 use crate::server::layer::{Next, Request};
-use crate::server::policy::{Access, Origin, Rule};
+use crate::server::policy::{Access, Caller, Origin, Rule};
 use crate::server::recheck::{Recheck, rechecked};
 use crate::server::roster::Seat;
 use crate::server::serve::Incoming;
@@ -54,8 +55,10 @@ impl fmt::Debug for Lapsed {
 
 /// What a transport knows of a call beside the call itself.
 #[derive(Debug)]
-pub(super) struct Arrival {
+pub(super) struct Arrival<'a> {
     pub(super) origin: Origin,
+    /// Whom the connection proves the caller to be.
+    pub(super) proven: &'a Proven,
     /// Who calls, as [`Router::admit`] found.
     pub(super) account: Option<Arc<Account>>,
     /// The content type of the response where it differs from that of the request.
@@ -81,7 +84,7 @@ impl Router {
     }
 
     /// Begins a call that was admitted.
-    pub(super) fn run(&self, mut call: Inbound, arrival: Arrival) -> Result<Running> {
+    pub(super) fn run(&self, mut call: Inbound, arrival: Arrival<'_>) -> Result<Running> {
         let entry = self.entry(call.target)?;
         if self.lapsed.as_ref().is_some_and(|lapsed| lapsed.0(call.now)) {
             return Err(lapsed(&entry.id));
@@ -95,7 +98,9 @@ impl Router {
             incoming = incoming.answered_in(self.codecs.format(response)?);
         }
         let account = arrival.account.as_ref();
-        let recheck = Recheck::of(&self.rule, entry, &call, arrival.origin, account);
+        let caller =
+            Caller { remote: &call.remote, origin: arrival.origin, proven: arrival.proven };
+        let recheck = Recheck::of(&self.rule, entry, &call, caller, account);
         let incoming = incoming.rechecked(recheck);
         let (now, deadline) = (call.now, self.deadline(entry, call.now, call.deadline));
         let context = self.context(entry, call, deadline, arrival);
@@ -114,8 +119,7 @@ impl Router {
         &self,
         entry: &Entry,
         extra: Option<&Extra>,
-        remote: &str,
-        origin: Origin,
+        caller: Caller<'_>,
     ) -> Result<Option<Arc<Account>>> {
         static NONE: Metadata = Metadata::new();
         self.rule.admit(&Access {
@@ -124,8 +128,9 @@ impl Router {
             method: "",
             path: "",
             headers: extra.map_or(&NONE, |extra| &extra.headers),
-            remote,
-            off_host: origin == Origin::OffHost,
+            remote: caller.remote,
+            off_host: caller.origin == Origin::OffHost,
+            proven: caller.proven,
         })
     }
 
@@ -134,7 +139,7 @@ impl Router {
         &self,
         request: &http::Request<B>,
         extra: &Extra,
-        (remote, origin): (&str, Origin),
+        caller: Caller<'_>,
     ) -> Result<Option<Arc<Account>>> {
         self.rule.admit(&Access {
             endpoint: "",
@@ -142,8 +147,9 @@ impl Router {
             method: request.method().as_str(),
             path: request.uri().path(),
             headers: &extra.headers,
-            remote,
-            off_host: origin == Origin::OffHost,
+            remote: caller.remote,
+            off_host: caller.origin == Origin::OffHost,
+            proven: caller.proven,
         })
     }
 
@@ -182,13 +188,19 @@ impl Router {
         }
     }
 
-    fn admit_and_run(&self, call: Inbound, origin: Origin, seat: Option<&Seat>) -> Result<Running> {
+    fn admit_and_run(
+        &self,
+        call: Inbound,
+        (origin, proven): (Origin, &Proven),
+        seat: Option<&Seat>,
+    ) -> Result<Running> {
         let entry = self.entry(call.target)?;
-        let account = self.admit(entry, call.extra.as_deref(), &call.remote, origin)?;
+        let caller = Caller { remote: &call.remote, origin, proven };
+        let account = self.admit(entry, call.extra.as_deref(), caller)?;
         if let Some(seat) = seat {
             self.claim(seat, account.as_deref())?;
         }
-        self.run(call, Arrival { origin, account, response: None })
+        self.run(call, Arrival { origin, proven, account, response: None })
     }
 
     /// Returns when the call ends: the caller's deadline within what the endpoint or the process
@@ -211,7 +223,7 @@ impl Router {
         entry: &Entry,
         call: Inbound,
         deadline: Instant,
-        arrival: Arrival,
+        arrival: Arrival<'_>,
     ) -> Context {
         let trusted = arrival.origin == Origin::Local || arrival.account.is_some();
         let mut parts = Parts {
@@ -329,7 +341,7 @@ impl Dispatch for Router {
 
     fn dispatch(&self, call: Inbound) -> Result<Running> {
         let origin = Origin::of(&call.remote);
-        self.admit_and_run(call, origin, None)
+        self.admit_and_run(call, (origin, &Proven::Nobody), None)
     }
 }
 
@@ -338,6 +350,7 @@ impl Dispatch for Router {
 pub(super) struct Door {
     pub(super) router: Arc<Router>,
     pub(super) origin: Origin,
+    pub(super) proven: Proven,
     pub(super) seat: Arc<Seat>,
 }
 
@@ -347,6 +360,6 @@ impl Dispatch for Door {
     }
 
     fn dispatch(&self, call: Inbound) -> Result<Running> {
-        self.router.admit_and_run(call, self.origin, Some(&self.seat))
+        self.router.admit_and_run(call, (self.origin, &self.proven), Some(&self.seat))
     }
 }
