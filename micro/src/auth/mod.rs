@@ -36,6 +36,8 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(example()).unwrap();
 //! ```
 
+#[cfg(feature = "tls")]
+pub mod authority;
 mod bearer;
 mod deny;
 mod handle;

@@ -76,13 +76,6 @@ pub(super) struct Caller<'a> {
     pub(super) proven: &'a Proven,
 }
 
-impl<'a> Caller<'a> {
-    /// Makes the caller of a transport that proves nothing.
-    pub(super) fn nameless(remote: &'a str, origin: Origin) -> Self {
-        Self { remote, origin, proven: &Proven::Nobody }
-    }
-}
-
 /// The rule of one server.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Rule {

@@ -27,11 +27,11 @@
 //! with [`Jwt::verifier_at`]. Other verifiers take them to their end.
 
 mod accounts;
-mod base64url;
+pub(in crate::auth) mod base64url;
 mod cache;
 mod claims;
 mod key;
-mod random;
+pub(in crate::auth) mod random;
 mod ring;
 mod signer;
 mod source;

@@ -31,6 +31,7 @@ pub use self::handshake::accept;
 pub use self::identity::{Identity, fingerprint};
 pub use self::name::{NAME_BYTES_MAX, Name};
 pub use self::peer::{SCOPES_OID, scopes_value};
+pub use self::verify::BACKDATED;
 
 /// The id of the errors of this part.
 const ERROR_ID: &str = "micro.tls";

@@ -51,6 +51,11 @@ impl Name {
         Self::new(domain, namespace, service).ok()
     }
 
+    /// Returns who vouches for the name: its domain.
+    pub fn issuer(&self) -> String {
+        format!("spiffe://{}", self.domain)
+    }
+
     /// Returns whether both are of one domain and namespace.
     pub fn is_near(&self, other: &Self) -> bool {
         self.domain == other.domain && self.namespace == other.namespace

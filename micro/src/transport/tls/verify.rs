@@ -27,7 +27,7 @@ use crate::transport::tls::unusable;
 type Verdict<T> = std::result::Result<T, rustls::Error>;
 
 /// How far back the beginning of a certificate is set, for clocks that differ.
-pub(crate) const BACKDATED: Duration = Duration::from_secs(30);
+pub const BACKDATED: Duration = Duration::from_secs(30);
 
 /// Knows the members of one namespace.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl Trust {
     fn certified(&self, facts: Facts) -> Certified {
         let Facts { name, scopes, not_before, not_after } = facts;
         let mut account = Account::service(name.to_string(), scopes);
-        account.issuer = format!("spiffe://{}", name.domain);
+        account.issuer = name.issuer();
         let times = (not_before + BACKDATED, not_after);
         Certified::new(account, name.service, times, Arc::clone(&self.revoked))
     }
