@@ -29,8 +29,8 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 16] = [
-    ("aws_lc_rs", &["auth/jwt/"]),
+const VENDORS: [(&str, &[&str]); 19] = [
+    ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("flate2", &["registry/mdns/"]),
     ("hcl", &["config/format/"]),
@@ -41,11 +41,14 @@ const VENDORS: [(&str, &[&str]); 16] = [
     ("notify", &["config/file/", "registry/local/"]),
     ("prost", &["codec/proto/", "codec/wire.rs"]),
     ("quick_xml", &["config/format/"]),
+    ("rcgen", &["auth/authority/"]),
     ("redb", &["store/file/"]),
     ("rmp_serde", &["codec/msgpack.rs", "testkit/codec/"]),
+    ("rustls", &["transport/tls/"]),
     ("serde_saphyr", &["config/format/"]),
     ("socket2", &["core/net/", "registry/mdns/"]),
     ("toml", &["config/format/"]),
+    ("x509_parser", &["transport/tls/"]),
 ];
 
 fn root() -> PathBuf {

@@ -70,7 +70,7 @@ impl Signed {
 #[derive(Debug)]
 pub struct Authority {
     database: store::Handle,
-    root: Root,
+    pub(super) root: Root,
     revoked: Arc<Names>,
     turns: Semaphore,
 }

@@ -106,13 +106,13 @@ pub(super) fn certificate(
     Ok(certificate.der().to_vec())
 }
 
-fn issuer(root: &Root) -> Result<Issuer<'static, KeyPair>> {
+pub(super) fn issuer(root: &Root) -> Result<Issuer<'static, KeyPair>> {
     let key = KeyPair::try_from(root.key.expose().as_slice()).map_err(broken)?;
     let certificate = root.certificate.as_slice().into();
     Issuer::from_ca_cert_der(&certificate, key).map_err(broken)
 }
 
-fn member(name: &Name, facts: &Facts, life: Duration) -> Result<CertificateParams> {
+pub(super) fn member(name: &Name, facts: &Facts, life: Duration) -> Result<CertificateParams> {
     let mut params = dated(life)?;
     params.distinguished_name = called(&name.service);
     let uri = name.to_string().try_into().map_err(broken)?;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::NoServerSessionStorage;
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig};
 
@@ -25,7 +25,8 @@ pub(super) fn client(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<ClientConfig>> {
     let config = dialing(Arc::new(Servers(Arc::clone(trust))), provider)?;
-    Ok(finished(config.with_client_cert_resolver(Arc::clone(shown) as _)))
+    let shown: Arc<dyn ResolvesClientCert> = Arc::<Shown>::clone(shown);
+    Ok(finished(config.with_client_cert_resolver(shown)))
 }
 
 /// Makes what dials without a certificate of its own.
@@ -61,11 +62,12 @@ pub(super) fn server(
     shown: &Arc<Shown>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<ServerConfig>> {
+    let shown: Arc<dyn ResolvesServerCert> = Arc::<Shown>::clone(shown);
     let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&[&TLS13])
         .map_err(|_error| unusable("the provider of cryptography has no TLS 1.3"))?
         .with_client_cert_verifier(Arc::new(Callers(Arc::clone(trust))))
-        .with_cert_resolver(Arc::clone(shown) as _);
+        .with_cert_resolver(shown);
     // A session that is taken up again would prove what was true when it began.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

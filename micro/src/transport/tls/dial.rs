@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection};
+use tokio::sync::watch;
 
 use crate::core::clock;
 use crate::core::error::{Error, Result, Retry};
@@ -44,7 +45,12 @@ impl Transport for Tls {
         address: &'a Address,
         scope: &'a Scope,
     ) -> BoxFuture<'a, Result<Arc<dyn Dialed>>> {
-        dial(&self.identity.client, address, scope)
+        Box::pin(async move {
+            let changes = self.identity.changes();
+            let dialed = dial(&self.identity.client, address, scope).await?;
+            scope.tasks.spawn("identity of a connection", replace(changes, Arc::clone(&dialed)));
+            Ok(dialed)
+        })
     }
 
     fn listen<'a>(
@@ -98,6 +104,14 @@ impl Transport for Pinned {
         _: &'a Scope,
     ) -> BoxFuture<'a, Result<Address>> {
         not_served()
+    }
+}
+
+/// Drains a connection when the certificate by which it was dialed has a successor.
+async fn replace(mut changes: watch::Receiver<u64>, dialed: Arc<dyn Dialed>) {
+    tokio::select! {
+        _changed_or_gone = changes.changed() => dialed.drain(),
+        () = dialed.closed() => {}
     }
 }
 

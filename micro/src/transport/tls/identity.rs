@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig, SignatureScheme};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::core::error::Result;
 use crate::core::proven::{Certified, Revoked};
@@ -39,6 +39,8 @@ pub struct Identity {
     trust: Arc<Trust>,
     revoked: Arc<Revoked>,
     shown: Arc<Shown>,
+    /// Counts the certificates that were shown.
+    changes: watch::Sender<u64>,
     pub(super) client: Arc<ClientConfig>,
     pub(super) server: Arc<ServerConfig>,
     /// Handshakes that run at a time.
@@ -70,10 +72,14 @@ impl Identity {
             trust,
             revoked,
             shown,
+            changes: watch::Sender::new(0),
         })
     }
 
     /// Shows a certificate from the next handshake on, with its key in PKCS #8.
+    ///
+    /// Connections that were dialed before take no more calls and close after their last one: their
+    /// peers know the earlier certificate, which ends.
     ///
     /// # Errors
     /// 412 when it is not good: not of the authority, over, of another name, or the key of another.
@@ -89,6 +95,8 @@ impl Identity {
         let shown = CertifiedKey::from_der(chain.to_vec(), key, &provider)
             .map_err(|_error| unusable("the certificate and its key do not fit"))?;
         self.shown.0.store(Some(Arc::new((Arc::new(shown), facts))));
+        // After the certificate: who is told dials by it.
+        self.changes.send_modify(|count| *count += 1);
         Ok(())
     }
 
@@ -107,9 +115,24 @@ impl Identity {
         &self.revoked
     }
 
+    /// Follows the certificates that are shown from here on.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     /// Reads what the certificate shown at the moment says, if there is one.
     pub fn shown<T>(&self, read: impl FnOnce(&Certified) -> T) -> Option<T> {
         self.shown.0.load().as_ref().map(|shown| read(&shown.1))
+    }
+
+    /// Shows a certificate that need not be good.
+    #[cfg(test)]
+    pub(crate) fn show(&self, certificate: &[u8], key: &Secret<Vec<u8>>) {
+        let chain = vec![CertificateDer::from(certificate.to_vec())];
+        let der = PrivateKeyDer::try_from(key.expose().clone()).unwrap();
+        let shown = CertifiedKey::from_der(chain, der, &config::provider()).unwrap();
+        let facts = self.trust.nobody();
+        self.shown.0.store(Some(Arc::new((Arc::new(shown), facts))));
     }
 
     pub(super) fn trust(&self) -> &Trust {

@@ -100,6 +100,13 @@ impl Trust {
         self.member(leaf).map(|facts| self.certified(facts)).map_err(unusable)
     }
 
+    /// Makes what is said of a certificate that nobody looked at.
+    #[cfg(test)]
+    pub(super) fn nobody(&self) -> Certified {
+        let times = (Duration::ZERO, Duration::MAX);
+        Certified::new(Account::default(), "", times, Arc::clone(&self.revoked))
+    }
+
     fn server(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Verdict<()> {
         chain(leaf, others, &self.roots, &self.provider)?;
         let facts = self.member(leaf).map_err(unfit)?;
