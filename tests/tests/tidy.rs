@@ -29,8 +29,8 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 23] = [
-    ("aws_lc_rs", &["auth/jwt/"]),
+const VENDORS: [(&str, &[&str]); 26] = [
+    ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("clap", &["bin/micro/"]),
     ("clap_complete", &["bin/micro/"]),
@@ -46,13 +46,16 @@ const VENDORS: [(&str, &[&str]); 23] = [
     ("pprof", &["debug/sampler.rs"]),
     ("prost", &["codec/proto/", "codec/wire.rs"]),
     ("quick_xml", &["config/format/"]),
+    ("rcgen", &["auth/authority/"]),
     ("redb", &["store/file/"]),
     ("rmp_serde", &["codec/msgpack.rs", "testkit/codec/"]),
     ("rustix", &["debug/output.rs"]),
+    ("rustls", &["transport/tls/"]),
     ("serde_saphyr", &["config/format/"]),
     ("socket2", &["core/net/", "registry/mdns/"]),
     ("toml", &["config/format/"]),
     ("tracing_subscriber", &["bin/micro/"]),
+    ("x509_parser", &["transport/tls/"]),
 ];
 
 fn root() -> PathBuf {

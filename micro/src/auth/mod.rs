@@ -36,6 +36,8 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(example()).unwrap();
 //! ```
 
+#[cfg(feature = "tls")]
+pub mod authority;
 mod bearer;
 mod deny;
 mod handle;
@@ -100,7 +102,7 @@ pub trait Auth: fmt::Debug + Send + Sync + 'static {
     /// Hands out tokens to whoever proves to be an account.
     ///
     /// A refresh token is good for one use: it is replaced by the one that comes back. A proof that
-    /// does not hold is [`refused`]; so is every further use of a refresh token. Dropping the future
+    /// does not hold is [`refused`]; so is every further use of a refresh token, which may end those that came of it, too. Dropping the future
     /// may use a refresh token up.
     fn token<'a>(&'a self, proof: &'a Proof) -> BoxFuture<'a, Result<Grant>>;
 
@@ -109,7 +111,7 @@ pub trait Auth: fmt::Debug + Send + Sync + 'static {
     /// Other processes follow as soon as their watches tell them. May be repeated.
     fn revoke<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>>;
 
-    /// Ends one refresh token and leaves the account; one that is absent is no error.
+    /// Ends one refresh token, with those that came of it, and leaves the account; one that is absent is no error.
     fn revoke_token<'a>(&'a self, refresh: &'a str) -> BoxFuture<'a, Result<()>>;
 }
 

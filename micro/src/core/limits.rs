@@ -151,6 +151,9 @@ limits! {
         /// From TCP accept to the first complete head on HTTP/1, to the complete preface otherwise
         /// (L10): 5 s, so that silent peers hold no slot. Then the connection is closed.
         handshake_timeout: Duration = Duration::from_secs(5),
+        /// TLS handshakes of callers that run at a time: 64, since each takes some milliseconds of a
+        /// core. Further ones wait, within [`Self::handshake_timeout`].
+        tls_handshakes_max: usize = 64,
         /// Reading one request's head on HTTP/1, from its first byte on (L11): 5 s. Then the
         /// connection is closed.
         header_read_timeout: Duration = Duration::from_secs(5),

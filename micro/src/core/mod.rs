@@ -16,6 +16,7 @@ pub mod nearest;
 pub mod net;
 pub mod or_error;
 pub(crate) mod panic;
+pub mod proven;
 pub mod secret;
 pub mod shutdown;
 pub mod stall;

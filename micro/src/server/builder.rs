@@ -31,6 +31,8 @@ use crate::server::router::{Lapsed, Router};
 use crate::server::serve::Serve;
 use crate::server::table::{Mounts, Process, Table};
 use crate::transport::Scope;
+#[cfg(feature = "tls")]
+use crate::transport::tls::Identity;
 
 /// What a [`Server`] is made of; every part has a default.
 #[must_use]
@@ -51,6 +53,8 @@ pub struct Builder {
     lapsed: Option<Lapsed>,
     monitor: Monitor,
     inbox: Option<Arc<dyn Inbox>>,
+    #[cfg(feature = "tls")]
+    identity: Option<Arc<Identity>>,
 }
 
 impl Builder {
@@ -206,6 +210,16 @@ impl Builder {
         self.mount(Deliveries(inbox))
     }
 
+    /// Speaks TLS, too, with those who begin a connection by it, as this process.
+    ///
+    /// The certificates of callers become their accounts. Whoever calls without one, or without
+    /// TLS, calls as nobody.
+    #[cfg(feature = "tls")]
+    pub fn identity(mut self, identity: Arc<Identity>) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
     /// Makes the server; no I/O.
     ///
     /// # Errors
@@ -246,6 +260,8 @@ impl Builder {
             roster: Arc::new(Roster::default()),
             scope: Scope { limits: self.limits, tasks: self.tasks, shutdown: self.shutdown },
             tls_noted: AtomicBool::new(false),
+            #[cfg(feature = "tls")]
+            identity: self.identity,
             router,
         };
         Ok(Server::new(Arc::new(port), services))

@@ -14,13 +14,18 @@ use tokio::io::AsyncWriteExt;
 use crate::core::clock;
 use crate::core::exchange::Dispatch;
 use crate::core::net::{Address, Listener, Prefixed, Stream};
+use crate::core::proven::Proven;
 use crate::server::http::{Face, Peer};
 use crate::server::policy::Origin;
 use crate::server::roster::{Member, Order, Roster, Seat};
 use crate::server::router::{Door, Router};
+#[cfg(feature = "tls")]
+use crate::server::secret;
 use crate::server::sniff::{Protocol, sniff};
 use crate::transport::Scope;
 use crate::transport::native;
+#[cfg(feature = "tls")]
+use crate::transport::tls::Identity;
 
 /// The first pause after an accept that failed for want of resources; it doubles each time.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -46,6 +51,9 @@ pub(super) struct Port {
     pub(super) roster: Arc<Roster>,
     pub(super) scope: Scope,
     pub(super) tls_noted: AtomicBool,
+    /// Who the process is to those who call by TLS.
+    #[cfg(feature = "tls")]
+    pub(super) identity: Option<Arc<Identity>>,
 }
 
 /// What connections come from.
@@ -137,6 +145,7 @@ fn admit(port: &Arc<Port>, stream: Stream, bound: &Arc<str>) {
         remote: stream.remote(),
         socket: socket.map(|(peer, _)| peer),
         origin,
+        proven: Proven::Nobody,
         bound: Arc::clone(bound),
         seat: Arc::clone(&member.seat),
     };
@@ -161,6 +170,25 @@ async fn serve(port: Arc<Port>, stream: Stream, peer: Peer, member: Member) {
     let Some(protocol) = first_bytes(&port, &stream, &mut buffer, &member).await else {
         return;
     };
+    #[cfg(feature = "tls")]
+    if protocol == Protocol::Tls
+        && let Some(identity) = &port.identity
+    {
+        let opened = Box::pin(secret::open(&port, identity, (stream, buffer), &member));
+        let Some(opened) = opened.await else { return };
+        let peer = Peer { proven: opened.proven, ..peer };
+        return speak(port, (opened.protocol, opened.stream, opened.buffer), peer, member).await;
+    }
+    speak(port, (protocol, stream, buffer), peer, member).await;
+}
+
+/// Serves what a connection speaks.
+async fn speak(
+    port: Arc<Port>,
+    (protocol, stream, buffer): (Protocol, Stream, BytesMut),
+    peer: Peer,
+    member: Member,
+) {
     match protocol {
         Protocol::Native => {
             let session = native::Session::new(stream, &port.scope);
@@ -168,6 +196,7 @@ async fn serve(port: Arc<Port>, stream: Stream, peer: Peer, member: Member) {
             let door: Arc<dyn Dispatch> = Arc::new(Door {
                 router: Arc::clone(&port.router),
                 origin: peer.origin,
+                proven: peer.proven,
                 seat: peer.seat,
             });
             let timeout = port.scope.limits.connection.handshake_timeout;
@@ -214,13 +243,23 @@ async fn first_bytes(
     buffer: &mut BytesMut,
     member: &Member,
 ) -> Option<Protocol> {
+    greeted(port, member, sniff(stream, buffer)).await
+}
+
+/// Waits for a part of the greeting within the handshake's time; `None` when the connection is to
+/// end.
+pub(super) async fn greeted<T>(
+    port: &Port,
+    member: &Member,
+    greeting: impl Future<Output = Option<T>>,
+) -> Option<T> {
     let timeout = port.scope.limits.connection.handshake_timeout;
     let mut until = clock::after(member.seat.since, timeout);
-    let mut sniffing = pin!(sniff(stream, buffer));
+    let mut greeting = pin!(greeting);
     loop {
         tokio::select! {
             biased;
-            protocol = &mut sniffing => return protocol,
+            part = &mut greeting => return part,
             () = member.seat.told() => match member.seat.order() {
                 Order::Close => return None,
                 Order::Drain => until = until.min(clock::after(clock::now(), LINGER)),

@@ -74,6 +74,8 @@ mod policy;
 mod recheck;
 mod roster;
 mod router;
+#[cfg(feature = "tls")]
+mod secret;
 mod serve;
 mod sniff;
 mod stream;

@@ -8,6 +8,7 @@ use crate::core::account::Account;
 use crate::core::descriptor::EndpointSpec;
 use crate::core::error::{Error, Result};
 use crate::core::metadata::Metadata;
+use crate::core::proven::Proven;
 
 /// What a [`Policy`] knows of a request when it decides.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,9 @@ pub struct Access<'a> {
     pub remote: &'a str,
     /// Whether the caller is on another host.
     pub off_host: bool,
+    /// Whom the connection itself proves the caller to be. One that is refused never reaches a
+    /// policy.
+    pub proven: &'a Proven,
 }
 
 /// Says who a caller is and whether it may call.
@@ -63,6 +67,15 @@ impl Origin {
     }
 }
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller<'a> {
+    /// Where the caller is, as contexts carry it.
+    pub(super) remote: &'a str,
+    pub(super) origin: Origin,
+    pub(super) proven: &'a Proven,
+}
+
 /// The rule of one server.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Rule {
@@ -83,7 +96,12 @@ impl Rule {
     pub(super) fn admit(&self, access: &Access<'_>) -> Result<Option<Arc<Account>>> {
         let public = access.spec.is_some_and(|spec| spec.public);
         let scopes = access.spec.and_then(|spec| spec.scopes).unwrap_or_default();
+        // What is shown has to be good, even where nothing is asked for.
+        let proven = access.proven.account().map_err(|_void| refused(access))?;
         match self {
+            Self::Closed | Self::Open if proven.is_some() => {
+                lets_in(proven.as_deref(), access, scopes).map(|()| proven)
+            }
             Self::Closed if access.off_host && !public => Err(unauthorized(
                 access,
                 "callers from other hosts have to authenticate, and this server knows no accounts",
@@ -94,13 +112,7 @@ impl Rule {
             Self::Closed | Self::Open => Ok(None),
             Self::Asked(policy) => {
                 let account = asked(policy.as_ref(), access)?;
-                match &account {
-                    _ if public || scopes.is_empty() => {}
-                    None => return Err(unauthorized(access, "the endpoint asks for a scope")),
-                    Some(account) if account.has_any(scopes) => {}
-                    Some(_) => return Err(lacking(access, scopes)),
-                }
-                Ok(account)
+                lets_in(account.as_deref(), access, scopes).map(|()| account)
             }
         }
     }
@@ -117,6 +129,21 @@ fn asked(policy: &dyn Policy, access: &Access<'_>) -> Result<Option<Arc<Account>
         tracing::error!(endpoint = access.endpoint, "the policy panicked");
         Err(Error::internal(id(access), "the policy panicked"))
     })
+}
+
+/// Compares the scopes of an account with those that an endpoint asks for.
+fn lets_in(account: Option<&Account>, access: &Access<'_>, scopes: &[&str]) -> Result<()> {
+    match account {
+        _ if scopes.is_empty() || access.spec.is_some_and(|spec| spec.public) => Ok(()),
+        None => Err(unauthorized(access, "the endpoint asks for a scope")),
+        Some(account) if account.has_any(scopes) => Ok(()),
+        Some(_) => Err(lacking(access, scopes)),
+    }
+}
+
+/// Makes the error of what a connection shows and what is not accepted, the same as that of a token.
+fn refused(access: &Access<'_>) -> Error {
+    crate::auth::refused().with_id(id(access))
 }
 
 fn unauthorized(access: &Access<'_>, detail: &str) -> Error {
@@ -159,6 +186,7 @@ mod tests {
             headers: &headers,
             remote: "",
             off_host,
+            proven: &Proven::Nobody,
         };
         rule.admit(&access).map_or_else(|error| error.code(), |_| 200)
     }

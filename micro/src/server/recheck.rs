@@ -13,8 +13,9 @@ use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::{Inbound, Outgoing};
 use crate::core::future::BoxFuture;
 use crate::core::metadata::Metadata;
+use crate::core::proven::Proven;
 use crate::core::stream::{BoxSource, MessageSource};
-use crate::server::policy::{Access, Origin, Rule};
+use crate::server::policy::{Access, Caller, Origin, Rule};
 use crate::server::table::Entry;
 
 /// How long a stream may go on after its caller is not admitted any more.
@@ -28,6 +29,7 @@ pub(super) struct Recheck {
     headers: Metadata,
     remote: Arc<str>,
     off_host: bool,
+    proven: Proven,
     account: Option<Arc<Account>>,
     timer: Pin<Box<Sleep>>,
 }
@@ -39,7 +41,7 @@ impl Recheck {
         rule: &Rule,
         entry: &Arc<Entry>,
         call: &Inbound,
-        origin: Origin,
+        caller: Caller<'_>,
         account: Option<&Arc<Account>>,
     ) -> Option<Box<Self>> {
         let kind = entry.spec.kind;
@@ -52,7 +54,8 @@ impl Recheck {
             entry: Arc::clone(entry),
             headers: call.extra.as_ref().map(|extra| extra.headers.clone()).unwrap_or_default(),
             remote: Arc::clone(&call.remote),
-            off_host: origin == Origin::OffHost,
+            off_host: caller.origin == Origin::OffHost,
+            proven: caller.proven.clone(),
             account: account.cloned(),
             timer: Box::pin(clock::sleep_until(clock::after(call.now, INTERVAL))),
         }))
@@ -72,6 +75,7 @@ impl Recheck {
                 headers: &self.headers,
                 remote: &self.remote,
                 off_host: self.off_host,
+                proven: &self.proven,
             });
             let same = |now: &Option<Arc<Account>>| {
                 now.as_ref().map(|account| &account.id)

@@ -15,12 +15,13 @@ use crate::core::exchange::{Dispatch, Extra, Inbound, Outgoing, Release, Running
 use crate::core::future::BoxFuture;
 use crate::core::limits::Limits;
 use crate::core::metadata::Metadata;
+use crate::core::proven::Proven;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::core::trace::Trace;
 use crate::debug::Monitor;
 use crate::server::gate::{Gate, Refused};
 use crate::server::layer::{Next, Request};
-use crate::server::policy::{Access, Origin, Rule};
+use crate::server::policy::{Access, Caller, Origin, Rule};
 use crate::server::recheck::{Recheck, rechecked};
 use crate::server::roster::Seat;
 use crate::server::serve::Incoming;
@@ -56,8 +57,10 @@ impl fmt::Debug for Lapsed {
 
 /// What a transport knows of a call beside the call itself.
 #[derive(Debug)]
-pub(super) struct Arrival {
+pub(super) struct Arrival<'a> {
     pub(super) origin: Origin,
+    /// Whom the connection proves the caller to be.
+    pub(super) proven: &'a Proven,
     /// Who calls, as [`Router::admit`] found.
     pub(super) account: Option<Arc<Account>>,
     /// The content type of the response where it differs from that of the request.
@@ -83,7 +86,7 @@ impl Router {
     }
 
     /// Begins a call that was admitted.
-    pub(super) fn run(&self, mut call: Inbound, arrival: Arrival) -> Result<Running> {
+    pub(super) fn run(&self, mut call: Inbound, arrival: Arrival<'_>) -> Result<Running> {
         let entry = self.entry(call.target)?;
         if self.lapsed.as_ref().is_some_and(|lapsed| lapsed.0(call.now)) && !entry.internal {
             return Err(entry.refused(lapsed(&entry.id)));
@@ -96,7 +99,9 @@ impl Router {
             incoming = incoming.answered_in(format);
         }
         let account = arrival.account.as_ref();
-        let recheck = Recheck::of(&self.rule, entry, &call, arrival.origin, account);
+        let caller =
+            Caller { remote: &call.remote, origin: arrival.origin, proven: arrival.proven };
+        let recheck = Recheck::of(&self.rule, entry, &call, caller, account);
         let incoming = incoming.rechecked(recheck);
         let (now, deadline) = (call.now, self.deadline(entry, call.now, call.deadline));
         let context = self.context(entry, call, deadline, arrival);
@@ -115,8 +120,7 @@ impl Router {
         &self,
         entry: &Entry,
         extra: Option<&Extra>,
-        remote: &str,
-        origin: Origin,
+        caller: Caller<'_>,
     ) -> Result<Option<Arc<Account>>> {
         static NONE: Metadata = Metadata::new();
         let admitted = self.rule.admit(&Access {
@@ -125,14 +129,15 @@ impl Router {
             method: "",
             path: "",
             headers: extra.map_or(&NONE, |extra| &extra.headers),
-            remote,
-            off_host: origin == Origin::OffHost,
+            remote: caller.remote,
+            off_host: caller.origin == Origin::OffHost,
+            proven: caller.proven,
         });
         if !entry.internal && admitted.is_ok() {
             return admitted;
         }
         let admitted = admitted.and_then(|account| match entry.internal {
-            true => inside(&entry.id, account, origin),
+            true => inside(&entry.id, account, caller.origin),
             false => Ok(account),
         });
         admitted.map_err(|error| entry.refused(error))
@@ -143,8 +148,7 @@ impl Router {
     pub(super) fn admit_question(
         &self,
         extra: &Extra,
-        remote: &str,
-        origin: Origin,
+        caller: Caller<'_>,
     ) -> Result<Option<Arc<Account>>> {
         let account = self.rule.admit(&Access {
             endpoint: STATS,
@@ -152,10 +156,11 @@ impl Router {
             method: "",
             path: "",
             headers: &extra.headers,
-            remote,
-            off_host: origin == Origin::OffHost,
+            remote: caller.remote,
+            off_host: caller.origin == Origin::OffHost,
+            proven: caller.proven,
         })?;
-        inside(STATS, account, origin)
+        inside(STATS, account, caller.origin)
     }
 
     /// Decides whether a caller may use the user's own HTTP router.
@@ -163,7 +168,7 @@ impl Router {
         &self,
         request: &http::Request<B>,
         extra: &Extra,
-        (remote, origin): (&str, Origin),
+        caller: Caller<'_>,
     ) -> Result<Option<Arc<Account>>> {
         self.rule.admit(&Access {
             endpoint: "",
@@ -171,8 +176,9 @@ impl Router {
             method: request.method().as_str(),
             path: request.uri().path(),
             headers: &extra.headers,
-            remote,
-            off_host: origin == Origin::OffHost,
+            remote: caller.remote,
+            off_host: caller.origin == Origin::OffHost,
+            proven: caller.proven,
         })
     }
 
@@ -212,13 +218,19 @@ impl Router {
         }
     }
 
-    fn admit_and_run(&self, call: Inbound, origin: Origin, seat: Option<&Seat>) -> Result<Running> {
+    fn admit_and_run(
+        &self,
+        call: Inbound,
+        (origin, proven): (Origin, &Proven),
+        seat: Option<&Seat>,
+    ) -> Result<Running> {
         let entry = self.entry(call.target)?;
-        let account = self.admit(entry, call.extra.as_deref(), &call.remote, origin)?;
+        let caller = Caller { remote: &call.remote, origin, proven };
+        let account = self.admit(entry, call.extra.as_deref(), caller)?;
         if let Some(seat) = seat {
             self.claim(seat, account.as_deref())?;
         }
-        self.run(call, Arrival { origin, account, response: None })
+        self.run(call, Arrival { origin, proven, account, response: None })
     }
 
     /// Returns when the call ends: the caller's deadline within what the endpoint or the process
@@ -241,7 +253,7 @@ impl Router {
         entry: &Entry,
         call: Inbound,
         deadline: Instant,
-        arrival: Arrival,
+        arrival: Arrival<'_>,
     ) -> Context {
         let now = call.now;
         let trusted = arrival.origin == Origin::Local || arrival.account.is_some();
@@ -380,7 +392,7 @@ impl Dispatch for Router {
 
     fn dispatch(&self, call: Inbound) -> Result<Running> {
         let origin = Origin::of(&call.remote);
-        self.admit_and_run(call, origin, None)
+        self.admit_and_run(call, (origin, &Proven::Nobody), None)
     }
 }
 
@@ -389,6 +401,7 @@ impl Dispatch for Router {
 pub(super) struct Door {
     pub(super) router: Arc<Router>,
     pub(super) origin: Origin,
+    pub(super) proven: Proven,
     pub(super) seat: Arc<Seat>,
 }
 
@@ -398,6 +411,6 @@ impl Dispatch for Door {
     }
 
     fn dispatch(&self, call: Inbound) -> Result<Running> {
-        self.router.admit_and_run(call, self.origin, Some(&self.seat))
+        self.router.admit_and_run(call, (self.origin, &self.proven), Some(&self.seat))
     }
 }

@@ -24,7 +24,7 @@ use crate::service::url::{Backend, Url};
 use crate::store;
 
 /// The database, in the store of the process, of accounts and rules: no process is to be named so.
-const DATABASE: &str = "micro.auth";
+pub(crate) const DATABASE: &str = "micro.auth";
 
 const AUTHS: &[Backend] = &[
     Backend::built_in("deny"),
@@ -41,7 +41,8 @@ pub(crate) async fn open(
 ) -> Result<()> {
     let proof = proof(given.proof, settings)?;
     let setting = settings.auth.as_deref();
-    if given.auth.is_none() && given.rules.is_none() && setting.is_none() {
+    let mutual = settings.auth_identity.is_some();
+    if given.auth.is_none() && given.rules.is_none() && setting.is_none() && !mutual {
         if proof.is_some() {
             let detail = "calls as an account need a `micro.auth` that knows it";
             return Err(Error::precondition_failed("micro.auth", detail));

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::auth::Session;
+#[cfg(feature = "tls")]
+use crate::auth::authority::Authority;
 #[cfg(feature = "server")]
 use crate::auth::{self, Auth, Rules};
 use crate::broker::Broker;
@@ -18,6 +20,8 @@ use crate::service::open;
 use crate::service::settings::Settings;
 use crate::service::url::Url;
 use crate::store::Store;
+#[cfg(feature = "tls")]
+use crate::transport::tls::Identity;
 use crate::transport::{Scope, Transport};
 
 /// What the program hands over; it wins over every setting.
@@ -60,6 +64,12 @@ pub(crate) struct Backends {
     /// Accounts and rules; without them other hosts reach what is public.
     #[cfg(feature = "server")]
     pub(crate) auth: Option<auth::Handle>,
+    /// Who the process is to its peers.
+    #[cfg(feature = "tls")]
+    pub(crate) identity: Option<Arc<Identity>>,
+    /// What signs the certificates of others.
+    #[cfg(feature = "tls")]
+    pub(crate) authority: Option<Arc<Authority>>,
     /// As whom calls are made.
     pub(crate) session: Option<Arc<Session>>,
     pub(crate) transport: Arc<dyn Transport>,
@@ -116,6 +126,10 @@ impl Backends {
             owns_broker,
             #[cfg(feature = "server")]
             auth: None,
+            #[cfg(feature = "tls")]
+            identity: None,
+            #[cfg(feature = "tls")]
+            authority: None,
             session: settings.auth_token.clone().map(|token| Arc::new(Session::fixed(token))),
             transport,
             selector,

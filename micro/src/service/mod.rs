@@ -27,6 +27,8 @@ pub mod glue;
 #[cfg(feature = "server")]
 mod hooks;
 #[cfg(feature = "server")]
+mod identity;
+#[cfg(feature = "server")]
 mod kept;
 mod layers;
 #[cfg(feature = "server")]

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{OnceCell, watch};
 
 use crate::auth::Handle as Auth;
+#[cfg(feature = "tls")]
+use crate::auth::authority::Authority;
 use crate::client::{Client, Publisher};
 use crate::config::Config;
 use crate::core::descriptor::{ServiceDescriptor, SubscriptionSpec};
@@ -22,6 +24,8 @@ use crate::service::readiness::Readiness;
 use crate::service::signal::Signals;
 use crate::service::stop::{self, Report};
 use crate::store::Handle as Store;
+#[cfg(feature = "tls")]
+use crate::transport::tls::Identity;
 
 /// A handle to a process that serves; clones share it.
 ///
@@ -97,6 +101,18 @@ impl Running {
     /// Returns the handle to accounts and rules; without any configured it knows nobody.
     pub fn auth(&self) -> Auth {
         self.inner.backends.auth.clone().unwrap_or_default()
+    }
+
+    /// Returns who the process is to its peers, if it has a certificate.
+    #[cfg(feature = "tls")]
+    pub fn identity(&self) -> Option<&Arc<Identity>> {
+        self.inner.backends.identity.as_ref()
+    }
+
+    /// Returns the authority, if this process holds it.
+    #[cfg(feature = "tls")]
+    pub fn authority(&self) -> Option<&Arc<Authority>> {
+        self.inner.backends.authority.as_ref()
     }
 
     /// Lists what is served, in the order of mounting.

@@ -54,6 +54,8 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("auth_id", "ID", "account that calls are made as, with its secret"),
     spec("auth_secret", "SECRET", "secret of that account; better a variable than a flag"),
     spec("auth_token", "TOKEN", "token that calls are made with; better a variable than a flag"),
+    spec("auth_identity", "URL", "certificate to call and serve with: `authority`, `member`"),
+    spec("auth_join", "TOKEN", "join token of a member; better a variable than a flag"),
     spec("config", "PATH", "file of settings, in the format of its extension"),
 ];
 
@@ -82,6 +84,8 @@ pub(crate) struct Settings {
     pub(crate) auth_id: Option<String>,
     pub(crate) auth_secret: Option<Secret<String>>,
     pub(crate) auth_token: Option<Secret<String>>,
+    pub(crate) auth_identity: Option<String>,
+    pub(crate) auth_join: Option<Secret<String>>,
     pub(crate) transport: Option<String>,
     pub(crate) selector: Option<String>,
     pub(crate) register_ttl: Option<Duration>,

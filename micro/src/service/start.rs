@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{OnceCell, watch};
 
+use crate::auth::Handle as Auth;
 use crate::config::Config;
 use crate::core::clock;
 use crate::core::descriptor::ServiceDescriptor;
@@ -23,6 +24,7 @@ use crate::service::banner;
 use crate::service::begun::Guard;
 use crate::service::builder::{Args, Configure, Service};
 use crate::service::flags::{self, Flags};
+use crate::service::identity;
 use crate::service::kept::Kept;
 use crate::service::layers::Layers;
 use crate::service::mount::Mount;
@@ -155,6 +157,7 @@ impl Service {
         }
         let kept = Kept::open(store, &settings, &self.name, &backends.limits.store).await?;
         authenticate::open(auth, &settings, &kept, &mut backends).await?;
+        self.mounts.extend(identity::open(&settings, &kept, &self.name, &mut backends).await?);
         if self.inputs.is_stored {
             let table = kept.handle(&self.name)?.table(STORED_TABLE)?;
             (config, _) = sources.load_with(Arc::new(Stored::new(table))).await?;
@@ -341,7 +344,12 @@ fn server(
         .lapsed(move |now| sight.is_lapsed(now))
         .ready(move || readiness.is_ready());
     let server = match &backends.auth {
-        Some(auth) => server.policy(Arc::new(server::Guard::new(auth.clone()))),
+        Some(auth) => server.policy(Arc::new(guard(auth, backends))),
+        None => server,
+    };
+    #[cfg(feature = "tls")]
+    let server = match &backends.identity {
+        Some(identity) => server.identity(Arc::clone(identity)),
         None => server,
     };
     let server = match backends.broker.inbox() {
@@ -349,6 +357,12 @@ fn server(
         None => server,
     };
     steps.fold(server, |server, step| step(server)).build()
+}
+
+/// Makes the policy; where members prove who they are, callers on this machine do so as well.
+fn guard(auth: &Auth, backends: &Backends) -> server::Guard {
+    let guard = server::Guard::new(auth.clone());
+    if identity::is_mutual(backends) { guard.everywhere() } else { guard }
 }
 
 /// Serves on the one port, or through the transport where that is not the native one.

@@ -4,6 +4,8 @@
 //! which calls start, and serves the calls of others by handing them to a [`Dispatch`].
 
 pub mod native;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 use std::fmt;
 use std::sync::Arc;

@@ -23,6 +23,7 @@ use crate::core::error::Result;
 use crate::core::secret::Secret;
 use crate::core::shutdown::TaskTracker;
 use crate::store;
+use crate::store::Put;
 use crate::store::Record;
 use crate::store::is_conflict;
 
@@ -58,10 +59,13 @@ struct Kept {
     created: u64,
 }
 
-/// A refresh token as it is kept, under its hash.
+/// What came of one proof of an account: refresh tokens of which the last is good, under the hash
+/// of the part that they share.
 #[derive(Serialize, Deserialize)]
-struct Refresh {
+struct Family {
     id: String,
+    /// The hash of the token that is good.
+    token_hash: String,
     /// In seconds since 1970.
     issued: u64,
     /// In seconds since 1970, for stores that end nothing by themselves.
@@ -124,40 +128,66 @@ impl Accounts {
         }
     }
 
-    /// Returns the account of a refresh token, which is used up.
-    pub(super) async fn by_refresh(&self, token: &str, now: u64) -> Result<Account> {
-        if token.len() > TOKEN_BYTES_MAX {
+    /// Returns the account of a refresh token, which is used up, and the one that follows it.
+    ///
+    /// A token that was used already ends its family: one of the two who showed it is a thief.
+    pub(super) async fn by_refresh(
+        &self,
+        token: &str,
+        now: u64,
+        life: Duration,
+    ) -> Result<(Account, Secret<String>)> {
+        let shared = shared(token).ok_or_else(refused)?;
+        let key = random::fingerprint(shared);
+        let record = self.refresh.read(&key).await?.ok_or_else(refused)?;
+        let family: Family = record.decode()?;
+        let shown = random::fingerprint(token);
+        let (kept, given) = (family.token_hash.as_bytes(), shown.as_bytes());
+        if constant_time::verify_slices_are_equal(kept, given).is_err() {
+            self.refresh.delete(&key).await?;
+            let account = family.id.escape_debug();
+            tracing::warn!(%account, "a used refresh token was shown: those after it are void");
             return Err(refused());
         }
-        let key = random::fingerprint(token);
-        let record = self.refresh.read(&key).await?.ok_or_else(refused)?;
-        let refresh: Refresh = record.decode()?;
+        let kept = self.accounts.get::<Kept>(&family.id).await?.ok_or_else(refused)?;
+        let revoked = self.revoked.value().get(&family.id).copied().unwrap_or_default();
+        let good = now < family.until && family.issued >= kept.created && family.issued > revoked;
+        if !good {
+            return Err(refused());
+        }
+        let (next, put) = self.family(&family.id, shared, (now, life))?;
         // Of several that show the token at once, one gets further.
-        self.refresh
-            .delete_version(&key, record.version)
-            .await
-            .map_err(|error| if is_conflict(&error) { refused() } else { error })?;
-        let kept = self.accounts.get::<Kept>(&refresh.id).await?.ok_or_else(refused)?;
-        let revoked = self.revoked.value().get(&refresh.id).copied().unwrap_or_default();
-        let good =
-            now < refresh.until && refresh.issued >= kept.created && refresh.issued > revoked;
-        if good { Ok(kept.account) } else { Err(refused()) }
+        let put = put.if_version(record.version).await;
+        put.map_err(|error| if is_conflict(&error) { refused() } else { error })?;
+        Ok((kept.account, next))
     }
 
-    /// Makes a refresh token.
+    /// Makes the first refresh token of a family.
     pub(super) async fn refresh(
         &self,
         id: &str,
         now: u64,
         life: Duration,
     ) -> Result<Secret<String>> {
-        let token = random::text()?;
-        let until = now.saturating_add(life.as_secs());
-        let refresh = Refresh { id: id.to_owned(), issued: now, until };
-        let put = self.refresh.put(&random::fingerprint(&token), &refresh);
-        let put = if self.refresh.capabilities().ttl { put.ttl(life) } else { put };
+        let (token, put) = self.family(id, &random::text()?, (now, life))?;
         put.await?;
-        Ok(Secret::new(token))
+        Ok(token)
+    }
+
+    /// Makes the next token of a family, and the write by which it is the good one.
+    fn family(
+        &self,
+        id: &str,
+        shared: &str,
+        (issued, life): (u64, Duration),
+    ) -> Result<(Secret<String>, Put)> {
+        let token = format!("{shared}.{}", random::text()?);
+        let until = issued.saturating_add(life.as_secs());
+        let token_hash = random::fingerprint(&token);
+        let family = Family { id: id.to_owned(), token_hash, issued, until };
+        let put = self.refresh.put(&random::fingerprint(shared), &family);
+        let put = if self.refresh.capabilities().ttl { put.ttl(life) } else { put };
+        Ok((Secret::new(token), put))
     }
 
     pub(super) async fn revoke(&self, id: &str, now: u64) -> Result<()> {
@@ -173,8 +203,19 @@ impl Accounts {
     }
 
     pub(super) async fn revoke_token(&self, token: &str) -> Result<()> {
-        self.refresh.delete(&random::fingerprint(token)).await
+        match shared(token) {
+            Some(shared) => self.refresh.delete(&random::fingerprint(shared)).await,
+            None => Ok(()),
+        }
     }
+}
+
+/// Returns the part of a refresh token that its family shares.
+fn shared(token: &str) -> Option<&str> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return None;
+    }
+    token.split_once('.').map(|(shared, _)| shared)
 }
 
 /// Takes an id that is no key of a store for one that is absent.

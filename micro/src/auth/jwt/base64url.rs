@@ -3,7 +3,7 @@
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// Writes bytes.
-pub(super) fn encode(bytes: &[u8]) -> String {
+pub(in crate::auth) fn encode(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let byte = |n: usize| u32::from(chunk.get(n).copied().unwrap_or_default());
@@ -19,7 +19,7 @@ pub(super) fn encode(bytes: &[u8]) -> String {
 
 /// Reads text; `None` for any other character, padding, an impossible length, or bits that no
 /// encoder leaves set.
-pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+pub(in crate::auth) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3 + 2);
     for chunk in text.chunks(4) {
         let mut group = 0_u32;

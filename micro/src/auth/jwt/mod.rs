@@ -27,11 +27,11 @@
 //! with [`Jwt::verifier_at`]. Other verifiers take them to their end.
 
 mod accounts;
-mod base64url;
+pub(in crate::auth) mod base64url;
 mod cache;
 mod claims;
 mod key;
-mod random;
+pub(in crate::auth) mod random;
 mod ring;
 mod signer;
 mod source;
@@ -309,9 +309,12 @@ impl Jwt {
         Ok((claims.account(), expiry))
     }
 
-    async fn issue(&self, issuing: &Issuing, account: Account, now: u64) -> Result<Grant> {
-        let refresh = issuing.accounts.refresh(&account.id, now, self.config.refresh_life);
-        let refresh = refresh.await?;
+    fn issue(
+        &self,
+        issuing: &Issuing,
+        (account, refresh): (Account, Secret<String>),
+        now: u64,
+    ) -> Result<Grant> {
         let exp = now.saturating_add(self.config.access_life.as_secs());
         let claims = Claims {
             iss: self.config.issuer.clone(),
@@ -375,18 +378,25 @@ impl Auth for Jwt {
         Box::pin(async move {
             // Before the account is read: what ends it later ends these tokens too.
             let (issuing, now) = (self.issuing()?, self.now());
-            let account = match proof {
+            let (accounts, life) = (&issuing.accounts, self.config.refresh_life);
+            let proven = match proof {
                 Proof::Secret { id, secret } => {
-                    issuing.accounts.by_secret(id, secret.expose()).await
+                    match accounts.by_secret(id, secret.expose()).await {
+                        Ok(account) => {
+                            let refresh = accounts.refresh(&account.id, now, life).await;
+                            refresh.map(|refresh| (account, refresh))
+                        }
+                        Err(error) => Err(error),
+                    }
                 }
-                Proof::Refresh(token) => issuing.accounts.by_refresh(token.expose(), now).await,
+                Proof::Refresh(token) => accounts.by_refresh(token.expose(), now, life).await,
             };
-            let account = account.inspect_err(|error| {
+            let proven = proven.inspect_err(|error| {
                 if error.code() == 401 {
                     tracing::info!("a proof of an account was refused");
                 }
             })?;
-            self.issue(issuing, account, now).await
+            self.issue(issuing, proven, now)
         })
     }
 

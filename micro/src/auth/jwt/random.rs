@@ -10,7 +10,7 @@ use crate::core::error::Error;
 use crate::core::error::Result;
 
 /// Makes text of 256 random bits.
-pub(super) fn text() -> Result<String> {
+pub(in crate::auth) fn text() -> Result<String> {
     let mut bytes = [0_u8; 32];
     rand::fill(&mut bytes)
         .map_err(|_error| Error::internal(ERROR_ID, "the system gives no random numbers"))?;
@@ -31,6 +31,6 @@ pub(super) fn hash(text: &str) -> Digest {
 /// Returns that hash as text, for stores: what is kept there proves nothing to anybody.
 ///
 /// One round is enough since what is hashed has 256 random bits.
-pub(super) fn fingerprint(text: &str) -> String {
+pub(in crate::auth) fn fingerprint(text: &str) -> String {
     base64url::encode(&hash(text))
 }

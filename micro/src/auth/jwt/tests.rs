@@ -607,3 +607,22 @@ async fn a19_neither_secrets_nor_tokens_are_kept_or_shown() {
     }
     assert!(kept.contains("ada"));
 }
+
+#[tokio::test]
+async fn a_stolen_refresh_token_ends_its_family_and_no_other() {
+    let database = store::Handle::new(Memory::new()).database("auth").unwrap();
+    let tasks = TaskTracker::new();
+    let jwt = Jwt::issuer(JwtConfig::new("a", "b"), &database, &tasks).await.unwrap();
+    let made = jwt.generate(&NewAccount::new("ada")).await.unwrap();
+    let stolen = jwt.token(&made.proof()).await.unwrap();
+    let other = jwt.token(&made.proof()).await.unwrap();
+    let second = jwt.token(&stolen.proof()).await.unwrap();
+    let third = jwt.token(&second.proof()).await.unwrap();
+    assert_eq!(jwt.token(&stolen.proof()).await.unwrap_err().code(), 401);
+    assert_eq!(jwt.token(&third.proof()).await.unwrap_err().code(), 401, "of the same family");
+    jwt.token(&other.proof()).await.unwrap();
+    for text in ["", ".", "x", "x.y", &".".repeat(9000)] {
+        let proof = Proof::Refresh(Secret::new(text.to_owned()));
+        assert_eq!(jwt.token(&proof).await.unwrap_err().code(), 401);
+    }
+}

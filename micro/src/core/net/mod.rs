@@ -5,6 +5,7 @@ mod dial;
 mod pipe;
 mod prefixed;
 mod unix;
+mod wrapped;
 
 use std::fmt;
 use std::io;
@@ -22,6 +23,7 @@ pub use self::address::Address;
 pub use self::pipe::Pipe;
 pub use self::prefixed::Prefixed;
 pub use self::unix::UnixSocket;
+pub use self::wrapped::Wrapped;
 
 /// A non-blocking byte stream that a reader and a writer share.
 ///
@@ -42,7 +44,8 @@ pub trait Socket: fmt::Debug + Send + Sync {
     /// Writes a first part of `bytes` and returns its length.
     ///
     /// # Errors
-    /// `WouldBlock` when the peer or the kernel is slow; any other error ends the stream.
+    /// `WouldBlock` when the peer or the kernel is slow: the same bytes come first in the next
+    /// try. Any other error ends the stream.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
 
     /// Ends the writing direction; the peer reads what was written, then the end.
@@ -122,6 +125,8 @@ pub enum Stream {
     Unix(UnixStream),
     /// Within the process.
     Pipe(Pipe),
+    /// Over a socket that changes what another carries.
+    Wrapped(Wrapped),
 }
 
 impl Stream {
@@ -151,6 +156,7 @@ impl Stream {
             Self::Tcp(stream) => Arc::new(stream),
             Self::Unix(stream) => Arc::new(stream),
             Self::Pipe(stream) => Arc::new(stream),
+            Self::Wrapped(stream) => stream.into_socket(),
         }
     }
 
@@ -162,12 +168,17 @@ impl Stream {
             }
             Self::Unix(_) => "unix".into(),
             Self::Pipe(_) => "memory".into(),
+            Self::Wrapped(stream) => Arc::clone(stream.remote()),
         }
     }
 
     /// Returns the address of a peer on another host; `None` for one on this host.
     pub fn stranger(&self) -> Option<IpAddr> {
-        let Self::Tcp(stream) = self else { return None };
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Wrapped(stream) => return stream.stranger(),
+            Self::Unix(_) | Self::Pipe(_) => return None,
+        };
         let ip = stream.peer_addr().ok()?.ip().to_canonical();
         let own = stream.local_addr().is_ok_and(|own| own.ip().to_canonical() == ip);
         (!own && !ip.is_loopback()).then_some(ip)
@@ -182,6 +193,7 @@ impl Stream {
             Self::Tcp(stream) => stream,
             Self::Unix(stream) => stream,
             Self::Pipe(stream) => stream,
+            Self::Wrapped(stream) => stream.socket(),
         };
         // Progress: readiness is cleared by each read that would block.
         loop {
@@ -204,6 +216,7 @@ impl AsyncRead for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_read(task, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(task, buffer),
             Self::Pipe(stream) => Pin::new(stream).poll_read(task, buffer),
+            Self::Wrapped(stream) => Pin::new(stream).poll_read(task, buffer),
         }
     }
 }
@@ -218,6 +231,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_write(task, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(task, bytes),
             Self::Pipe(stream) => Pin::new(stream).poll_write(task, bytes),
+            Self::Wrapped(stream) => Pin::new(stream).poll_write(task, bytes),
         }
     }
 
@@ -230,6 +244,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(task),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(task),
             Self::Pipe(stream) => Pin::new(stream).poll_shutdown(task),
+            Self::Wrapped(stream) => Pin::new(stream).poll_shutdown(task),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::auth::{Decision, Handle, Principal, Resource, bearer, pattern};
+use crate::auth::{Decision, Handle, Principal, Resource, bearer, pattern, refused};
 use crate::core::account::Account;
 use crate::core::error::{Error, Result};
 use crate::server::policy::{Access, Policy};
@@ -11,7 +11,8 @@ const AUTHORIZATION: &str = "authorization";
 
 /// Admits callers by their tokens and by rules.
 ///
-/// In this order: a bearer token that is shown has to be good, even where none is needed. What is
+/// In this order: a bearer token that is shown has to be good, even where none is needed; without
+/// one the certificate of the connection says who calls. What is
 /// `public` is open. Then the rules decide, if there are any: what none of them grants is refused,
 /// for callers on this machine too. While there is no rule, callers from other hosts need an
 /// account and those on this machine do not. At last the server compares the scopes of the
@@ -21,19 +22,29 @@ const AUTHORIZATION: &str = "authorization";
 #[derive(Clone, Debug)]
 pub struct Guard {
     auth: Handle,
+    everywhere: bool,
 }
 
 impl Guard {
     /// Admits by these accounts and rules.
     pub fn new(auth: Handle) -> Self {
-        Self { auth }
+        Self { auth, everywhere: false }
+    }
+
+    /// Has callers on this machine prove who they are, too, while there is no rule.
+    #[must_use]
+    pub fn everywhere(mut self) -> Self {
+        self.everywhere = true;
+        self
     }
 
     fn account(&self, access: &Access<'_>) -> Result<Option<Arc<Account>>> {
-        let Some(header) = access.headers.get(AUTHORIZATION) else { return Ok(None) };
+        let Some(header) = access.headers.get(AUTHORIZATION) else {
+            return proven(access);
+        };
         match bearer(header)? {
             Some(token) => self.auth.inspect(token).map(|identity| Some(identity.account)),
-            None => Ok(None),
+            None => proven(access),
         }
     }
 
@@ -66,10 +77,16 @@ impl Policy for Guard {
         }
         match self.decide(access, account.as_deref()) {
             Decision::Granted => Ok(account),
-            Decision::NoRules if account.is_some() || !access.off_host => Ok(account),
+            Decision::NoRules if account.is_some() => Ok(account),
+            Decision::NoRules if !access.off_host && !self.everywhere => Ok(None),
             decision => Err(refusal(access, decision, account.as_deref())),
         }
     }
+}
+
+/// Returns the account that the connection proves; a token that is shown goes before it.
+fn proven(access: &Access<'_>) -> Result<Option<Arc<Account>>> {
+    access.proven.account().map_err(|_void| refused())
 }
 
 #[cold]

@@ -5,6 +5,7 @@ use crate::auth::{Deny, Rule, Rules, decide};
 use crate::core::descriptor::EndpointSpec;
 use crate::core::future::BoxFuture;
 use crate::core::metadata::Metadata;
+use crate::core::proven::Proven;
 use crate::server::testing::{Two, spec};
 
 #[derive(Debug)]
@@ -46,6 +47,7 @@ fn ask(auth: &Handle, header: &str, off_host: bool, spec: Option<EndpointSpec>, 
         headers: &headers,
         remote: "",
         off_host,
+        proven: &Proven::Nobody,
     };
     let rule = crate::server::policy::Rule::Asked(Arc::new(Guard::new(auth.clone())));
     rule.admit(&access).map_or_else(|error| error.code(), |_| 200)
@@ -116,8 +118,16 @@ fn a15_whatever_is_wrong_with_credentials_the_answer_is_one() {
             headers.insert(AUTHORIZATION, *header).unwrap();
             let (endpoint, method, path, remote) = ("", "GET", "/", "");
             let off_host = true;
-            let access =
-                Access { endpoint, spec: None, method, path, headers: &headers, remote, off_host };
+            let access = Access {
+                endpoint,
+                spec: None,
+                method,
+                path,
+                headers: &headers,
+                remote,
+                off_host,
+                proven: &Proven::Nobody,
+            };
             guard.admit(&access).unwrap_err().to_json()
         })
         .collect();

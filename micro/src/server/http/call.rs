@@ -50,7 +50,7 @@ impl Site {
         let mut head = head::read(&parts.headers, now, &router.codecs, &limits.trace)?;
         check_kind(target.kind, parts.version, &head)?;
         let extra = head.extra.as_deref();
-        let account = router.admit(entry, extra, &peer.remote, peer.origin)?;
+        let account = router.admit(entry, extra, peer.caller())?;
         router.claim(&peer.seat, account.as_deref())?;
         let accepted = std::mem::take(&mut head.accepted);
         let response = accepted.format.clone().filter(|format| *format != head.content_type);
@@ -76,7 +76,10 @@ impl Site {
             messages,
             remote: std::sync::Arc::clone(&peer.remote),
         };
-        let running = router.run(inbound, Arrival { origin: peer.origin, account, response })?;
+        let running = router.run(
+            inbound,
+            Arrival { origin: peer.origin, proven: &peer.proven, account, response },
+        )?;
         match self.outcome(running, target).await? {
             Outgoing::Message(bytes) if bytes.len() > limits.message.bytes_max => {
                 Err(too_large(limits.message.bytes_max).with_id(entry.id.clone()))

@@ -17,6 +17,7 @@ use tower_service::Service;
 
 use crate::broker::Inbox;
 use crate::core::error::{Error, Result};
+use crate::core::proven::Proven;
 use crate::server::http::body::Payload;
 use crate::server::http::browser::Browser;
 use crate::server::http::head;
@@ -24,7 +25,7 @@ use crate::server::http::inbox;
 use crate::server::http::layer::HttpNext;
 use crate::server::http::metrics::METRICS;
 use crate::server::http::reply::{self, Reply};
-use crate::server::policy::Origin;
+use crate::server::policy::{Caller, Origin};
 use crate::server::roster::Seat;
 use crate::server::router::Router;
 
@@ -34,9 +35,17 @@ pub(crate) struct Peer {
     pub(crate) remote: Arc<str>,
     pub(crate) socket: Option<SocketAddr>,
     pub(crate) origin: Origin,
+    /// Whom the connection proves the peer to be.
+    pub(crate) proven: Proven,
     /// The host part of the address that the connection came in on.
     pub(crate) bound: Arc<str>,
     pub(crate) seat: Arc<Seat>,
+}
+
+impl Peer {
+    pub(super) fn caller(&self) -> Caller<'_> {
+        Caller { remote: &self.remote, origin: self.origin, proven: &self.proven }
+    }
 }
 
 /// Tells whether the process takes work.
@@ -231,7 +240,7 @@ impl Site {
         request: Request<B>,
     ) -> Result<Option<Response<Reply>>> {
         let extra = head::credentials(request.headers())?;
-        let account = self.router.admit_route(&request, &extra, (&peer.remote, peer.origin))?;
+        let account = self.router.admit_route(&request, &extra, peer.caller())?;
         self.router.claim(&peer.seat, account.as_deref())?;
         let slot = self.router.enter_route().await?;
         let seat = Arc::clone(&peer.seat);

@@ -55,7 +55,7 @@ impl Site {
     ) -> Result<Response<Reply>> {
         let (router, limits) = (&self.router, &self.router.limits);
         let extra = head::credentials(request.headers())?;
-        let account = router.admit_route(&request, &extra, (&peer.remote, peer.origin))?;
+        let account = router.admit_route(&request, &extra, peer.caller())?;
         router.claim(&peer.seat, account.as_deref())?;
         let _slot = router.enter_route().await?;
         let now = clock::now();

@@ -21,7 +21,7 @@ impl Site {
     pub(super) fn metrics(&self, peer: &Peer, headers: &HeaderMap) -> Result<Response<Reply>> {
         let router = &self.router;
         let extra = head::credentials(headers)?;
-        let account = router.admit_question(&extra, &peer.remote, peer.origin)?;
+        let account = router.admit_question(&extra, peer.caller())?;
         router.claim(&peer.seat, account.as_deref())?;
         router.monitor.question()?;
         let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());

@@ -32,6 +32,7 @@ use crate::core::clock;
 use crate::core::clock::Instant;
 use crate::core::limits::Limits;
 use crate::core::net::{Address, Pipe, Prefixed, Stream};
+use crate::core::proven::Proven;
 use crate::server::Server;
 use crate::server::builder::Builder;
 use crate::server::http::Peer;
@@ -120,6 +121,7 @@ impl Rig {
             remote: "10.0.0.9:1".into(),
             socket: None,
             origin: Origin::OffHost,
+            proven: Proven::Nobody,
             bound: "test".into(),
             seat: Arc::clone(&member.seat),
         };

@@ -6,6 +6,7 @@ use crate::core::content_type::ContentType;
 use crate::core::descriptor::CallKind;
 use crate::core::error::Error;
 use crate::core::exchange::{Extra, Head, Route};
+use crate::core::proven::Proven;
 use crate::server::policy::{Access, Policy};
 use crate::server::router::Door;
 use crate::transport::native;
@@ -74,6 +75,7 @@ async fn a_refused_caller_is_refused_before_its_body_is_read() {
         remote: "10.0.0.9:1".into(),
         socket: None,
         origin: Origin::OffHost,
+        proven: Proven::Nobody,
         bound: "test".into(),
         seat: Arc::clone(&member.seat),
     };
@@ -98,7 +100,7 @@ async fn native_call(rig: &Rig, off_host: bool, endpoint: &str, token: Option<&s
             let member = port.roster.join(None, &port.scope.limits.connection).unwrap();
             let origin = if off_host { Origin::OffHost } else { Origin::Local };
             let (router, seat) = (Arc::clone(&port.router), Arc::clone(&member.seat));
-            let door = Arc::new(Door { router, origin, seat });
+            let door = Arc::new(Door { router, origin, proven: Proven::Nobody, seat });
             let session = native::Session::new(Stream::Pipe(there), &port.scope);
             session.serve(bytes::BytesMut::new(), door, after(5), &port.scope).await;
         }

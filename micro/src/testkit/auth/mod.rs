@@ -231,8 +231,8 @@ declare! { FOR_ISSUERS:
         let second = must("refresh", subject.two.token(&first.proof()).await)?;
         let identity = must("inspect", subject.one.inspect(second.access.expose()))?;
         ensure(identity.account.id == "ada", || format!("refreshed to {identity:?}"))?;
-        is_refused("a used refresh token", subject.one.token(&first.proof()).await)?;
-        must("refresh", subject.one.token(&second.proof()).await).map(drop)
+        must("refresh", subject.one.token(&second.proof()).await)?;
+        is_refused("a used refresh token", subject.one.token(&first.proof()).await)
     }
 
     async fn of_uses_at_once_one_wins(subject) {

@@ -1,0 +1,192 @@
+//! Who was invited, who has joined, and who is not to come back.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::auth::ERROR_ID;
+use crate::auth::authority::CERTIFICATE_LIFE_MAX;
+use crate::auth::authority::JOIN_LIFE_DEFAULT;
+use crate::auth::authority::REVOKED_MAX;
+use crate::auth::authority::root::Root;
+use crate::auth::authority::token::JoinToken;
+use crate::auth::jwt::random;
+use crate::auth::mirror::Mirror;
+use crate::auth::refused;
+use crate::core::clock;
+use crate::core::error::Error;
+use crate::core::error::Result;
+use crate::core::secret::Secret;
+use crate::core::shutdown::TaskTracker;
+use crate::store;
+use crate::store::Record;
+use crate::store::is_conflict;
+use crate::transport::tls::Identity;
+
+const INVITED: &str = "invited";
+const MEMBERS: &str = "members";
+const REVOKED: &str = "revoked-names";
+
+/// Bytes of all scopes and hosts of one member.
+const FACTS_BYTES_MAX: usize = 4 * 1024;
+
+/// How long a name stays among the revoked ones: longer than any certificate.
+const REVOKED_LIFE: Duration = Duration::from_secs(2 * CERTIFICATE_LIFE_MAX.as_secs());
+
+/// Who may join, and what the certificate will say.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Invitation {
+    /// The name of the service.
+    pub service: String,
+    /// What it may do, beside `service:NAME`, which everybody has for the own name.
+    pub scopes: Vec<String>,
+    /// Host names and addresses under which HTTPS clients reach it.
+    pub hosts: Vec<String>,
+    /// How long the token waits for its use.
+    pub life: Duration,
+}
+
+impl Invitation {
+    /// Invites a service for [`JOIN_LIFE_DEFAULT`].
+    pub fn new(service: impl Into<String>) -> Self {
+        let (scopes, hosts) = (Vec::new(), Vec::new());
+        Self { service: service.into(), scopes, hosts, life: JOIN_LIFE_DEFAULT }
+    }
+
+    /// Adds a scope.
+    #[must_use]
+    pub fn with_scope(mut self, scope: impl Into<String>) -> Self {
+        self.scopes.push(scope.into());
+        self
+    }
+
+    /// Adds a host name or address.
+    #[must_use]
+    pub fn with_host(mut self, host: impl Into<String>) -> Self {
+        self.hosts.push(host.into());
+        self
+    }
+
+    /// Replaces how long the token waits for its use.
+    #[must_use]
+    pub fn with_life(mut self, life: Duration) -> Self {
+        self.life = life;
+        self
+    }
+
+    fn check(&self, root: &Root) -> Result<()> {
+        root.name(&self.service)?;
+        let plain = |text: &String| !text.is_empty() && !text.chars().any(char::is_control);
+        let host = |text: &String| {
+            let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
+            text.parse::<IpAddr>().is_ok() || (!text.is_empty() && text.bytes().all(is_name))
+        };
+        let bytes: usize = self.scopes.iter().chain(&self.hosts).map(String::len).sum();
+        let fits = self.scopes.iter().all(plain) && self.hosts.iter().all(host);
+        if !fits || bytes > FACTS_BYTES_MAX || self.service == Identity::AUTHORITY {
+            let detail = "an invitation is for a service other than the authority, with few plain \
+                          scopes and hosts";
+            return Err(Error::bad_request(ERROR_ID, detail));
+        }
+        Ok(())
+    }
+}
+
+/// What a certificate says beside its name.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Facts {
+    pub(super) scopes: Vec<String>,
+    pub(super) hosts: Vec<String>,
+}
+
+/// An invitation as it is kept, under the hash of its secret.
+#[derive(Serialize, Deserialize)]
+struct Invited {
+    service: String,
+    facts: Facts,
+    /// In seconds since 1970, as everywhere here.
+    issued: u64,
+    until: u64,
+}
+
+pub(super) async fn invite(
+    database: &store::Handle,
+    invitation: &Invitation,
+    root: &Root,
+) -> Result<Secret<String>> {
+    invitation.check(root)?;
+    let secret = random::text()?;
+    let issued = clock::unix_now().as_secs();
+    let mut scopes = invitation.scopes.clone();
+    scopes.push(format!("service:{}", invitation.service));
+    let invited = Invited {
+        service: invitation.service.clone(),
+        facts: Facts { scopes, hosts: invitation.hosts.clone() },
+        issued,
+        until: issued.saturating_add(invitation.life.as_secs()),
+    };
+    let table = database.table(INVITED)?;
+    let put = table.put(&random::fingerprint(&secret), &invited);
+    let life = invitation.life.max(Duration::from_secs(1));
+    let put = if table.capabilities().ttl { put.ttl(life) } else { put };
+    put.await?;
+    Ok(JoinToken::write(&secret, &root.hash()))
+}
+
+/// Uses an invitation up and makes its service a member; returns the service.
+pub(super) async fn join(database: &store::Handle, secret: &str) -> Result<(String, Facts)> {
+    let (table, key) = (database.table(INVITED)?, random::fingerprint(secret));
+    let record = table.read(&key).await?.ok_or_else(|| reject("the join token is unknown"))?;
+    let invited: Invited = record.decode()?;
+    // Of several that show the token at once, one gets further.
+    table.delete_version(&key, record.version).await.map_err(|error| {
+        if is_conflict(&error) { reject("the join token was used") } else { error }
+    })?;
+    if clock::unix_now().as_secs() >= invited.until {
+        return Err(reject("the join token is over"));
+    }
+    let revoked: Option<u64> = database.table(REVOKED)?.get(&invited.service).await?;
+    if revoked.is_some_and(|revoked| invited.issued <= revoked) {
+        return Err(reject("the join token is of before the revocation"));
+    }
+    database.table(MEMBERS)?.put(&invited.service, &invited.facts).await?;
+    Ok((invited.service, invited.facts))
+}
+
+/// Returns what the certificates of a member say.
+pub(super) async fn member(database: &store::Handle, service: &str) -> Result<Facts> {
+    let facts = database.table(MEMBERS)?.get(service).await?;
+    facts.ok_or_else(|| reject("the service is no member any more"))
+}
+
+pub(super) async fn revoke(database: &store::Handle, service: &str) -> Result<()> {
+    // The member first: nothing is renewed any more when what there is becomes void.
+    database.table(MEMBERS)?.delete(service).await?;
+    let table = database.table(REVOKED)?;
+    let put = table.put(service, &clock::unix_now().as_secs());
+    let put = if table.capabilities().ttl { put.ttl(REVOKED_LIFE) } else { put };
+    put.await.map(drop)
+}
+
+/// The names that were revoked, and when.
+pub(super) type Names = Mirror<HashMap<String, u64>>;
+
+/// Opens the table of revoked names.
+pub(super) async fn revoked(database: &store::Handle, tasks: &TaskTracker) -> Result<Arc<Names>> {
+    fn build(records: Vec<Record>) -> Result<HashMap<String, u64>> {
+        let pair = |record: Record| Ok((record.key.clone(), record.decode()?));
+        records.into_iter().map(pair).collect()
+    }
+    Mirror::open(database.table(REVOKED)?, REVOKED_MAX, build, tasks).await
+}
+
+/// Refuses with the one error of all credentials; the reason is for the log.
+pub(super) fn reject(reason: &str) -> Error {
+    tracing::info!(reason, "refused to sign a certificate");
+    refused()
+}
