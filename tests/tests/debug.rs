@@ -7,8 +7,8 @@ use micro::core::clock;
 use micro::core::context::Parts;
 use micro::core::trace::Trace;
 use micro::debug::{
-    Check, Dump, HealthReport, LogQuery, Memory, Record, Recorder, Span, SpanKind, SpanQuery,
-    Stats, Status,
+    Check, Dump, HealthReport, LogQuery, Memory, Profile, ProfileRequest, Record, Recorder, Span,
+    SpanKind, SpanQuery, Stats, Status,
 };
 use micro::prelude::*;
 use micro::service::observe::{LogRequest, Spans};
@@ -92,7 +92,7 @@ trait Debug {
     #[handler]
     async fn dump(&self) -> Result<Dump>;
     #[handler]
-    async fn profile(&self) -> Result<()>;
+    async fn profile(&self, request: ProfileRequest) -> Result<Profile>;
 }
 
 fn find<'a>(spans: &'a [Span], name: &str, kind: SpanKind) -> &'a Span {
@@ -225,12 +225,38 @@ async fn a_dump_has_panics_with_their_backtraces_and_tasks_by_name() {
     assert_eq!(panic.message, "on purpose");
     assert!(panic.location.contains("debug.rs") && !panic.backtrace.is_empty(), "{panic:?}");
     assert!(dump.tasks.get("accept").is_some_and(|count| *count == 1), "{:?}", dump.tasks);
-    for facility in [&dump.task_frames, &dump.thread_frames] {
-        assert!(!facility.supported && !facility.how.is_empty(), "{facility:?}");
+    assert!(!dump.thread_frames.supported && dump.thread_frames.how.contains("gdb"), "{dump:?}");
+    world.stop().await;
+}
+
+/// What a build cannot tell it answers by how to get it; what it can, it tells.
+#[tokio::test]
+async fn what_a_build_leaves_out_says_how_to_have_it() {
+    let world = world().await;
+    let debug: DebugClient = world.shop.client();
+    let dump = debug.dump().await.unwrap();
+    if cfg!(micro_taskdump) {
+        assert!(dump.task_frames.supported, "{:?}", dump.task_frames);
+        let accepts = |frames: &&String| frames.contains("accept");
+        assert!(dump.waiting.iter().any(|frames| accepts(&frames)), "{:?}", dump.waiting);
+    } else {
+        let how = &dump.task_frames.how;
+        assert!(how.contains("--cfg micro_taskdump") && dump.waiting.is_empty(), "{how}");
     }
-    let error = debug.profile().await.unwrap_err();
-    assert_eq!(error.code(), 501);
-    assert!(error.detail().contains("perf"), "{error}");
+    if cfg!(not(feature = "profile")) {
+        let error = debug.profile(ProfileRequest::seconds(1)).await.unwrap_err();
+        assert_eq!(error.code(), 501);
+        assert!(error.detail().contains("feature `profile`"), "{error}");
+    }
+    let unknown = Service::new("shop").no_env().registry(registry::Memory::new());
+    let unknown = unknown.mount(Stock).tracer("otpl://127.0.0.1").start().await;
+    let error = unknown.unwrap_err();
+    assert!(error.code() == 412 && error.detail().contains("`otlp`"), "{error}");
+    if cfg!(not(feature = "otlp")) {
+        let absent = Service::new("shop").no_env().registry(registry::Memory::new());
+        let absent = absent.mount(Stock).tracer("otlp://127.0.0.1").start().await.unwrap_err();
+        assert!(absent.detail().contains("enable the feature `otlp`"), "{absent}");
+    }
     world.stop().await;
 }
 

@@ -29,7 +29,7 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 21] = [
+const VENDORS: [(&str, &[&str]); 23] = [
     ("aws_lc_rs", &["auth/jwt/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("clap", &["bin/micro/"]),
@@ -38,15 +38,17 @@ const VENDORS: [(&str, &[&str]); 21] = [
     ("flate2", &["registry/mdns/"]),
     ("hcl", &["config/format/"]),
     ("hickory_proto", &["registry/mdns/"]),
-    ("hyper", &["server/", "service/port.rs"]),
-    ("hyper_util", &["server/"]),
+    ("hyper", &["debug/otlp/", "server/", "service/port.rs"]),
+    ("hyper_util", &["debug/otlp/", "server/"]),
     ("indicatif", &["bin/micro/"]),
     ("inventory", &["service/catalog.rs", "__private.rs"]),
     ("notify", &["config/file/", "registry/local/"]),
+    ("pprof", &["debug/sampler.rs"]),
     ("prost", &["codec/proto/", "codec/wire.rs"]),
     ("quick_xml", &["config/format/"]),
     ("redb", &["store/file/"]),
     ("rmp_serde", &["codec/msgpack.rs", "testkit/codec/"]),
+    ("rustix", &["debug/output.rs"]),
     ("serde_saphyr", &["config/format/"]),
     ("socket2", &["core/net/", "registry/mdns/"]),
     ("toml", &["config/format/"]),

@@ -327,6 +327,22 @@ limits! {
         /// Answers to such questions under way at a time, streams of the log included: 32. More
         /// are a 429.
         answers_max: usize = 32,
+        /// Length of a profile (L29): 30 s. More is a 400; one is taken at a time.
+        profile_seconds_max: u32 = 30,
+        /// Samples a second of a profile: 1,000. More is a 400.
+        profile_hertz_max: u32 = 1000,
+        /// Bytes of a profile as text: 2 MiB. The rarest stacks are left out and counted.
+        profile_bytes_max: usize = 2 * KIB * KIB,
+        /// Tasks of which a dump says where they wait: 256.
+        dumped_tasks_max: usize = 256,
+        /// Spans that wait for their export: 4,096. More are dropped and counted.
+        export_queue_max: usize = 4096,
+        /// Spans that are exported at once: 512.
+        export_batch_max: usize = 512,
+        /// How long a span waits for others to be exported with: 1 s.
+        export_interval: Duration = Duration::from_secs(1),
+        /// Time of one try to export: 5 s.
+        export_timeout: Duration = Duration::from_secs(5),
         /// Checks of health: 64. More are a 429.
         checks_max: usize = 64,
         /// Time of a check that brings no limit of its own: 5 s. One that takes longer has failed.

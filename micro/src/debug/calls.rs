@@ -60,10 +60,16 @@ impl Outcome {
 #[repr(align(128))]
 struct Stripe {
     begun: AtomicU64,
+    /// Calls that are not asked whether they begin a trace.
+    hushed: AtomicU64,
     ended: [AtomicU64; OUTCOMES],
     nanos: AtomicU64,
     buckets: [AtomicU64; BUCKETS],
 }
+
+/// Calls of a thread that ask for no trace after one that got none. Turns add up meanwhile, so that
+/// no fewer traces begin.
+const HUSHED: u64 = 15;
 
 /// Adds to a counter: by a plain load and store if no other thread writes it.
 #[inline]
@@ -99,6 +105,28 @@ impl Calls {
         match own {
             Some(own) => (own.get_or_init(Box::default), true),
             None => (&self.shared, false),
+        }
+    }
+
+    /// Tells whether a call may ask for a trace of its own.
+    #[inline]
+    pub(crate) fn is_loud(&self) -> bool {
+        let (stripe, alone) = self.stripe();
+        let hushed = stripe.hushed.load(Ordering::Relaxed);
+        if alone && hushed > 0 {
+            stripe.hushed.store(hushed - 1, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    /// Has the next few calls of this thread ask for no trace, since there is none for a while:
+    /// asking costs a look at the time.
+    #[cold]
+    pub(crate) fn hush(&self) {
+        let (stripe, alone) = self.stripe();
+        if alone {
+            stripe.hushed.store(HUSHED, Ordering::Relaxed);
         }
     }
 

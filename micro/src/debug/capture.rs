@@ -181,7 +181,7 @@ mod tests {
 
     /// A19, F49: secrets are masked by their names, and nothing acts on a terminal.
     #[tokio::test]
-    async fn secrets_are_masked_and_control_characters_escaped() {
+    async fn a19_f49_secrets_are_masked_and_control_characters_escaped() {
         let records = logged(Level::Info, || {
             tracing::info!(api_token = "hunter2", Password = "hunter2", "a\nb\u{1b}[2J");
         })

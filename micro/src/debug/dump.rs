@@ -19,9 +19,12 @@ pub struct Dump {
     pub tasks: BTreeMap<String, usize>,
     /// The names of threads, counted; empty where the system does not tell.
     pub threads: BTreeMap<String, usize>,
-    /// Where each task waits.
+    /// Whether it can be told where each task waits.
     pub task_frames: Facility,
-    /// Where each thread is.
+    /// Where tasks wait, one tree of frames for each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<String>,
+    /// Whether it can be told where each thread is.
     pub thread_frames: Facility,
 }
 
@@ -37,21 +40,22 @@ pub struct Facility {
 }
 
 impl Facility {
-    fn missing(how: &str) -> Self {
+    pub(super) fn missing(how: &str) -> Self {
         Self { supported: false, how: how.to_owned() }
+    }
+
+    #[cfg(micro_taskdump)]
+    pub(super) fn present() -> Self {
+        Self { supported: true, how: String::new() }
     }
 }
 
 impl Dump {
-    /// Makes a dump of what is known without asking anybody: threads by name, and what cannot be
-    /// told.
+    /// Makes a dump of what is known without asking anybody: threads by name, and that their frames
+    /// cannot be told.
     pub(super) fn of_threads() -> Self {
         Self {
             threads: threads(),
-            task_frames: Facility::missing(
-                "tokio tells where tasks wait only when it is built with `--cfg tokio_unstable` \
-                 and its feature `taskdump`, on Linux; call `Handle::dump` in the program then",
-            ),
             thread_frames: Facility::missing(
                 "attach a debugger to the process, such as `gdb -p PID -batch -ex 'thread apply \
                  all bt'`",

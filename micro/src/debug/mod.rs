@@ -31,15 +31,23 @@ mod histogram;
 mod memory;
 mod metrics;
 mod monitor;
+#[cfg(feature = "otlp")]
+mod otlp;
+#[cfg(all(unix, feature = "stdio"))]
+mod output;
 mod pace;
 mod panics;
 mod process;
+mod profile;
 mod record;
 mod ring;
 mod runtime;
+#[cfg(feature = "profile")]
+mod sampler;
 mod seat;
 mod span;
 mod stats;
+mod tasks;
 mod text;
 
 use std::fmt;
@@ -56,12 +64,22 @@ pub use self::histogram::{BOUNDS, Histogram};
 pub use self::memory::Memory;
 pub use self::metrics::{Exposition, expose};
 pub use self::monitor::{Monitor, Root};
+#[cfg(feature = "otlp")]
+pub use self::otlp::Otlp;
+#[cfg(all(unix, feature = "stdio"))]
+pub use self::output::Output;
 pub use self::panics::PanicReport;
 pub use self::process::ProcessStats;
+pub use self::profile::{Profile, ProfileRequest};
 pub use self::record::{Level, LogQuery, Record};
 pub use self::runtime::RuntimeStats;
 pub use self::span::{Span, SpanKind, SpanQuery};
 pub use self::stats::{EndpointStats, Gauge, GaugeKind, Outcomes, Stats};
+
+#[cfg(not(feature = "profile"))]
+pub(crate) use self::profile::missing as missing_profiler;
+#[cfg(feature = "profile")]
+pub(crate) use self::sampler::profile;
 
 /// The id of the errors of this component.
 pub(crate) const ERROR_ID: &str = "micro.debug";
@@ -104,6 +122,11 @@ pub trait Recorder: fmt::Debug + Send + Sync + 'static {
     /// Sends off what a backend has not sent yet. May be repeated.
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Returns numbers of the backend's own, shown among those of the process; none by default.
+    fn gauges(&self) -> Vec<Gauge> {
+        Vec::new()
     }
 }
 

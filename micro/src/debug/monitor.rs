@@ -19,6 +19,7 @@ use crate::debug::record::micros;
 use crate::debug::runtime::RuntimeStats;
 use crate::debug::span::{Span, SpanKind};
 use crate::debug::stats::{EndpointStats, Gauge, GaugeKind, Stats};
+use crate::debug::tasks::frames;
 use crate::debug::{ERROR_ID, Recorder};
 
 /// The name under which endpoints beyond the limit of labels are counted.
@@ -214,7 +215,7 @@ impl Monitor {
             errors: sum(|endpoint| endpoint.outcomes.errors()),
             process: ProcessStats::read(),
             runtime: RuntimeStats::read(),
-            gauges: gauges.iter().map(Shown::read).collect(),
+            gauges: gauges.iter().map(Shown::read).chain(self.inner.recorder.gauges()).collect(),
             endpoints,
         }
     }
@@ -224,6 +225,11 @@ impl Monitor {
     /// Puts a hook before the one that is there; it stays as long as the process.
     pub fn watch_panics(&self) {
         self.inner.panics.watch();
+    }
+
+    /// Adds to a dump where the tasks of the runtime wait, if the build can tell.
+    pub(crate) async fn locate_tasks(&self, dump: &mut Dump) {
+        (dump.task_frames, dump.waiting) = frames(&self.inner.limits).await;
     }
 
     /// Tells what the process is doing, without its tasks.

@@ -55,7 +55,7 @@ mod tests {
 
     /// F49: nothing that a peer sends moves the cursor of whoever reads the log.
     #[test]
-    fn what_acts_on_a_terminal_is_written_as_text() {
+    fn f49_what_acts_on_a_terminal_is_written_as_text() {
         assert_eq!(plain("a\u{1b}[31mb\nc\r", 100), "a\\u{1b}[31mb\\nc\\r");
         assert_eq!(plain("x\u{202e}y\u{9b}", 100), "x\\u{202e}y\\u{9b}");
         assert_eq!(plain("tea \u{2615}", 100), "tea \u{2615}");

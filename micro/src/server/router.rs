@@ -83,26 +83,17 @@ impl Router {
     }
 
     /// Begins a call that was admitted.
-    pub(super) fn run(&self, call: Inbound, arrival: Arrival) -> Result<Running> {
+    pub(super) fn run(&self, mut call: Inbound, arrival: Arrival) -> Result<Running> {
         let entry = self.entry(call.target)?;
-        let begun = self.begin(entry, call, arrival);
-        if begun.is_err() {
-            entry.calls.refuse();
+        if self.lapsed.as_ref().is_some_and(|lapsed| lapsed.0(call.now)) && !entry.internal {
+            return Err(entry.refused(lapsed(&entry.id)));
         }
-        begun
-    }
-
-    fn begin(&self, entry: &Arc<Entry>, mut call: Inbound, arrival: Arrival) -> Result<Running> {
-        if !entry.internal && self.lapsed.as_ref().is_some_and(|lapsed| lapsed.0(call.now)) {
-            return Err(lapsed(&entry.id));
-        }
-        let mut incoming = Incoming::new(
-            self.codecs.format(&call.content_type)?,
-            std::mem::take(&mut call.body),
-            call.messages.take(),
-        );
+        let format = self.codecs.format(&call.content_type).map_err(|e| entry.refused(e))?;
+        let mut incoming =
+            Incoming::new(format, std::mem::take(&mut call.body), call.messages.take());
         if let Some(response) = &arrival.response {
-            incoming = incoming.answered_in(self.codecs.format(response)?);
+            let format = self.codecs.format(response).map_err(|e| entry.refused(e))?;
+            incoming = incoming.answered_in(format);
         }
         let account = arrival.account.as_ref();
         let recheck = Recheck::of(&self.rule, entry, &call, arrival.origin, account);
@@ -137,14 +128,14 @@ impl Router {
             remote,
             off_host: origin == Origin::OffHost,
         });
-        let admitted = match admitted {
-            Ok(account) if entry.internal => inside(&entry.id, account, origin),
-            admitted => admitted,
-        };
-        if admitted.is_err() {
-            entry.calls.refuse();
+        if !entry.internal && admitted.is_ok() {
+            return admitted;
         }
-        admitted
+        let admitted = admitted.and_then(|account| match entry.internal {
+            true => inside(&entry.id, account, origin),
+            false => Ok(account),
+        });
+        admitted.map_err(|error| entry.refused(error))
     }
 
     /// Decides who asks for the numbers of the process and whether they may, as for a call of
@@ -269,8 +260,11 @@ impl Router {
                 parts.persistent = extra.persistent;
             }
         }
-        if parts.trace.is_none() && !entry.internal {
+        if parts.trace.is_none() && !entry.internal && entry.calls.is_loud() {
             parts.trace = self.monitor.root(now);
+            if parts.trace.is_none() {
+                entry.calls.hush();
+            }
         }
         Context::from_parts(parts)
     }
@@ -310,10 +304,8 @@ impl Router {
         let future = Box::pin(async move {
             let waited = entry.wait(until, (now, inner.parts().trace.as_ref())).await;
             drop(place);
-            let slot = waited.map_err(|refused| {
-                entry.calls.refuse();
-                refusal(&entry.id, refused, in_max, wait_max)
-            })?;
+            let slot = waited
+                .map_err(|refused| entry.refused(refusal(&entry.id, refused, in_max, wait_max)))?;
             let future = handler(layers.as_ref(), &entry, &inner, incoming);
             held(inner, slot, future).await
         });
@@ -323,7 +315,7 @@ impl Router {
     #[cold]
     fn refusal(&self, entry: &Entry, refused: Refused) -> Error {
         let limits = &self.limits.call;
-        refusal(&entry.id, refused, limits.in_flight_max, limits.queue_wait_max)
+        entry.refused(refusal(&entry.id, refused, limits.in_flight_max, limits.queue_wait_max))
     }
 }
 

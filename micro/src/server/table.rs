@@ -81,6 +81,13 @@ impl Entry {
         self.mounted.call(self.index, context, incoming)
     }
 
+    /// Counts a call that no handler sees.
+    #[cold]
+    pub(super) fn refused(&self, error: Error) -> Error {
+        self.calls.refuse();
+        error
+    }
+
     /// Takes a slot, if there is one, for a call that arrived at `now`.
     pub(super) fn enter(
         self: &Arc<Self>,

@@ -128,6 +128,12 @@ impl Backends {
         })
     }
 
+    /// Returns the owners of all tasks: those of the process and those that handlers spawn.
+    #[cfg(feature = "server")]
+    pub(crate) fn trackers(&self) -> [TaskTracker; 2] {
+        [self.tasks.clone(), self.spawned.clone()]
+    }
+
     /// Returns what transports work within.
     #[cfg(feature = "server")]
     pub(crate) fn scope(&self) -> Scope {

@@ -66,6 +66,9 @@ pub(crate) struct Inputs {
     pub(crate) own: Vec<Own>,
     /// Whether the store is a source too.
     pub(crate) is_stored: bool,
+    /// Whether the log takes what the program prints.
+    #[cfg(all(unix, feature = "stdio"))]
+    pub(crate) takes_output: bool,
     /// What the settings must satisfy, at the start and later.
     pub(crate) required: Vec<Require>,
 }
@@ -156,6 +159,23 @@ impl Service {
     #[must_use]
     pub fn advertise(self, address: impl fmt::Display) -> Self {
         self.setting("server_advertise", address)
+    }
+
+    /// Says where spans go beside the ring of the process, such as `otlp://127.0.0.1:4318`.
+    #[must_use]
+    pub fn tracer(self, url: impl fmt::Display) -> Self {
+        self.setting("tracer", url)
+    }
+
+    /// Hands what the program prints to the recorder, too, until the process has stopped.
+    ///
+    /// See [`debug::Output`](crate::debug::Output) for what that means. One service of a process
+    /// can do this; the start of another fails with 409.
+    #[cfg(all(unix, feature = "stdio"))]
+    #[must_use]
+    pub fn capture_output(mut self) -> Self {
+        self.inputs.takes_output = true;
+        self
     }
 
     /// Registers all services under this version instead of their own.

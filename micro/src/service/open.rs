@@ -5,6 +5,7 @@
 //! | registry | `local` (also `local:///directory`), `memory`, `file:///nodes.json`, `mdns` (also `mdns://interface`) |
 //! | broker | `memory` (within the process) |
 //! | store | `memory`, `file` (also `file:///shop.redb` or, for a file in it, `file:///directory/`) |
+//! | tracer | `memory`, `otlp` (as `otlp://127.0.0.1:4318`) |
 //! | transport | `native`, `memory` |
 //! | selector | `p2c`, `random`, `round-robin`, `least-connections`, `consistent-hash` |
 //!
@@ -15,7 +16,14 @@ use std::sync::Arc;
 
 use crate::broker::{self, Broker};
 use crate::core::error::{Error, Result};
+#[cfg(feature = "server")]
+use crate::core::limits::DebugLimits;
 use crate::core::limits::{Limits, StoreLimits};
+use crate::core::shutdown::TaskTracker;
+#[cfg(feature = "otlp")]
+use crate::debug::Otlp;
+#[cfg(feature = "server")]
+use crate::debug::Recorder;
 use crate::registry::{self, Registry};
 use crate::selector::{self, Selector};
 use crate::service::url::{Backend, Url};
@@ -33,6 +41,10 @@ const BROKERS: &[Backend] = &[Backend::built_in("memory"), Backend::built_in("ht
 
 const STORES: &[Backend] =
     &[Backend::built_in("memory"), Backend::behind("file", "redb", cfg!(feature = "redb"))];
+
+#[cfg(feature = "server")]
+const TRACERS: &[Backend] =
+    &[Backend::built_in("memory"), Backend::behind("otlp", "otlp", cfg!(feature = "otlp"))];
 
 const TRANSPORTS: &[Backend] = &[Backend::built_in("native"), Backend::built_in("memory")];
 
@@ -88,6 +100,28 @@ pub fn transport(url: &str) -> Result<Arc<dyn Transport>> {
 /// 400 when the name is unknown.
 pub fn selector(name: &str) -> Result<Arc<dyn Selector>> {
     selector::by_name(name)
+}
+
+/// Has the spans that `recorder` takes sent elsewhere, too, under the name of a process.
+#[cfg(feature = "server")]
+pub(crate) fn open_tracer(
+    url: &Url,
+    process: &str,
+    recorder: Arc<dyn Recorder>,
+    limits: &DebugLimits,
+    tasks: &TaskTracker,
+) -> Result<Arc<dyn Recorder>> {
+    url.check("tracer", TRACERS)?;
+    #[cfg(feature = "otlp")]
+    if url.scheme == "otlp" {
+        let collector = if url.rest.is_empty() { "127.0.0.1" } else { url.rest.as_str() };
+        let collector = format!("http://{collector}");
+        return Ok(Arc::new(Otlp::open(&collector, process, recorder, limits, tasks)?));
+    }
+    #[cfg(not(feature = "otlp"))]
+    let _ = (process, limits, tasks);
+    plain(url, "tracer")?;
+    Ok(recorder)
 }
 
 pub(crate) fn open_registry(url: &Url, limits: &Limits) -> Result<Arc<dyn Registry>> {

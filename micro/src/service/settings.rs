@@ -42,6 +42,8 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("broker_address", "ADDRESS", "address for a broker given by name"),
     spec("store", "URL", "where services keep records; default memory"),
     spec("store_address", "ADDRESS", "address for a store given by name"),
+    spec("tracer", "URL", "where spans go beside the ring of the process; default memory"),
+    spec("tracer_address", "ADDRESS", "address for a tracer given by name"),
     spec("transport", "URL", "what carries calls; default native"),
     spec("selector", "NAME", "how a node is chosen; default p2c"),
     spec("register_ttl", "DURATION", "life of a record without a heartbeat; default 15s"),
@@ -74,6 +76,10 @@ pub(crate) struct Settings {
     pub(crate) broker_address: Option<String>,
     pub(crate) store: Option<String>,
     pub(crate) store_address: Option<String>,
+    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients show nothing"))]
+    pub(crate) tracer: Option<String>,
+    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients show nothing"))]
+    pub(crate) tracer_address: Option<String>,
     pub(crate) auth: Option<String>,
     pub(crate) auth_id: Option<String>,
     pub(crate) auth_secret: Option<Secret<String>>,

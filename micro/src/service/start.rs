@@ -26,6 +26,8 @@ use crate::service::flags::{self, Flags};
 use crate::service::kept::Kept;
 use crate::service::layers::Layers;
 use crate::service::mount::Mount;
+#[cfg(all(unix, feature = "stdio"))]
+use crate::service::observe::take_output;
 use crate::service::observe::{Observe, Reach, install, show};
 use crate::service::readiness::Readiness;
 use crate::service::record::{Place, add_free, record};
@@ -138,12 +140,19 @@ impl Service {
         let (store, auth) = (self.given.store.take(), std::mem::take(&mut self.given.auth));
         let recorder = self.given.recorder.take();
         let mut backends = Backends::open(std::mem::take(&mut self.given), &settings)?;
-        let (monitor, captured) = install(recorder, &backends.limits.debug, reach);
+        // From here on there are tasks: whatever ends the start ends them too.
+        let mut guard = Guard::new(&backends);
+        let name = settings.server_name.clone().unwrap_or_else(|| self.name.clone());
+        let (monitor, captured) = install(recorder, &settings, &name, &backends, reach)?;
+        #[cfg(all(unix, feature = "stdio"))]
+        let captured = captured | self.inputs.takes_output;
+        #[cfg(all(unix, feature = "stdio"))]
+        if self.inputs.takes_output {
+            self.hooks.after_stop.push(take_output(&monitor)?);
+        }
         for check in self.checks.drain(..) {
             monitor.health().add(check)?;
         }
-        // From here on there are tasks: whatever ends the start ends them too.
-        let mut guard = Guard::new(&backends);
         let kept = Kept::open(store, &settings, &self.name, &backends.limits.store).await?;
         authenticate::open(auth, &settings, &kept, &mut backends).await?;
         if self.inputs.is_stored {
@@ -155,7 +164,9 @@ impl Service {
         }
         config.follow(&backends.tasks).await;
         let seen = Seen { monitor, captured };
-        let running = self.serve(backends, kept, (config, seen), &settings).await?;
+        // In a box: the futures of programs would be large otherwise.
+        let serving = Box::pin(self.serve(backends, kept, (config, seen), &settings));
+        let running = serving.await?;
         guard.serves(&running);
         Ok((running, guard))
     }
@@ -258,9 +269,10 @@ impl Seen {
             monitor: self.monitor.clone(),
             readiness: readiness.clone(),
             shutdown: backends.shutdown.clone(),
-            tasks: backends.tasks.clone(),
+            tasks: backends.trackers(),
             captured: self.captured,
             dumping: Arc::default(),
+            profiling: Arc::default(),
         };
         Box::new(move |server| {
             let names: Vec<_> = names.iter().map(String::as_str).collect();
@@ -297,8 +309,7 @@ enum Begun {
 
 impl Guard {
     fn new(backends: &Backends) -> Self {
-        let tasks = [backends.spawned.clone(), backends.tasks.clone()];
-        Self(Begun::Tasks(backends.shutdown.clone(), tasks))
+        Self(Begun::Tasks(backends.shutdown.clone(), backends.trackers()))
     }
 
     fn serves(&mut self, running: &Running) {

@@ -92,6 +92,7 @@ pub(crate) async fn run(running: &Running) -> Report {
     // Event handlers spawn tasks too.
     let cut_tasks = cut_tasks.max(spawned(inner, until).await);
     inner.client.drain();
+    flush(inner).await;
     shutdown.close();
     inner.backends.spawned.abort_all();
     inner.backends.tasks.abort_all();
@@ -146,6 +147,22 @@ async fn spawned(inner: &Inner, until: Instant) -> usize {
 /// Has the subscriptions take no more events, each draining in a task of its own.
 fn drain_subscriptions(inner: &Inner, until: Instant) -> Draining {
     inner.readiness.subscriptions().drain(until, &inner.backends.tasks)
+}
+
+/// Has the recorder send off what it holds.
+async fn flush(inner: &Inner) {
+    let recorder = inner.monitor.recorder();
+    let flushed = clock::timeout(inner.backends.limits.shutdown.close_timeout, recorder.flush());
+    let flushed = tokio::select! {
+        biased;
+        flushed = flushed => flushed,
+        () = inner.backends.shutdown.closed() => return,
+    };
+    match flushed {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the recorder was not flushed"),
+        Err(_) => tracing::warn!("the recorder was not flushed in time"),
+    }
 }
 
 /// Lets event handlers finish and flushes the broker; returns how many subscriptions were cut.

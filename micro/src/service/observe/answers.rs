@@ -6,7 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::core::error::{Error, Result};
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::core::stream::Streaming;
-use crate::debug::{Dump, HealthReport, Monitor, Record, SpanQuery, Stats, Status};
+#[cfg(not(feature = "profile"))]
+use crate::debug::missing_profiler;
+#[cfg(feature = "profile")]
+use crate::debug::profile;
+use crate::debug::{
+    Dump, HealthReport, Monitor, Profile, ProfileRequest, Record, SpanQuery, Stats, Status,
+};
 use crate::service::observe::messages::{LogRequest, Spans};
 use crate::service::readiness::Readiness;
 
@@ -19,11 +25,14 @@ pub(crate) struct Observe {
     pub(crate) monitor: Monitor,
     pub(crate) readiness: Readiness,
     pub(crate) shutdown: Shutdown,
-    pub(crate) tasks: TaskTracker,
+    /// Those of the process and those that handlers spawn.
+    pub(crate) tasks: [TaskTracker; 2],
     /// Whether the log is known to reach the recorder.
     pub(crate) captured: bool,
     /// Whether a dump is being made.
     pub(crate) dumping: Arc<AtomicBool>,
+    /// Whether a profile is being taken.
+    pub(crate) profiling: Arc<AtomicBool>,
 }
 
 impl Observe {
@@ -75,34 +84,55 @@ impl Observe {
     /// take a while to look up.
     pub(super) async fn dump(&self) -> Result<Dump> {
         self.monitor.question()?;
-        if self.dumping.swap(true, Ordering::AcqRel) {
-            return Err(Error::too_many_requests(ERROR_ID, "another dump is being made"));
-        }
-        let (monitor, dumping) = (self.monitor.clone(), Dumping(Arc::clone(&self.dumping)));
+        let turn = Turn::take(&self.dumping, "another dump is being made")?;
+        let monitor = self.monitor.clone();
         let made = tokio::task::spawn_blocking(move || {
-            let _dumping = dumping;
+            let _turn = turn;
             monitor.dump()
         });
         let mut dump = made.await.map_err(|error| {
             Error::internal(ERROR_ID, "the dump was not made").with_source(error)
         })?;
-        let names = self.tasks.names().into_iter();
-        dump.tasks = names.map(|(name, count)| (name.to_owned(), count)).collect();
+        for (name, count) in self.tasks.iter().flat_map(TaskTracker::names) {
+            *dump.tasks.entry(name.to_owned()).or_default() += count;
+        }
+        self.monitor.locate_tasks(&mut dump).await;
         Ok(dump)
     }
 
-    pub(super) fn profile(&self) -> Result<()> {
+    /// Tells where the processor's time goes; one profile is taken at a time, and the end of the
+    /// process ends it.
+    pub(super) async fn profile(&self, request: ProfileRequest) -> Result<Profile> {
         self.monitor.question()?;
-        let detail = "there is no profiler in this process; use one of the system's, such as \
-                      `perf record -g -p PID`";
-        Err(Error::unimplemented(ERROR_ID, detail))
+        let request = request.checked(self.monitor.limits())?;
+        let _turn = Turn::take(&self.profiling, "another profile is being taken")?;
+        self.sample(&request).await
+    }
+
+    #[cfg(feature = "profile")]
+    async fn sample(&self, request: &ProfileRequest) -> Result<Profile> {
+        profile(request, self.monitor.limits(), self.shutdown.draining()).await
+    }
+
+    #[cfg(not(feature = "profile"))]
+    async fn sample(&self, _: &ProfileRequest) -> Result<Profile> {
+        Err(missing_profiler())
     }
 }
 
-/// Ends a dump, whoever still waits for it.
-struct Dumping(Arc<AtomicBool>);
+/// What is done one at a time; ends when it is dropped, whoever still waits for it.
+struct Turn(Arc<AtomicBool>);
 
-impl Drop for Dumping {
+impl Turn {
+    fn take(taken: &Arc<AtomicBool>, detail: &str) -> Result<Self> {
+        if taken.swap(true, Ordering::AcqRel) {
+            return Err(Error::too_many_requests(ERROR_ID, detail.to_owned()));
+        }
+        Ok(Self(Arc::clone(taken)))
+    }
+}
+
+impl Drop for Turn {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
     }

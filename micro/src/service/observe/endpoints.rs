@@ -1,6 +1,7 @@
 //! The endpoints by which the answers are asked for, as the macros would write them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,7 +13,7 @@ use crate::core::error::Result;
 use crate::core::exchange::Outgoing;
 use crate::core::future::BoxFuture;
 use crate::core::stream::Streaming;
-use crate::debug::{Dump, HealthReport, Record, SpanQuery, Stats};
+use crate::debug::{Dump, HealthReport, Profile, ProfileRequest, Record, SpanQuery, Stats};
 use crate::server::glue::{decode, respond, respond_stream};
 use crate::server::{Endpoint, Incoming, Serve, Subscription};
 use crate::service::observe::answers::Observe;
@@ -55,8 +56,18 @@ const TRACE: EndpointSpec =
     spec("Debug.Trace", schema::<SpanQuery>, schema::<Spans>, "Tells the parts of traces.");
 const DUMP: EndpointSpec =
     spec("Debug.Dump", schema::<()>, schema::<Dump>, "Tells what the process is doing.");
-const PROFILE: EndpointSpec =
-    spec("Debug.Profile", schema::<()>, schema::<()>, "Tells what the process spends time on.");
+const PROFILE: EndpointSpec = EndpointSpec {
+    timeout: Some(PROFILE_TIMEOUT),
+    ..spec(
+        "Debug.Profile",
+        schema::<ProfileRequest>,
+        schema::<Profile>,
+        "Tells what the process spends time on.",
+    )
+};
+
+/// The longest profile there is, and the time to look up its symbols.
+const PROFILE_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Serve for Observe {
     const DESCRIPTOR: &'static ServiceDescriptor = &ServiceDescriptor {
@@ -74,7 +85,7 @@ impl Serve for Observe {
         Endpoint { call: log },
         Endpoint { call: trace },
         Endpoint { call: dump },
-        Endpoint { call: |s, _, i| Box::pin(async move { one(&i, s.profile()) }) },
+        Endpoint { call: profile },
     ];
     const SUBSCRIPTIONS: &'static [Subscription<Self>] = &[];
 }
@@ -106,6 +117,18 @@ fn dump(s: Arc<Observe>, _: Context, incoming: Incoming) -> BoxFuture<'static, R
     Box::pin(async move {
         let dump = s.dump().await;
         one(&incoming, dump)
+    })
+}
+
+fn profile(
+    s: Arc<Observe>,
+    _: Context,
+    incoming: Incoming,
+) -> BoxFuture<'static, Result<Outgoing>> {
+    Box::pin(async move {
+        let asked = request(&incoming)?;
+        let profile = s.profile(asked).await;
+        one(&incoming, profile)
     })
 }
 

@@ -3,10 +3,20 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::core::limits::DebugLimits;
+#[cfg(all(unix, feature = "stdio"))]
+use crate::core::error::Error;
+use crate::core::error::Result;
+use crate::core::shutdown::TaskTracker;
+#[cfg(all(unix, feature = "stdio"))]
+use crate::debug::Output;
 use crate::debug::{Capture, GaugeKind, Memory, Monitor, Recorder, Root};
 use crate::server::Server;
 use crate::service::backends::Backends;
+#[cfg(all(unix, feature = "stdio"))]
+use crate::service::hooks::After;
+use crate::service::open::open_tracer;
+use crate::service::settings::Settings;
+use crate::service::url::Url;
 
 /// How much of the process belongs to the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,17 +27,23 @@ pub(crate) enum Reach {
     Part,
 }
 
-/// Makes the monitor of a process, and tells whether the log reaches its recorder.
+/// Makes the monitor of a process, of a name and with limits, and tells whether the log reaches
+/// its recorder.
 ///
 /// The log is taken where the process is the service's own and the program has installed nothing
 /// that takes it.
 pub(crate) fn install(
     given: Option<Arc<dyn Recorder>>,
-    limits: &DebugLimits,
+    settings: &Settings,
+    name: &str,
+    backends: &Backends,
     reach: Reach,
-) -> (Monitor, bool) {
-    let wired = given.is_some();
+) -> Result<(Monitor, bool)> {
+    let (wired, limits) = (given.is_some(), &backends.limits.debug);
     let recorder = given.unwrap_or_else(|| Arc::new(Memory::with_limits(limits.clone())));
+    let tracer = settings.tracer.as_deref().unwrap_or("memory");
+    let tracer = Url::join("tracer", tracer, settings.tracer_address.as_deref())?;
+    let recorder = open_tracer(&tracer, name, recorder, limits, &backends.tasks)?;
     let takes = reach == Reach::Whole && {
         let capture = Capture::alone(Arc::clone(&recorder));
         // Fails where the program has a subscriber of its own.
@@ -35,7 +51,22 @@ pub(crate) fn install(
     };
     let monitor = Monitor::new(recorder, limits.clone(), Root::Paced);
     monitor.watch_panics();
-    (monitor, takes || wired)
+    Ok((monitor, takes || wired))
+}
+
+/// Has the recorder take what the program prints; returns what ends it.
+#[cfg(all(unix, feature = "stdio"))]
+pub(crate) fn take_output(monitor: &Monitor) -> Result<After> {
+    let output = Output::take(monitor.recorder(), monitor.limits().log_bytes_max)?;
+    let give_back = move || {
+        // It waits for the last lines, which is nothing for a worker.
+        let given = tokio::task::spawn_blocking(move || drop(output));
+        let error = |error| {
+            Error::internal("micro.debug", "the output was not given back").with_source(error)
+        };
+        async move { given.await.map_err(error) }
+    };
+    Ok(Box::new(move || Box::pin(give_back())))
 }
 
 /// Shows the numbers that only the composed process knows.
@@ -47,11 +78,13 @@ pub(crate) fn show(
 ) {
     let (gauge, counter) = (GaugeKind::Gauge, GaugeKind::Counter);
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    let (calls, connections, tasks) = (server.clone(), server.clone(), backends.tasks.clone());
+    let (calls, connections, tasks) = (server.clone(), server.clone(), backends.trackers());
     monitor.show(("in_flight", "Calls that run."), gauge, move || count(calls.in_flight()));
     let help = "Connections of the port.";
     monitor.show(("connections", help), gauge, move || count(connections.connections()));
-    monitor.show(("tasks", "Tasks of the process."), gauge, move || count(tasks.len()));
+    monitor.show(("tasks", "Tasks of the process."), gauge, move || {
+        count(tasks.iter().map(TaskTracker::len).sum())
+    });
     let (stalls, help) = (Arc::clone(stalls), "Handlers that were found to hold a worker.");
     monitor.show(("stalls", help), counter, move || stalls.load(Ordering::Relaxed));
 }

@@ -10,7 +10,7 @@
 //! | `Debug.Log` | [`LogRequest`] | a stream of [`Record`](crate::debug::Record) |
 //! | `Debug.Trace` | [`SpanQuery`](crate::debug::SpanQuery) | [`Spans`] |
 //! | `Debug.Dump` | nothing | [`Dump`](crate::debug::Dump) |
-//! | `Debug.Profile` | nothing | 501: there is no profiler here |
+//! | `Debug.Profile` | [`ProfileRequest`](crate::debug::ProfileRequest) | [`Profile`](crate::debug::Profile); 501 without the feature `profile` |
 //!
 //! Requests may be empty. Off-host callers need an account, whatever the server is open to.
 
@@ -22,4 +22,6 @@ mod messages;
 pub use self::messages::{LogRequest, Spans};
 
 pub(crate) use self::answers::Observe;
+#[cfg(all(unix, feature = "stdio"))]
+pub(crate) use self::install::take_output;
 pub(crate) use self::install::{Reach, install, show};
