@@ -39,6 +39,7 @@ pub use self::delivery::deliver;
 pub use self::event::Decision;
 pub use self::event::Event;
 pub use self::event::RawEvent;
+pub use self::http::Headers;
 pub use self::http::Http;
 pub use self::http::Sent;
 pub use self::inbox::INBOX_ENDPOINT;

@@ -61,6 +61,7 @@ impl Outcome {
 struct Stripe {
     begun: AtomicU64,
     /// Calls that are not asked whether they begin a trace.
+    #[cfg(feature = "server")]
     hushed: AtomicU64,
     ended: [AtomicU64; OUTCOMES],
     nanos: AtomicU64,
@@ -69,6 +70,7 @@ struct Stripe {
 
 /// Calls of a thread that ask for no trace after one that got none. Turns add up meanwhile, so that
 /// no fewer traces begin.
+#[cfg(feature = "server")]
 const HUSHED: u64 = 15;
 
 /// Adds to a counter: by a plain load and store if no other thread writes it.
@@ -109,6 +111,7 @@ impl Calls {
     }
 
     /// Tells whether a call may ask for a trace of its own.
+    #[cfg(feature = "server")]
     #[inline]
     pub(crate) fn is_loud(&self) -> bool {
         let (stripe, alone) = self.stripe();
@@ -122,6 +125,7 @@ impl Calls {
 
     /// Has the next few calls of this thread ask for no trace, since there is none for a while:
     /// asking costs a look at the time.
+    #[cfg(feature = "server")]
     #[cold]
     pub(crate) fn hush(&self) {
         let (stripe, alone) = self.stripe();

@@ -76,7 +76,7 @@ pub use self::runtime::RuntimeStats;
 pub use self::span::{Span, SpanKind, SpanQuery};
 pub use self::stats::{EndpointStats, Gauge, GaugeKind, Outcomes, Stats};
 
-#[cfg(not(feature = "profile"))]
+#[cfg(all(feature = "server", not(feature = "profile")))]
 pub(crate) use self::profile::missing as missing_profiler;
 #[cfg(feature = "profile")]
 pub(crate) use self::sampler::profile;

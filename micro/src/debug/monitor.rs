@@ -228,7 +228,7 @@ impl Monitor {
     }
 
     /// Adds to a dump where the tasks of the runtime wait, if the build can tell.
-    pub(crate) async fn locate_tasks(&self, dump: &mut Dump) {
+    pub async fn locate_tasks(&self, dump: &mut Dump) {
         (dump.task_frames, dump.waiting) = frames(&self.inner.limits).await;
     }
 

@@ -34,7 +34,7 @@ impl ProfileRequest {
     ///
     /// # Errors
     /// 400 when it is longer or more often than allowed.
-    pub(crate) fn checked(&self, limits: &DebugLimits) -> Result<Self> {
+    pub fn checked(&self, limits: &DebugLimits) -> Result<Self> {
         let chosen = |asked, default| if asked == 0 { default } else { asked };
         let (seconds, hertz) = (chosen(self.seconds, SECONDS), chosen(self.hertz, HERTZ));
         let max = limits.profile_seconds_max;
@@ -70,7 +70,7 @@ pub struct Profile {
 }
 
 /// Makes the error of a process without a profiler.
-#[cfg(not(feature = "profile"))]
+#[cfg(all(feature = "server", not(feature = "profile")))]
 pub(crate) fn missing() -> Error {
     let detail = "there is no profiler in this process: enable the feature `profile` of micro, or \
                   use one of the system's, such as `perf record -g -p PID`";

@@ -102,7 +102,7 @@ impl Backends {
                 let url = Url::join("broker", name, address.as_deref())?;
                 let limits = Arc::new(limits.clone());
                 let scope = Scope::new(limits, tasks.clone(), shutdown.clone());
-                open::open_broker(&url, &registry, &transport, &scope)?
+                open::open_broker(&url, (&registry, &transport), &scope, None)?
             }
         };
         let selector = match given.selector {

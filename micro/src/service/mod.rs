@@ -12,6 +12,8 @@ mod backends;
 #[cfg(feature = "server")]
 mod banner;
 #[cfg(feature = "server")]
+mod begun;
+#[cfg(feature = "server")]
 mod builder;
 #[cfg(feature = "server")]
 mod catalog;

@@ -67,7 +67,7 @@ pub fn broker(
     transport: &Arc<dyn Transport>,
     scope: &Scope,
 ) -> Result<Arc<dyn Broker>> {
-    open_broker(&Url::parse(url)?, registry, transport, scope)
+    open_broker(&Url::parse(url)?, (registry, transport), scope, None)
 }
 
 /// Opens a store; a file without a path is that of the service.
@@ -164,15 +164,16 @@ pub(crate) fn open_registry(url: &Url, limits: &Limits) -> Result<Arc<dyn Regist
 
 pub(crate) fn open_broker(
     url: &Url,
-    registry: &Arc<dyn Registry>,
-    transport: &Arc<dyn Transport>,
+    (registry, transport): (&Arc<dyn Registry>, &Arc<dyn Transport>),
     scope: &Scope,
+    headers: Option<broker::Headers>,
 ) -> Result<Arc<dyn Broker>> {
     url.check("broker", BROKERS)?;
     plain(url, "broker")?;
     if url.scheme == "http" {
         let (registry, transport) = (Arc::clone(registry), Arc::clone(transport));
-        return Ok(Arc::new(broker::Http::new(registry, transport, scope.clone())));
+        let http = broker::Http::with_headers(registry, transport, scope.clone(), headers);
+        return Ok(Arc::new(http));
     }
     Ok(Arc::new(broker::Memory::with_limits(&scope.limits, scope.tasks.clone())))
 }

@@ -76,9 +76,7 @@ pub(crate) struct Settings {
     pub(crate) broker_address: Option<String>,
     pub(crate) store: Option<String>,
     pub(crate) store_address: Option<String>,
-    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients show nothing"))]
     pub(crate) tracer: Option<String>,
-    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients show nothing"))]
     pub(crate) tracer_address: Option<String>,
     pub(crate) auth: Option<String>,
     pub(crate) auth_id: Option<String>,

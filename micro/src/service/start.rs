@@ -12,7 +12,6 @@ use crate::core::descriptor::ServiceDescriptor;
 use crate::core::error::{Error, Result};
 use crate::core::future::BoxFuture;
 use crate::core::net::Address;
-use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::core::stall::Watchdog;
 use crate::debug::Monitor;
 use crate::registry::{Lease, Record};
@@ -21,6 +20,7 @@ use crate::service::advertise::advertised;
 use crate::service::authenticate;
 use crate::service::backends::Backends;
 use crate::service::banner;
+use crate::service::begun::Guard;
 use crate::service::builder::{Args, Configure, Service};
 use crate::service::flags::{self, Flags};
 use crate::service::kept::Kept;
@@ -215,7 +215,8 @@ impl Service {
         }
         let subscriptions = readiness.subscriptions();
         subscriptions.make(&backends.broker, subscribed, START_WAIT, &backends.tasks).await?;
-        let stalls = watch_for_stalls(&backends, &services)?;
+        // The server's own: marks are told by address, and a constant may have several.
+        let stalls = watch_for_stalls(&backends, server.services())?;
         show(&seen.monitor, &server, &backends, &stalls);
         let free: Vec<_> = self.subscribers.iter().map(|free| free.spec).collect();
         let mut records = records(&services, &place);
@@ -294,53 +295,6 @@ fn watch_for_stalls(
         shutdown.closed().await;
     });
     Ok(stalls)
-}
-
-/// Ends what a start has begun when it fails or is given up.
-struct Guard(Begun);
-
-enum Begun {
-    Nothing,
-    /// There are tasks.
-    Tasks(Shutdown, [TaskTracker; 2]),
-    /// Everything is served and registered.
-    Running(Running),
-}
-
-impl Guard {
-    fn new(backends: &Backends) -> Self {
-        Self(Begun::Tasks(backends.shutdown.clone(), backends.trackers()))
-    }
-
-    fn serves(&mut self, running: &Running) {
-        self.0 = Begun::Running(running.clone());
-    }
-
-    fn keep(mut self) {
-        self.0 = Begun::Nothing;
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        match &self.0 {
-            Begun::Nothing => {}
-            Begun::Tasks(shutdown, tasks) => {
-                shutdown.close();
-                tasks.iter().for_each(TaskTracker::abort_all);
-            }
-            Begun::Running(running) => {
-                let running = running.clone();
-                running.inner.backends.shutdown.close();
-                // Outside of a runtime nothing of it runs any more. The stop of a closed lifecycle
-                // is short, and its task must not be one of those that it ends.
-                if tokio::runtime::Handle::try_current().is_ok() {
-                    let stopping = async move { running.stop().await };
-                    TaskTracker::new().spawn("stop", stopping).detach();
-                }
-            }
-        }
-    }
 }
 
 async fn after_start(running: &Running) -> Result<()> {

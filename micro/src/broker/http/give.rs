@@ -130,6 +130,7 @@ impl Inner {
                     Offered::Full => full = true,
                     Offered::Gone => passed_over.push(seat.node().to_owned()),
                     failed @ Offered::Failed { .. } => {
+                        self.links.shun(seat.node());
                         passed_over.push(seat.node().to_owned());
                         failure = Some(failed);
                     }

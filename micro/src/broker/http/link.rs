@@ -22,6 +22,7 @@ use crate::broker::receipt::Settled;
 use crate::core::clock;
 use crate::core::error::Error;
 use crate::core::error::Result;
+use crate::core::error::Retry;
 use crate::core::exchange::Connection;
 use crate::core::stream::MessageSource;
 
@@ -176,8 +177,12 @@ impl Link {
                     returned.push(sending);
                 }
                 (Some(offer), Ok(())) => drop(offer.send(Offered::Gone)),
+                // The process is there and knows of no such subscription any more.
+                (Some(offer), Err(error)) if error.code() == 404 => {
+                    drop(offer.send(Offered::Gone));
+                }
                 (Some(offer), Err(error)) => {
-                    let (error, sent) = (error.clone(), opened);
+                    let (error, sent) = (error.clone(), opened && error.retry() != Retry::Safe);
                     drop(offer.send(Offered::Failed { error, sent }));
                 }
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -12,6 +13,7 @@ use crate::broker::inbox::INBOX_ENDPOINT;
 use crate::broker::inbox::INBOX_NODE;
 use crate::broker::inbox::INBOX_SERVICE;
 use crate::core::clock;
+use crate::core::clock::Instant;
 use crate::core::content_type::ContentType;
 use crate::core::descriptor::CallKind;
 use crate::core::error::Error;
@@ -22,7 +24,6 @@ use crate::core::exchange::Exchange;
 use crate::core::exchange::Extra;
 use crate::core::exchange::Head;
 use crate::core::exchange::Route;
-use crate::core::metadata::Metadata;
 use crate::core::net::Address;
 use crate::core::stream::BoxSource;
 use crate::registry::Instance;
@@ -30,8 +31,12 @@ use crate::transport::Scope;
 use crate::transport::Transport;
 
 use super::ERROR_ID;
+use super::Headers;
 use super::Inner;
 use super::link::Link;
+
+/// How long a node that could not be reached comes after the other members of its group.
+const SHUNNED: Duration = Duration::from_secs(2);
 
 /// The connection to one address, dialed by one at a time.
 type Place = Arc<tokio::sync::Mutex<Option<Arc<dyn Connection>>>>;
@@ -40,18 +45,31 @@ type Place = Arc<tokio::sync::Mutex<Option<Arc<dyn Connection>>>>;
 pub(super) struct Links {
     transport: Arc<dyn Transport>,
     scope: Scope,
-    headers: Metadata,
+    headers: Option<Headers>,
     route: Arc<Route>,
     by_node: Mutex<HashMap<String, Arc<Link>>>,
     /// By address; those that nobody waits for and that are closed go when another is dialed.
     connections: Mutex<HashMap<String, Place>>,
+    /// Nodes that could not be reached, and until when they are asked last.
+    shunned: Mutex<HashMap<String, Instant>>,
 }
 
 impl Links {
-    pub(super) fn new(transport: Arc<dyn Transport>, scope: Scope, headers: Metadata) -> Self {
+    pub(super) fn new(
+        transport: Arc<dyn Transport>,
+        scope: Scope,
+        headers: Option<Headers>,
+    ) -> Self {
         let route = Route::new(INBOX_SERVICE, INBOX_ENDPOINT, CallKind::Bidi);
-        let (by_node, connections) = (Mutex::default(), Mutex::default());
-        Self { transport, scope, headers, route, by_node, connections }
+        Self {
+            transport,
+            scope,
+            headers,
+            route,
+            by_node: Mutex::default(),
+            connections: Mutex::default(),
+            shunned: Mutex::default(),
+        }
     }
 
     /// Returns the link to a node, a fresh one if there is none that takes copies.
@@ -74,6 +92,24 @@ impl Links {
     /// Returns how many copies of this process a node has not settled.
     pub(super) fn load(&self, node: &str) -> usize {
         lock(&self.by_node).get(node).map_or(0, |link| link.load())
+    }
+
+    /// Has a node asked after the others of its group for a while.
+    pub(super) fn shun(&self, node: &str) {
+        let now = clock::now();
+        let mut shunned = lock(&self.shunned);
+        shunned.retain(|_, until| *until > now);
+        shunned.insert(node.to_owned(), clock::after(now, SHUNNED));
+    }
+
+    /// Returns whether a node is to be asked last.
+    pub(super) fn is_shunned(&self, node: &str) -> bool {
+        lock(&self.shunned).get(node).is_some_and(|until| *until > clock::now())
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        lock(&self.by_node).len()
     }
 
     /// Forgets a link, unless another one has taken its place.
@@ -140,7 +176,9 @@ impl Links {
         }
         let mut extra = Extra::default();
         extra.metadata.insert(INBOX_NODE, node)?;
-        extra.headers = self.headers.clone();
+        if let Some(headers) = &self.headers {
+            extra.headers = headers().await?;
+        }
         let mut head = Head::new(&self.route, clock::now(), ContentType::MsgPack);
         head.extra = Some(Box::new(extra));
         connection.start(&head, &Bytes::new(), Some(copies))

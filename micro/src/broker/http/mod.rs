@@ -21,8 +21,9 @@
 //! **Limits.** [`BrokerLimits`](crate::core::limits::BrokerLimits). A subscription has room for
 //! `pending_messages_max` copies and `pending_bytes_max`, those that are handled included; past
 //! either its publishers wait, for ten seconds at most, or what the subscription's
-//! [`Overflow`](super::Overflow) says happens. At most `pending_messages_max` copies at a time wait
-//! to be given again; more are lost and counted. Bodies are 32 KiB shorter than the longest message.
+//! [`Overflow`](super::Overflow) says happens. Of each group as many copies as one member may have
+//! wait to be given again; more are lost and counted. Bodies are 32 KiB shorter than the longest
+//! message.
 //!
 //! **Failure behaviour.** A group that takes no copy makes `publish` fail: safe to repeat if no
 //! other has one, else unknown. A member that cannot be reached is passed over for another one. A
@@ -54,6 +55,7 @@ use std::sync::OnceLock;
 use std::sync::Weak;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use crate::core::clock;
@@ -89,6 +91,7 @@ use self::links::Links;
 use self::mailbox::Kept;
 use self::mailbox::Mailboxes;
 use self::returns::Returns;
+use self::seats::Index;
 pub use self::sent::Sent;
 use self::sent::Tally;
 
@@ -101,6 +104,9 @@ const ENVELOPE_BYTES_MAX: usize = 32 * 1024;
 /// The shortest time that a registration gets to reach the publishers.
 const VISIBLE_MIN: Duration = Duration::from_millis(10);
 
+/// Makes the headers of each link, such as `authorization`.
+pub type Headers = Arc<dyn Fn() -> BoxFuture<'static, Result<Metadata>> + Send + Sync>;
+
 /// A broker between processes; clones share it.
 #[derive(Clone)]
 pub struct Http {
@@ -111,6 +117,7 @@ struct Inner {
     registry: Cached,
     /// The subscriptions of all processes, once somebody asked for them.
     view: OnceLock<Arc<View>>,
+    index: ArcSwap<Index>,
     scope: Scope,
     /// Delivers to the handlers of this process.
     engine: Memory,
@@ -127,21 +134,23 @@ impl Http {
     /// Makes a broker that finds others in `registry` and reaches them by `transport`; its tasks
     /// and limits are those of `scope`.
     pub fn new(registry: Arc<dyn Registry>, transport: Arc<dyn Transport>, scope: Scope) -> Self {
-        Self::with_headers(registry, transport, scope, Metadata::new())
+        Self::with_headers(registry, transport, scope, None)
     }
 
-    /// Makes a broker that brings headers such as `authorization` to those that it publishes to.
+    /// Makes a broker that brings headers such as `authorization` to the processes of this crate
+    /// that it publishes to.
     pub fn with_headers(
         registry: Arc<dyn Registry>,
         transport: Arc<dyn Transport>,
         scope: Scope,
-        headers: Metadata,
+        headers: Option<Headers>,
     ) -> Self {
         let engine = Memory::with_limits(&scope.limits, scope.tasks.clone());
         let registry = Cached::with_limits(registry, scope.tasks.clone(), &scope.limits.registry);
         let inner = Arc::new_cyclic(|this: &Weak<Inner>| Inner {
             registry,
             view: OnceLock::new(),
+            index: ArcSwap::default(),
             engine: engine.clone(),
             reach: Reach::new(Arc::clone(&transport)),
             mailboxes: Mailboxes::default(),

@@ -1,8 +1,10 @@
 //! Copies whose subscription ended or was lost before they were settled.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -15,6 +17,7 @@ use crate::core::clock::Instant;
 use super::Inner;
 use super::give::Sending;
 use super::link::Offered;
+use super::seats::Group;
 use super::sent::count;
 use super::until;
 
@@ -30,17 +33,47 @@ const OFFER: Duration = Duration::from_secs(5);
 /// The copies that look for another member.
 #[derive(Default)]
 pub(super) struct Returns {
-    count: AtomicUsize,
+    /// How many each group has.
+    groups: Mutex<HashMap<Arc<Group>, usize>>,
     idle: Notify,
 }
 
 impl Returns {
+    /// Counts one more copy of a group, unless it has `max`.
+    fn enter(&self, group: &Arc<Group>, max: usize) -> bool {
+        let mut groups = self.lock();
+        let count = groups.entry(Arc::clone(group)).or_default();
+        let fits = *count < max;
+        *count += usize::from(fits);
+        fits
+    }
+
+    fn leave(&self, group: &Arc<Group>) {
+        let mut groups = self.lock();
+        if let Some(count) = groups.get_mut(group) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                groups.remove(group);
+            }
+        }
+        let idle = groups.is_empty();
+        drop(groups);
+        if idle {
+            self.idle.notify_waiters();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<Group>, usize>> {
+        // Every critical section leaves the map whole, so a poisoned lock is still sound.
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until all found a member or were lost, at most until `deadline`; returns how many
     /// still look for one. Cancel safe.
     pub(super) async fn idle(&self, deadline: Instant) -> usize {
         loop {
             let idle = self.idle.notified();
-            let left = self.count.load(SeqCst);
+            let left = self.lock().values().sum();
             if left == 0 || clock::timeout_at(deadline, idle).await.is_err() {
                 return left;
             }
@@ -49,32 +82,29 @@ impl Returns {
 }
 
 /// Counts a copy for as long as it looks for a member.
-struct Counted(Arc<Inner>);
+struct Counted(Arc<Inner>, Arc<Group>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        if self.0.returns.count.fetch_sub(1, SeqCst) == 1 {
-            self.0.returns.idle.notify_waiters();
-        }
+        self.0.returns.leave(&self.1);
     }
 }
 
 impl Inner {
     /// Gives copies to other members of their group, in a task; never waits.
     pub(super) fn returned(self: &Arc<Self>, sendings: Vec<Sending>) {
-        let max = self.scope.limits.broker.pending_messages_max;
+        // As many as one member may have had.
+        let max = self.window();
         let mut accepted = Vec::with_capacity(sendings.len());
         // Outside of a runtime nothing delivers any more.
         let runs = tokio::runtime::Handle::try_current().is_ok();
         for sending in sendings {
-            if !runs || self.returns.count.fetch_add(1, SeqCst) >= max {
-                if runs {
-                    self.returns.count.fetch_sub(1, SeqCst);
-                }
+            if runs && self.returns.enter(&sending.group, max) {
+                let counted = Counted(Arc::clone(self), Arc::clone(&sending.group));
+                accepted.push((sending, counted));
+            } else {
                 self.lose(&sending, "too many look for another member");
-                continue;
             }
-            accepted.push((sending, Counted(Arc::clone(self))));
         }
         if accepted.is_empty() {
             return;

@@ -1,5 +1,6 @@
 //! Which subscriptions get a message, here and in other processes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::registry::Instance;
@@ -14,7 +15,7 @@ use super::mailbox::OWNER;
 use super::mailbox::TOPIC;
 
 /// A group of subscriptions of which one gets a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Group {
     pub(super) topic: String,
     /// `None` for a subscription that is a group of its own.
@@ -52,6 +53,13 @@ impl Seat {
     }
 }
 
+/// The subscriptions of other processes by topic, as of one revision of the registry.
+#[derive(Default)]
+pub(super) struct Index {
+    revision: u64,
+    topics: HashMap<String, Vec<Seat>>,
+}
+
 impl Inner {
     /// Lists the groups of a topic with their members.
     pub(super) fn groups(&self, topic: &str) -> Vec<(Group, Vec<Seat>)> {
@@ -85,37 +93,55 @@ impl Inner {
         seats
     }
 
-    /// Orders the members of a group: those with the least to do first, as far as it is known here,
-    /// and equals at random.
+    /// Orders the members of a group: those out of reach a moment ago last, those with the least to
+    /// do first, as far as it is known here, and equals at random.
     pub(super) fn order(&self, seats: &mut [Seat]) {
         if seats.len() < 2 {
             return;
         }
         fastrand::shuffle(seats);
         seats.sort_by_cached_key(|seat| match seat {
-            Seat::Here(mailbox) => mailbox.load(),
-            Seat::There(instance) => self.links.load(&instance.id),
-            Seat::Posted(_) => 0,
+            Seat::Here(mailbox) => (false, mailbox.load()),
+            Seat::There(instance) => {
+                (self.links.is_shunned(&instance.id), self.links.load(&instance.id))
+            }
+            Seat::Posted(instance) => (self.links.is_shunned(&instance.id), 0),
         });
     }
 
     /// Lists the subscriptions to a topic.
     fn all(&self, topic: &str) -> Vec<Seat> {
         let mut seats: Vec<Seat> = self.mailboxes.of(topic).into_iter().map(Seat::Here).collect();
-        let snapshot = self.view().load();
+        seats.extend(self.index().topics.get(topic).into_iter().flatten().cloned());
+        seats
+    }
+
+    /// Returns the subscriptions of other processes, ordered anew when the registry changed.
+    fn index(&self) -> Arc<Index> {
+        let snapshot = self.view().snapshot();
+        let known = self.index.load_full();
+        if known.revision == snapshot.revision {
+            return known;
+        }
+        let mut topics: HashMap<String, Vec<Seat>> = HashMap::new();
         for instance in snapshot.instances.iter() {
             let fact = |key: &str| instance.metadata.get(key).map(String::as_str);
+            let Some(topic) = fact(TOPIC) else { continue };
             // The own ones are known better than the registry knows them.
-            let own = fact(OWNER) == Some(&self.mailboxes.owner);
-            if fact(TOPIC) != Some(topic) || own {
+            if fact(OWNER) == Some(&self.mailboxes.owner) {
                 continue;
             }
-            if fact(LINK).is_some() {
-                seats.push(Seat::There(Arc::clone(instance)));
+            let seat = if fact(LINK).is_some() {
+                Seat::There(Arc::clone(instance))
             } else if fact(BROKER) == Some(BROKER_HTTP) {
-                seats.push(Seat::Posted(Arc::clone(instance)));
-            }
+                Seat::Posted(Arc::clone(instance))
+            } else {
+                continue;
+            };
+            topics.entry(topic.to_owned()).or_default().push(seat);
         }
-        seats
+        let index = Arc::new(Index { revision: snapshot.revision, topics });
+        self.index.store(Arc::clone(&index));
+        index
     }
 }
