@@ -6,6 +6,7 @@ use crate::core::future::BoxFuture;
 use crate::service::backends::{Backends, Given};
 use crate::service::env;
 use crate::service::layers::Layers;
+use crate::service::settings::Settings;
 
 impl Client {
     /// Makes a client of the `MICRO_*` variables and the file that `MICRO_CONFIG` names.
@@ -24,9 +25,14 @@ impl Client {
 fn connect_boxed() -> BoxFuture<'static, Result<Client>> {
     Box::pin(async {
         let (_, settings) = Layers::of_variables(env::of_process()).load().await?;
-        if settings.auth_id.is_some() {
-            tracing::warn!("a client by itself calls with `micro.auth_token`, not as an account");
-        }
-        Ok(Backends::open(Given::default(), &settings)?.client().build())
+        Ok(without_service(&settings)?.client().build())
     })
+}
+
+/// Opens the backends of a process that serves nothing.
+pub(super) fn without_service(settings: &Settings) -> Result<Backends> {
+    if settings.auth_id.is_some() {
+        tracing::warn!("a client by itself calls with `micro.auth_token`, not as an account");
+    }
+    Backends::open(Given::default(), settings)
 }

@@ -14,7 +14,8 @@ use crate::core::limits::Limits;
 use crate::core::shutdown::TaskTracker;
 use crate::registry::Registry;
 use crate::service::authenticate;
-use crate::service::backends::{Backends, Given, GivenAuth};
+use crate::service::backends::{Backends, GivenAuth};
+use crate::service::connect::without_service;
 use crate::service::env;
 use crate::service::flags;
 use crate::service::kept::Kept;
@@ -61,7 +62,7 @@ impl Toolbox {
         let flags = flags::parse(flags, &[])?.values;
         let layers = Layers { flags, ..Layers::of_variables(env::of_process()) };
         let (config, settings) = layers.load().await?;
-        let backends = Backends::open(Given::default(), &settings)?;
+        let backends = without_service(&settings)?;
         Ok(Self { backends, settings, config, kept: OnceCell::new() })
     }
 

@@ -121,6 +121,16 @@ fn a_dump_shows_tasks_and_panics() {
     assert!(text.contains("panics: 1") && text.contains("Shop.BreakDown"), "{text}");
     let dump = world.micro(&["dump"]).json();
     assert_eq!(dump.as_array().unwrap().len(), 2);
-    let said = world.micro(&["profile", "shop"]);
-    assert!(said.code == Some(1) && said.err.contains("no profiler"), "{said:?}");
+}
+
+#[test]
+fn a_profile_is_made_or_says_what_it_takes() {
+    let world = World::served();
+    let said = world.micro(&["profile", "stock", "--seconds", "1"]);
+    if cfg!(all(unix, feature = "profile")) {
+        assert!(said.json()[0]["answer"]["took_ms"].as_u64() >= Some(900));
+    } else {
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert!(said.err.contains("`profile`"), "{said:?}");
+    }
 }

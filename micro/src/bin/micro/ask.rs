@@ -1,9 +1,10 @@
 //! Asks every process that runs, and keeps what each answers.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use micro::registry::Record;
-use micro::{Client, Result};
+use micro::{Call, Client};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -90,12 +91,27 @@ where
     Q: Serialize + 'static,
     R: DeserializeOwned + Send + 'static,
 {
+    let usual = bench.tools.limits().call.default_timeout;
+    each_within(usual, bench, processes, (endpoint, question)).await
+}
+
+/// Asks as [`each`] does, where an answer takes its time.
+pub(crate) async fn each_within<Q, R>(
+    timeout: Duration,
+    bench: &Bench,
+    processes: Vec<Process>,
+    (endpoint, question): (&'static str, &Q),
+) -> Outcome<Vec<Answer<R>>>
+where
+    Q: Serialize + 'static,
+    R: DeserializeOwned + Send + 'static,
+{
     let client = bench.tools.client().build();
     let progress = Progress::counting("asking", processes.len());
     let mut answers = Vec::with_capacity(processes.len());
     for some in processes.chunks(ASKED_MAX) {
-        let asked: Vec<_> =
-            some.iter().map(|process| ask(&client, process, endpoint, question)).collect();
+        let ask = |process| ask(&client, process, endpoint, question).timeout(timeout);
+        let asked: Vec<_> = some.iter().map(ask).collect();
         let tasks: Vec<_> =
             asked.into_iter().map(|call| bench.tools.tasks().spawn("ask", call)).collect();
         for (process, task) in some.iter().zip(tasks) {
@@ -110,17 +126,12 @@ where
     Ok(answers)
 }
 
-fn ask<Q, R>(
-    client: &Client,
-    process: &Process,
-    endpoint: &str,
-    question: &Q,
-) -> impl Future<Output = Result<R>> + Send + use<Q, R>
+fn ask<Q, R>(client: &Client, process: &Process, endpoint: &str, question: &Q) -> Call<R>
 where
     Q: Serialize + 'static,
     R: DeserializeOwned + Send + 'static,
 {
-    client.call::<Q, R>(process.service(), endpoint, question).to(&process.address)
+    client.call(process.service(), endpoint, question).to(&process.address)
 }
 
 /// Says which processes did not answer; the command has failed then.
