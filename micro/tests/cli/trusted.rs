@@ -1,4 +1,4 @@
-//! Accounts, tokens and rules.
+//! Accounts, tokens and rules; the certificate authority.
 
 use serde_json::Value;
 
@@ -82,4 +82,24 @@ fn accounts_need_to_be_configured_and_kept() {
     assert!(text.contains("`--auth jwt`") && text.contains("MICRO_AUTH"), "{text}");
     let text = world.micro(&["auth", "list", "--auth", "jwt"]).failed(1);
     assert!(text.contains("MICRO_STORE"), "{text}");
+}
+
+#[test]
+fn an_authority_is_made_once_and_invites_by_tokens_of_its_hash() {
+    let world = World::empty();
+    let text = auth(&world, &["join-token", "shop"], "").failed(1);
+    assert!(text.contains("authority"), "{text}");
+    let made = auth(&world, &["init", "example.org", "--namespace", "prod"], "").json();
+    let again = auth(&world, &["init", "example.org", "--namespace", "prod"], "").json();
+    assert_eq!(made["hash"], again["hash"], "an authority that is there stays");
+    let text = auth(&world, &["init", "example.com"], "").failed(1);
+    assert!(text.contains("example.org"), "{text}");
+    let joins = ["join-token", "shop", "--scope", "staff", "--host", "localhost", "--life", "5m"];
+    let first = auth(&world, &joins, "").json();
+    let second = auth(&world, &joins, "").json();
+    let token = |made: &Value| made["token"].as_str().unwrap().to_owned();
+    assert_ne!(token(&first), token(&second));
+    let parsed = micro::auth::authority::JoinToken::parse(&token(&first)).unwrap();
+    assert_eq!(parsed.hash, made["hash"].as_str().unwrap());
+    auth(&world, &["expel", "shop"], "").done();
 }

@@ -1,4 +1,4 @@
-//! `micro auth`: accounts, tokens and rules, by go-micro's verbs.
+//! `micro auth`: accounts, tokens and rules, by go-micro's verbs, and who joins.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use micro::auth::{Handle, NewAccount, Proof, Resource, Rule};
@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::Bench;
-use crate::commands::store;
+use crate::commands::{authority, store};
 use crate::failure::{Failure, Outcome};
 use crate::input;
 use crate::table::Table;
@@ -33,13 +33,14 @@ pub(crate) fn command() -> Command {
             .arg(text("token", "TOKEN", "The token of who asks")),
     ];
     Command::new("auth")
-        .about("Look after accounts, tokens and rules")
+        .about("Look after accounts, tokens, rules and the certificate authority")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .arg(
             text("database", "NAME", "The service whose store it is [default: micro]").global(true),
         )
         .subcommands(verbs)
+        .subcommands(authority::commands())
 }
 
 fn needed(name: &'static str, value: &'static str) -> Arg {
@@ -111,6 +112,9 @@ pub(crate) async fn run(args: &ArgMatches, bench: &Bench) -> Outcome {
     let Some((verb, args)) = args.subcommand() else {
         return Err(Failure::usage("which verb? `micro auth --help` lists them"));
     };
+    if authority::VERBS.contains(&verb) {
+        return authority::run(verb, args, bench).await;
+    }
     let database = args.get_one::<String>("database").map_or("micro", String::as_str);
     store::outlives(&bench.tools.store(database).await?)?;
     let auth = bench.tools.auth(database).await?;

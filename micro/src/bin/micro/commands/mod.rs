@@ -1,6 +1,7 @@
 //! The commands, one in each file.
 
 pub(crate) mod auth;
+pub(crate) mod authority;
 pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod config;
