@@ -52,6 +52,7 @@ impl<T, E> Call<T, E> {
     }
 }
 
-fn insert_bearer(headers: &mut Metadata, token: &Secret<String>) -> Result<()> {
+/// Adds the header that shows a token.
+pub(crate) fn insert_bearer(headers: &mut Metadata, token: &Secret<String>) -> Result<()> {
     headers.insert(AUTHORIZATION, format!("Bearer {}", token.expose())).map(drop)
 }

@@ -51,6 +51,7 @@ use crate::transport::{Scope, Transport};
 pub use self::bearer::{Bearer, Bearing};
 pub use self::builder::Builder;
 pub use self::call::{Call, ContractError};
+pub(crate) use self::credentials::insert_bearer;
 pub use self::layer::{Next, Reply, Request};
 pub use self::options::Filter;
 pub use self::publish::Publisher;

@@ -7,11 +7,12 @@ use crate::auth::Session;
 use crate::auth::authority::Authority;
 #[cfg(feature = "server")]
 use crate::auth::{self, Auth, Rules};
-use crate::broker::Broker;
-use crate::client::{Bearer, Builder, Client};
+use crate::broker::{Broker, Headers};
+use crate::client::{Bearer, Builder, Client, insert_bearer};
 use crate::codec::Codecs;
 use crate::core::error::Result;
 use crate::core::limits::Limits;
+use crate::core::metadata::Metadata;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::debug::Recorder;
 use crate::registry::{Cached, Registry};
@@ -58,9 +59,8 @@ pub(crate) struct GivenAuth {
 pub(crate) struct Backends {
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) broker: Arc<dyn Broker>,
-    /// Whether the broker ends with this process's part in it.
-    #[cfg(feature = "server")]
-    pub(crate) owns_broker: bool,
+    /// What the broker was opened by; `None` where it was handed over.
+    pub(crate) broker_url: Option<Url>,
     /// Accounts and rules; without them other hosts reach what is public.
     #[cfg(feature = "server")]
     pub(crate) auth: Option<auth::Handle>,
@@ -102,17 +102,17 @@ impl Backends {
             Some(transport) => handed("transport", settings.transport.as_ref(), transport),
             None => open::transport(settings.transport.as_deref().unwrap_or("native"))?,
         };
-        #[cfg(feature = "server")]
-        let owns_broker = given.broker.is_none();
-        let broker = match given.broker {
-            Some(broker) => handed("broker", settings.broker.as_ref(), broker),
+        let session = settings.auth_token.clone().map(|token| Arc::new(Session::fixed(token)));
+        let (broker, broker_url) = match given.broker {
+            Some(broker) => (handed("broker", settings.broker.as_ref(), broker), None),
             None => {
                 let (name, address) = (&settings.broker, &settings.broker_address);
                 let name = name.as_deref().unwrap_or("memory");
                 let url = Url::join("broker", name, address.as_deref())?;
-                let limits = Arc::new(limits.clone());
-                let scope = Scope::new(limits, tasks.clone(), shutdown.clone());
-                open::open_broker(&url, (&registry, &transport), &scope, None)?
+                let scope = Scope::new(Arc::new(limits.clone()), tasks.clone(), shutdown.clone());
+                let headers = headers(session.as_ref());
+                let broker = open::open_broker(&url, (&registry, &transport), &scope, headers)?;
+                (broker, Some(url))
             }
         };
         let selector = match given.selector {
@@ -122,15 +122,14 @@ impl Backends {
         Ok(Self {
             registry,
             broker,
-            #[cfg(feature = "server")]
-            owns_broker,
+            broker_url,
             #[cfg(feature = "server")]
             auth: None,
             #[cfg(feature = "tls")]
             identity: None,
             #[cfg(feature = "tls")]
             authority: None,
-            session: settings.auth_token.clone().map(|token| Arc::new(Session::fixed(token))),
+            session,
             transport,
             selector,
             codecs: given.codecs,
@@ -140,6 +139,24 @@ impl Backends {
             spawned: TaskTracker::new(),
             shutdown,
         })
+    }
+
+    /// Opens the broker anew, unless it was handed over: it reaches other processes as who the
+    /// process is by now. Nobody may have used it yet.
+    #[cfg(feature = "server")]
+    pub(crate) fn reopen_broker(&mut self) -> Result<()> {
+        if let Some(url) = &self.broker_url {
+            let headers = headers(self.session.as_ref());
+            let peers = (&self.registry, &self.transport);
+            self.broker = open::open_broker(url, peers, &self.scope(), headers)?;
+        }
+        Ok(())
+    }
+
+    /// Tells whether the broker ends with this process's part in it.
+    #[cfg(feature = "server")]
+    pub(crate) fn owns_broker(&self) -> bool {
+        self.broker_url.is_some()
     }
 
     /// Returns the owners of all tasks: those of the process and those that handlers spawn.
@@ -176,6 +193,20 @@ impl Backends {
             None => client,
         }
     }
+}
+
+/// Makes what a broker shows to the processes that it reaches.
+fn headers(session: Option<&Arc<Session>>) -> Option<Headers> {
+    let session = Arc::clone(session?);
+    Some(Arc::new(move || {
+        let session = Arc::clone(&session);
+        Box::pin(async move {
+            let token = session.token().await?;
+            let mut headers = Metadata::new();
+            insert_bearer(&mut headers, &token)?;
+            Ok(headers)
+        })
+    }))
 }
 
 /// Lets multicast DNS speak on the interface on which the process is reachable.

@@ -158,6 +158,7 @@ impl Service {
         let kept = Kept::open(store, &settings, &self.name, &backends.limits.store).await?;
         authenticate::open(auth, &settings, &kept, &mut backends).await?;
         self.mounts.extend(identity::open(&settings, &kept, &self.name, &mut backends).await?);
+        backends.reopen_broker()?;
         if self.inputs.is_stored {
             let table = kept.handle(&self.name)?.table(STORED_TABLE)?;
             (config, _) = sources.load_with(Arc::new(Stored::new(table))).await?;

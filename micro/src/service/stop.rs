@@ -73,7 +73,7 @@ pub(crate) async fn run(running: &Running) -> Report {
     before_stop(running, clock::after(began, limits.drain_timeout)).await;
     // A broker that keeps events gives them to others; one that does not has nobody else.
     let broker = &inner.backends.broker;
-    let (inbox, owns) = (broker.inbox(), inner.backends.owns_broker);
+    let (inbox, owns) = (broker.inbox(), inner.backends.owns_broker());
     let early = broker.capabilities().durable || (inbox.is_some() && !owns);
     let early = early.then(|| drain_subscriptions(inner, until));
     if let Some(inbox) = inbox.filter(|_| owns) {
@@ -169,7 +169,7 @@ async fn flush(inner: &Inner) {
 async fn events(inner: &Inner, early: Option<Draining>, until: Instant) -> usize {
     let flushed = clock::after(clock::now(), inner.backends.limits.shutdown.close_timeout);
     let until = until.max(flushed);
-    if let (None, true) = (&early, inner.backends.owns_broker) {
+    if let (None, true) = (&early, inner.backends.owns_broker()) {
         // The broker itself sees to it that events made by event handlers are handled too.
         let lost = close_broker(inner, until).await;
         drop(drain_subscriptions(inner, until));
@@ -177,7 +177,7 @@ async fn events(inner: &Inner, early: Option<Draining>, until: Instant) -> usize
     }
     let early = early.unwrap_or_else(|| drain_subscriptions(inner, until));
     let mut cut = early.cut(cut_short(&inner.backends.shutdown)).await;
-    if inner.backends.owns_broker {
+    if inner.backends.owns_broker() {
         cut += usize::from(close_broker(inner, until).await);
     }
     cut

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use micro_macros::{handler, service};
+use micro_macros::{handler, service, subscriber};
+use tokio::sync::mpsc;
 
 use super::forged::{authority, member, nameless, showing};
 use crate::auth::authority::{Invitation, JoinToken, Request, Signed};
+use crate::broker::Topic;
 use crate::client::Client;
 use crate::core::account::Account;
 use crate::core::clock;
@@ -252,5 +254,35 @@ async fn a_member_renews_by_its_certificate_and_outlives_the_first_one() {
     let fresh: WhoClient = member.client();
     assert_eq!(fresh.calls().await.unwrap(), "spiffe://test.local/default/who");
     member.stop().await;
+    authority.stop().await;
+}
+
+const TOLD: Topic<u32> = Topic::new("told");
+
+struct Ear {
+    heard: mpsc::Sender<u32>,
+}
+
+#[service(name = "ear", crate = crate)]
+impl Ear {
+    #[subscriber(topic = TOLD)]
+    async fn on_told(&self, number: u32) -> Result<()> {
+        self.heard.try_send(number).unwrap();
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn events_reach_another_process_by_the_certificates_of_both() {
+    let registry = registry::Memory::new();
+    let http = ("MICRO_BROKER", "http");
+    let authority = process("ca", &registry, &[AUTHORITY, http]).start().await.unwrap();
+    let token = invite(&authority, "ear").await;
+    let settings = [("MICRO_AUTH_IDENTITY", "member"), ("MICRO_AUTH_JOIN", &token), http];
+    let (heard, mut numbers) = mpsc::channel(1);
+    let ear = process("ear", &registry, &settings).mount(Ear { heard }).start().await.unwrap();
+    authority.broker().publish(&TOLD, &7).await.unwrap();
+    assert_eq!(numbers.recv().await, Some(7));
+    ear.stop().await;
     authority.stop().await;
 }
