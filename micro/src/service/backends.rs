@@ -60,6 +60,7 @@ pub(crate) struct Backends {
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) broker: Arc<dyn Broker>,
     /// What the broker was opened by; `None` where it was handed over.
+    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients open it once"))]
     pub(crate) broker_url: Option<Url>,
     /// Accounts and rules; without them other hosts reach what is public.
     #[cfg(feature = "server")]

@@ -19,6 +19,7 @@ use crate::core::error::{Error, Result};
 #[cfg(feature = "server")]
 use crate::core::limits::DebugLimits;
 use crate::core::limits::{Limits, StoreLimits};
+#[cfg(feature = "server")]
 use crate::core::shutdown::TaskTracker;
 #[cfg(feature = "otlp")]
 use crate::debug::Otlp;
