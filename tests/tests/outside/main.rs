@@ -1,0 +1,4 @@
+//! Backends that know nothing of the crate but its public traits keep the promises of its own.
+
+mod board;
+mod turns;
