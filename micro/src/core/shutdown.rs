@@ -325,8 +325,10 @@ impl Drop for Waiting<'_> {
 }
 
 async fn run<T>(task: Task<T>, name: &'static str) -> Result<T> {
-    let Task { mut future, guard } = task;
+    let Task { future, guard } = task;
     let _guard = guard;
+    // Bound after the guard, so that it is dropped before: a task is over when its future is gone.
+    let mut future = future;
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(poll) => poll.map(Ok),
         // The future is not polled again: `poll_fn` ends here.
