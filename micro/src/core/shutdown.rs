@@ -495,6 +495,32 @@ mod tests {
         assert_eq!(kept(&tracker), 0);
     }
 
+    struct Counting(TaskTracker, Arc<AtomicUsize>);
+
+    impl Drop for Counting {
+        fn drop(&mut self) {
+            self.1.store(self.0.len(), SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_task_counts_until_what_it_holds_is_dropped() {
+        let (tracker, seen) = (TaskTracker::new(), Arc::<AtomicUsize>::default());
+        let held = || Counting(tracker.clone(), Arc::clone(&seen));
+        let (one, two) = (held(), held());
+        tracker.spawn("ends", async move { drop(one) }).await.unwrap();
+        assert_eq!(seen.swap(0, SeqCst), 1);
+        let task = tracker.spawn("polled, then aborted", async move {
+            let _two = two;
+            pending::<()>().await;
+        });
+        tokio::task::yield_now().await;
+        tracker.abort_all();
+        task.await.unwrap_err();
+        assert_eq!(seen.load(SeqCst), 1);
+        assert_eq!(tracker.wait(soon()).await, 0);
+    }
+
     #[tokio::test]
     async fn a_panic_ends_its_task_alone() {
         let tracker = TaskTracker::new();
