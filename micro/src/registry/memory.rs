@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_watcher_far_behind_is_ended_after_what_was_queued() {
+    async fn r2_a_watcher_far_behind_is_ended_after_what_was_queued() {
         let registry = Memory::new();
         let mut watch = registry.watch(None).await.unwrap();
         for n in 0..2000 {

@@ -139,7 +139,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(24))]
 
         #[test]
-        fn one_node_more_or_less_moves_its_share_of_the_keys(
+        fn r17_one_node_more_or_less_moves_its_share_of_the_keys(
             count in 2_u32..30, leaving in 0_u32..30, salt in any::<u32>(),
         ) {
             let id = |n: u32| format!("node-{salt}-{n}");

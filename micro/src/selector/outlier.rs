@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_half_ejected_means_that_all_are_used() {
+    fn r14_more_than_half_ejected_means_that_all_are_used() {
         let mut nodes = Nodes::with_limits(10, anarchy());
         for index in 0..5 {
             fail(&nodes, index, 3);

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_joining_node_is_not_flooded_and_has_its_share_after_ten_seconds() {
+    fn r13_a_joining_node_is_not_flooded_and_has_its_share_after_ten_seconds() {
         let mut nodes = Nodes::new(4);
         simulate(&mut nodes, &P2c::new(), 40, Duration::from_secs(20), |_| 10);
         nodes.add(instance("joining"));

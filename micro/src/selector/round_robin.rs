@@ -54,7 +54,7 @@ mod tests {
 
     /// R5: a turn that starts anew for each call would be a random choice.
     #[test]
-    fn a_hundred_thousand_picks_are_evener_than_chance() {
+    fn r5_a_hundred_thousand_picks_are_evener_than_chance() {
         let picked = Nodes::new(10).tally(&RoundRobin::new(), 100_000);
         assert_even(&picked);
         assert_eq!(picked, [10_000; 10]);

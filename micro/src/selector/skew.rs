@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_that_lack_the_endpoint_are_left_out_while_others_have_it() {
+    fn r16_nodes_that_lack_the_endpoint_are_left_out_while_others_have_it() {
         let nodes = Nodes::with_endpoints(&[&["A.X"], &["A.X", "A.Y"], &["A.X"]]);
         assert_eq!(served_by(&nodes, "A.Y"), [1]);
         assert_eq!(served_by(&nodes, "A.X"), [0, 1, 2]);

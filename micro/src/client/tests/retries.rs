@@ -141,7 +141,7 @@ async fn a_refusal_is_repeated_no_more_often_than_asked_for() {
 
 /// F7, F21.
 #[tokio::test(start_paused = true)]
-async fn an_overload_is_multiplied_by_no_more_than_the_budget() {
+async fn r15_an_overload_is_multiplied_by_no_more_than_the_budget() {
     let sent = async |budget: fn(Instant) -> Budget| {
         let mut lab = Lab::default();
         for name in ["a", "b", "c"] {

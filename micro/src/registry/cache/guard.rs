@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn explicit_removals_are_believed_at_once() {
+    async fn r4_explicit_removals_are_believed_at_once() {
         let (mut ten, now) = members(10);
         for id in 0..10 {
             assert!(ten.remove(&id.to_string()));

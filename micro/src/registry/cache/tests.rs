@@ -28,6 +28,8 @@ struct Fragile {
     down: AtomicBool,
     forgetful: AtomicBool,
     unwatchable: bool,
+    /// A service of which nothing can be learned.
+    broken: &'static str,
     watches: AtomicUsize,
     lookups: AtomicUsize,
     /// Senders of open watches, so that they can be ended.
@@ -35,8 +37,8 @@ struct Fragile {
 }
 
 impl Fragile {
-    fn check(&self) -> Result<()> {
-        if self.down.load(Ordering::SeqCst) {
+    fn check(&self, service: &str) -> Result<()> {
+        if self.down.load(Ordering::SeqCst) || (service == self.broken && !service.is_empty()) {
             return Err(Error::unavailable("test", "the registry is down"));
         }
         Ok(())
@@ -67,7 +69,7 @@ impl Registry for Fragile {
     fn lookup<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<Option<Vec<Record>>>> {
         Box::pin(async move {
             self.lookups.fetch_add(1, Ordering::SeqCst);
-            self.check()?;
+            self.check(service)?;
             if self.forgetful.load(Ordering::SeqCst) {
                 return Ok(None);
             }
@@ -77,7 +79,7 @@ impl Registry for Fragile {
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<String>>> {
         Box::pin(async move {
-            self.check()?;
+            self.check("")?;
             self.memory.list().await
         })
     }
@@ -85,7 +87,7 @@ impl Registry for Fragile {
     fn watch<'a>(&'a self, service: Option<&'a str>) -> BoxFuture<'a, Result<Watch>> {
         Box::pin(async move {
             self.watches.fetch_add(1, Ordering::SeqCst);
-            self.check()?;
+            self.check(service.unwrap_or_default())?;
             let (sender, receiver) = mpsc::channel(1024);
             if self.forgetful.load(Ordering::SeqCst) {
                 sender.try_send(Event::Reset(vec![])).unwrap();
@@ -116,7 +118,7 @@ fn setup(fragile: Fragile) -> (Arc<Fragile>, Cached) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn callers_share_one_watch_and_follow_changes() {
+async fn r6_callers_share_one_watch_and_follow_changes() {
     let (fragile, cached) = setup(Fragile::default());
     let (a, b) = (cached.view("greeter"), cached.view("greeter"));
     assert!(Arc::ptr_eq(&a, &b));
@@ -131,6 +133,20 @@ async fn callers_share_one_watch_and_follow_changes() {
     fragile.deregister(&record("1")).await.unwrap();
     assert!(a.changed(2).await.unwrap().is_empty());
     assert_eq!(fragile.watches.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r3_a_service_that_cannot_be_looked_up_holds_up_no_other() {
+    let (fragile, cached) = setup(Fragile { broken: "broken", ..Fragile::default() });
+    let (broken, greeter) = (cached.view("broken"), cached.view("greeter"));
+    fragile.register(&record("1"), TTL).await.unwrap();
+    assert_eq!(broken.ready().await.unwrap_err().code(), 503);
+    let first = greeter.ready().await.unwrap();
+    assert_eq!(first.instances.len(), 1);
+    fragile.deregister(&record("1")).await.unwrap();
+    assert!(greeter.changed(first.revision).await.unwrap().is_empty());
+    // What somebody holds does not change under their hands.
+    assert_eq!(first.instances.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -167,7 +183,7 @@ async fn the_last_snapshot_is_served_for_as_long_as_the_registry_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_that_forgets_everything_is_not_believed_at_once() {
+async fn r12_a_registry_that_forgets_everything_is_not_believed_at_once() {
     let (fragile, cached) = setup(Fragile::default());
     fragile.register(&record("1"), TTL).await.unwrap();
     let view = cached.view("greeter");

@@ -104,7 +104,7 @@ fn start(registry: &Arc<Recorder>) -> (Lease, TaskTracker) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_outlives_its_ttl_by_jittered_heartbeats() {
+async fn r11_a_lease_outlives_its_ttl_by_jittered_heartbeats() {
     let registry = Arc::new(Recorder::default());
     let (lease, _tracker) = start(&registry);
     assert!(!lease.is_registered());
@@ -208,7 +208,7 @@ async fn a_dropped_lease_deregisters_behind_the_scenes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ghost_does_not_remove_its_restarted_twin() {
+async fn r8_a_ghost_does_not_remove_its_restarted_twin() {
     let registry = Arc::new(Recorder::default());
     let (ghost, _tracker) = start(&registry);
     ghost.registered().await.unwrap();
@@ -218,7 +218,7 @@ async fn a_ghost_does_not_remove_its_restarted_twin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_could_reach_is_refused_at_start() {
+async fn r18_what_nobody_could_reach_is_refused_at_start() {
     let tracker = TaskTracker::new();
     let begin = |record: Record, ttl, heartbeat| {
         let registry = Arc::new(Memory::new());
@@ -283,7 +283,7 @@ proptest! {
 
     /// A failing check must take the node away and keep it away: never in and out by turns.
     #[test]
-    fn registration_follows_readiness_alone(steps in steps()) {
+    fn r1_registration_follows_readiness_alone(steps in steps()) {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.unwrap().block_on(async {

@@ -13,6 +13,32 @@
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # The rules of discovery
+//!
+//! Each has a test of its name where it is kept, beside the claims here that every backend has to
+//! pass.
+//!
+//! | rule | demand | here |
+//! |---|---|---|
+//! | R1 | what is registered follows from readiness alone | not for all: a lease does it |
+//! | R2 | a watch tells whole batches, and says when it lost something | `a_watch_delivers_whole_batches`, `nothing_falls_between_a_lookup_and_a_watch` |
+//! | R3 | a service that fails holds up no other; a snapshot never changes | not for all: the cache does it |
+//! | R4 | a node that left is called no more at once | `deregistering_a_node_leaves_the_others` |
+//! | R5 | policies keep their state between picks | not for all: a matter of selectors |
+//! | R6 | callers of a service share one watch | not for all: the cache does it |
+//! | R7 | names never run together | `names_are_not_confused`, which is its test |
+//! | R8 | a ghost does not remove its restarted twin | `a_ghost_does_not_remove_its_restarted_twin` |
+//! | R9 | staleness is declared | `Capabilities::propagation` |
+//! | R10 | stale reads are marked | no subject: no backend here reads from followers |
+//! | R11 | heartbeats do not come together | not for all: a lease does it; there is no subset of many nodes |
+//! | R12 | an empty answer, an error and nothing known are three things | `what_nobody_serves_is_nothing_and_no_error` |
+//! | R13 | a node that joins is not flooded | not for all: a matter of selectors |
+//! | R14 | ejection ends where half are ejected | not for all: a matter of selectors |
+//! | R15 | repetitions have a budget | not for all: a matter of clients |
+//! | R16 | nodes without the endpoint are passed over | not for all: a matter of selectors |
+//! | R17 | one node more or less moves few keys | not for all: a matter of selectors |
+//! | R18 | what nobody could reach is not registered | `what_nobody_could_use_is_refused` |
 
 mod claims;
 mod follower;
