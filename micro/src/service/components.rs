@@ -41,7 +41,7 @@ impl Service {
     /// Keeps records in a store, whatever is configured.
     ///
     /// The service works in a database of its name; `Store` as a field of a wired struct, and
-    /// [`Running::store`], are handles to it.
+    /// [`Running::store`](crate::service::Running::store), are handles to it.
     ///
     /// ```
     /// use micro::prelude::*;
