@@ -183,6 +183,8 @@ async fn noise_at_the_port_ends_with_its_connection_and_concerns_nobody_else() {
     });
     let sessions = Sessions::record().await;
     let (mut http, native) = (rig.http1().await, rig.native());
+    // Once used, it may be idle for longer than a round; unused it would be closed within one.
+    assert_eq!(got(http.send_request(post("Echo", "\"x\"")).await.unwrap()).await.status, 200);
     let (fixed, seconds) = (setting("MICRO_FUZZ_SEED"), setting("MICRO_FUZZ_SECONDS"));
     let first = fixed.unwrap_or_else(|| seconds.map_or(1, |_| fastrand::u64(..u64::MAX / 2)));
     let (began, mut before) = (std::time::SystemTime::now(), 0);
