@@ -287,7 +287,7 @@ fn over() -> Error {
 
 fn finish<T>(finish: &mut Finish<T>, reply: Reply, format: &Format) -> Result<T> {
     match (finish, reply) {
-        (Finish::Message(decode), Reply::Message(body)) => decode(format, &body),
+        (Finish::Message(decode), Reply::Message(body)) => decode(format, &(&body).into()),
         (Finish::Message(_), Reply::Stream(_)) => {
             Err(Error::internal("micro.client", "the node answered one message by a stream"))
         }

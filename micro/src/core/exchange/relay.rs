@@ -1,6 +1,5 @@
 //! An exchange that a future runs, for transports that have a future for each call.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +9,7 @@ use bytes::Bytes;
 
 use crate::core::clock;
 use crate::core::error::{Error, Result, Retry};
-use crate::core::exchange::{Answer, Driver, Exchange, Reset};
+use crate::core::exchange::{Answer, Driver, Exchange, Inbox, Reset};
 use crate::core::shutdown::TaskTracker;
 
 /// What the future of a relayed exchange says to the caller.
@@ -96,7 +95,7 @@ impl Line {
         poll_fn(|task| relay.poll_room(message.len(), task)).await?;
         let mut state = relay.lock();
         state.unread_bytes += message.len();
-        state.messages.push_back(message);
+        state.messages.push(message);
         wake(state.reader.take());
         Ok(())
     }
@@ -149,7 +148,7 @@ struct State {
     answer: Option<Answer>,
     /// Whether the stream of responses has begun.
     open: bool,
-    messages: VecDeque<Bytes>,
+    messages: Inbox,
     /// Bytes of messages that the reader has not taken.
     unread_bytes: usize,
     end: Option<Result<()>>,
@@ -235,7 +234,7 @@ impl Driver for Relay {
         &self,
         _: u32,
         consumed: usize,
-        batch: &mut VecDeque<Bytes>,
+        batch: &mut Inbox,
         task: &mut Task<'_>,
     ) -> Poll<Option<Result<()>>> {
         let mut state = self.lock();
@@ -244,7 +243,7 @@ impl Driver for Relay {
             wake(state.writer.take());
         }
         if !state.messages.is_empty() {
-            batch.append(&mut state.messages);
+            std::mem::swap(&mut state.messages, batch);
             return Poll::Ready(Some(Ok(())));
         }
         match state.end.take() {

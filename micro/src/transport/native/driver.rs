@@ -1,6 +1,5 @@
 //! Serves the exchanges of a connection to those who hold them, on either side.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -9,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::core::clock;
 use crate::core::error::{Error, Result, Retry};
-use crate::core::exchange::{Answer, Connection, Driver, Exchange, Flush, Head, Reset};
+use crate::core::exchange::{Answer, Connection, Driver, Exchange, Flush, Head, Inbox, Reset};
 use crate::core::future::BoxFuture;
 use crate::core::stream::BoxSource;
 use crate::transport::native::frame::{
@@ -226,7 +225,7 @@ impl Driver for Link {
         &self,
         id: u32,
         consumed: usize,
-        batch: &mut VecDeque<Bytes>,
+        batch: &mut Inbox,
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<()>>> {
         let mut guard = self.lock();

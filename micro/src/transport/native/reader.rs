@@ -111,6 +111,11 @@ impl<'a> Frame<'a> {
         self.batch.slice(start..self.at.end)
     }
 
+    /// Returns the bytes of which the frame is a part, and which part its payload is.
+    pub(super) fn parts(&self) -> (&'a Bytes, Range<usize>) {
+        (self.batch, self.at.clone())
+    }
+
     /// Returns the payload, which keeps the whole batch in memory.
     pub(super) fn share(&self) -> Bytes {
         self.batch.slice(self.at.clone())
@@ -126,6 +131,19 @@ pub(super) struct Split<'a> {
 impl<'a> Split<'a> {
     pub(super) fn new(batch: &'a Bytes) -> Self {
         Self { batch, at: 0 }
+    }
+
+    /// Returns where the payload of the next frame stands in the batch, if that frame is a whole
+    /// message of the stream `id`, no longer than `max` and not the last one; else it stays.
+    #[inline]
+    pub(super) fn next_message(&mut self, id: u32, max: usize) -> Option<Range<usize>> {
+        let header = Header::read(self.batch.get(self.at..)?)?;
+        if !header.is_message() || header.stream != id || header.length > max {
+            return None;
+        }
+        let start = self.at + HEADER_BYTES;
+        self.at = start + header.length;
+        Some(start..self.at)
     }
 }
 

@@ -78,12 +78,13 @@ impl Frames for Calls {
 
 impl Calls {
     async fn frames(&mut self, link: &Arc<Link>, batch: &Bytes) -> Result<()> {
-        for frame in Split::new(batch) {
+        let mut frames = Split::new(batch);
+        while let Some(frame) = frames.next() {
             match frame.header.kind {
                 Kind::Open => self.open(link, &frame)?,
                 _ => {
                     self.pace.pause();
-                    self.other(link, &frame)?;
+                    self.other(link, &frame, &mut frames)?;
                 }
             }
             if self.answers.len() >= ANSWER_BYTES {
@@ -278,7 +279,7 @@ impl Calls {
         put_error(&mut self.answers, id, error);
     }
 
-    fn other(&mut self, link: &Arc<Link>, frame: &Frame<'_>) -> Result<()> {
+    fn other(&mut self, link: &Arc<Link>, frame: &Frame<'_>, frames: &mut Split<'_>) -> Result<()> {
         let (header, id) = (frame.header, frame.header.stream);
         let mut complete = None;
         let mut dropped = None;
@@ -286,6 +287,7 @@ impl Calls {
             let mut guard = link.lock();
             let state = &mut *guard;
             match header.kind {
+                Kind::Data if inbound::run(link, state, (frame, frames), &mut self.after)? => {}
                 Kind::Data => complete = self.data(link, state, frame)?,
                 Kind::End => dropped = self.end(link, state, header, frame.payload())?,
                 Kind::Reset => dropped = reset(link, state, id),

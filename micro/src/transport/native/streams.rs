@@ -3,14 +3,13 @@
 //! A stream id is a slot in its low sixteen bits and a generation in its high ones: finding a
 //! stream is an index and a comparison, and a late frame of an earlier use finds nothing.
 
-use std::collections::VecDeque;
 use std::task::Waker;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::time::Instant;
 
 use crate::core::error::Result;
-use crate::core::exchange::{Answer, Inbound};
+use crate::core::exchange::{Answer, Inbound, Inbox};
 use crate::core::limits::Limits;
 use crate::core::shutdown::TaskHandle;
 
@@ -46,7 +45,7 @@ pub(super) struct Flow {
     /// Whether the peer has accepted the call.
     pub(super) opened: bool,
     /// What has arrived and was not taken.
-    pub(super) inbox: VecDeque<Bytes>,
+    pub(super) inbox: Inbox,
     /// The cost of the inbox and of the batch that is being read.
     pub(super) unread: usize,
     /// How many messages the batch has that is being read.
