@@ -257,6 +257,11 @@ impl<T, E: ContractError> Call<T, E> {
 
     /// Ends a flight with its answer; no body means that a stream has begun.
     fn land(&mut self, body: Option<Bytes>) -> Poll<Result<T, E>> {
+        if let (Finish::Message(decode), Some(body), Some(plan)) = (&self.finish, &body, &self.plan)
+        {
+            self.stage = Stage::Over;
+            return Poll::Ready(decode(plan.format(), &body.into()).map_err(E::from));
+        }
         let stage = std::mem::replace(&mut self.stage, Stage::Over);
         let reply = match (body, stage) {
             (Some(body), _) => Reply::Message(body),

@@ -16,6 +16,10 @@ use crate::transport::native::link::{Link, broken};
 /// The size of a read.
 const READ_BYTES: usize = 64 * 1024;
 
+/// The size of a read where what came last was longer than [`READ_BYTES`]: more of its kind then
+/// arrives where it stays, instead of being moved once its length is known.
+const READ_BYTES_MAX: usize = 4 * READ_BYTES;
+
 /// What one side does with the frames of the other.
 pub(super) trait Frames: Send {
     /// Handles whole frames; an error ends the connection.
@@ -30,13 +34,15 @@ pub(super) async fn read<F: Frames>(
 ) -> Result<()> {
     // Limit: a head takes part of its frame, so no frame is longer than the limit.
     let max = link.own.frame_bytes_max;
+    let mut usual = READ_BYTES;
     // Progress: each turn handles what has arrived, then waits for more.
     loop {
         let whole = frame::whole_frames(&buffer, max).map_err(|length| overlong(length, max))?;
         if whole > 0 {
+            usual = whole.clamp(READ_BYTES, READ_BYTES_MAX);
             frames.batch(link, buffer.split_to(whole).freeze()).await?;
         }
-        make_room(&mut buffer);
+        make_room(&mut buffer, usual);
         if fill(link, &mut buffer).await? == 0 {
             return if buffer.is_empty() { Ok(()) } else { Err(cut()) };
         }
@@ -44,11 +50,11 @@ pub(super) async fn read<F: Frames>(
 }
 
 /// Makes room for the rest of the frame that has begun to arrive, whose length was checked.
-fn make_room(buffer: &mut BytesMut) {
+fn make_room(buffer: &mut BytesMut, usual: usize) {
     let missing = Header::read(buffer).map_or(0, |header| header.length + HEADER_BYTES);
     let missing = missing.saturating_sub(buffer.len());
     if buffer.capacity() - buffer.len() < missing.max(READ_BYTES / 4) {
-        buffer.reserve(missing.max(READ_BYTES));
+        buffer.reserve(missing.max(usual));
     }
 }
 

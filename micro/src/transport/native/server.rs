@@ -103,7 +103,7 @@ impl Calls {
             if std::mem::take(&mut self.opened) {
                 state.idle_since = state.last_read;
             }
-            state.out.append(&mut self.answers);
+            state.queue(&mut self.answers);
             state.queued_bytes() > link.limits.connection.outbound_bytes_max
         };
         link.flush();
@@ -127,7 +127,7 @@ impl Calls {
         if opened.extra.is_err() {
             self.fault(link)?;
         }
-        let call = match Self::call(link, opened, now) {
+        let mut call = match Self::call(link, opened, now) {
             Ok(call) => call,
             Err(error) => {
                 self.refuse(header.stream, &error);
@@ -142,7 +142,7 @@ impl Calls {
                 self.refuse(header.stream, &inbound::reset_error(Reset::TooLarge));
                 return self.fault(link);
             }
-            let call = Inbound { body, ..call };
+            call.body = body;
             return self.start(link, header.stream, call, Stage::Unentered);
         }
         match self.accept(link, header, call, body)? {
