@@ -16,9 +16,9 @@ use crate::transport::native::link::{Link, broken};
 /// The size of a read.
 const READ_BYTES: usize = 64 * 1024;
 
-/// The size of a read where what came last was longer than [`READ_BYTES`]: more of its kind then
-/// arrives where it stays, instead of being moved once its length is known.
-const READ_BYTES_MAX: usize = 4 * READ_BYTES;
+/// The size of a read behind frames longer than [`READ_BYTES`]: one more of them then arrives where it
+/// stays, instead of being moved once its length is known.
+const LONG_READ_BYTES: usize = 2 * READ_BYTES;
 
 /// What one side does with the frames of the other.
 pub(super) trait Frames: Send {
@@ -39,7 +39,7 @@ pub(super) async fn read<F: Frames>(
     loop {
         let whole = frame::whole_frames(&buffer, max).map_err(|length| overlong(length, max))?;
         if whole > 0 {
-            usual = whole.clamp(READ_BYTES, READ_BYTES_MAX);
+            usual = if whole > READ_BYTES { LONG_READ_BYTES } else { READ_BYTES };
             frames.batch(link, buffer.split_to(whole).freeze()).await?;
         }
         make_room(&mut buffer, usual);
