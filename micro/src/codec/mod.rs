@@ -11,6 +11,8 @@
 mod bytes;
 mod depth;
 mod erased;
+#[cfg(feature = "grpc")]
+pub(crate) mod grpc;
 mod json;
 mod msgpack;
 #[cfg(feature = "prost")]

@@ -64,6 +64,8 @@
 mod builder;
 mod cancellation;
 mod gate;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod guard;
 mod handle;
 mod http;

@@ -1,0 +1,6 @@
+//! gRPC with tonic at the other end: its client calls our server, our client calls its server.
+
+#![cfg(feature = "grpc")]
+
+mod served;
+mod shop;
