@@ -2,5 +2,7 @@
 
 #![cfg(feature = "grpc")]
 
+mod called;
+mod foreign;
 mod served;
 mod shop;

@@ -68,7 +68,8 @@ impl Seen {
         }
     }
 
-    async fn wait(self: &Arc<Self>) {
+    /// Waits to be released, and counts how that ends.
+    pub async fn wait(self: &Arc<Self>) {
         let _held = Held(Arc::clone(self));
         let released = self.release.notified();
         self.started.fetch_add(1, Ordering::SeqCst);

@@ -138,7 +138,7 @@ async fn over_one_stream_requests_and_responses_interleave() {
     let rig = Rig::plain();
     let mut http = http2(rig.dial()).await;
     let (tx, rx) = mpsc::channel::<Result<Frame<Bytes>, io::Error>>(1);
-    let body = StreamBody::new(super::streams::Receive(rx));
+    let body = StreamBody::new(streams::Receive(rx));
     let request = asked("/sample.Sample/Double", &[JSON]).body(BoxBody::new(body)).unwrap();
     let mut body = http.send_request(request).await.unwrap().into_body();
     for n in 1..4 {
@@ -228,7 +228,7 @@ async fn the_deadline_ends_calls_and_streams_on_time() {
         assert_eq!((clock::now() - start).as_millis(), millis);
     }
     let (_tx, rx) = mpsc::channel::<Result<Frame<Bytes>, io::Error>>(1);
-    let body = BoxBody::new(StreamBody::new(super::streams::Receive(rx)));
+    let body = BoxBody::new(StreamBody::new(streams::Receive(rx)));
     let headers = [JSON, ("grpc-timeout", "2S")];
     let request = asked("/sample.Sample/Double", &headers).body(body).unwrap();
     let start = clock::now();
@@ -332,7 +332,7 @@ async fn a_body_that_does_not_come_is_given_up() {
     let rig = Rig::plain();
     let mut http = http2(rig.dial()).await;
     let (tx, rx) = mpsc::channel::<Result<Frame<Bytes>, io::Error>>(1);
-    let body = BoxBody::new(StreamBody::new(super::streams::Receive(rx)));
+    let body = BoxBody::new(StreamBody::new(streams::Receive(rx)));
     let headers = [JSON, ("grpc-timeout", "60S")];
     let request = asked("/sample.Sample/Echo", &headers).body(body).unwrap();
     tx.send(Ok(Frame::data(frames(&["\"xyz\""]).slice(..7)))).await.unwrap();
@@ -380,7 +380,7 @@ async fn strangers_are_refused_before_their_message_is_read() {
     let mut http = off_host(&rig).await;
     // Were the body waited for, the call would hang.
     let (_tx, rx) = mpsc::channel::<Result<Frame<Bytes>, io::Error>>(1);
-    let body = BoxBody::new(StreamBody::new(super::streams::Receive(rx)));
+    let body = BoxBody::new(StreamBody::new(streams::Receive(rx)));
     let request = asked("/sample.Sample/Echo", &[JSON]).body(body).unwrap();
     let answer = answered(http.send_request(request).await.unwrap()).await;
     assert_eq!(answer.status(), "16");
