@@ -11,7 +11,7 @@ use micro::registry::{Memory, Node, Record, Registry};
 use micro::transport::{Grpc, Native, Schemes};
 
 use crate::foreign::{Foreign, serve};
-use crate::shop::{Number, Text, number, text};
+use micro_tests::shop::{Number, Text, number, text};
 
 /// What the server offers, as its `.proto` file would say: `package shop.v1; service Shop`.
 #[service(name = "shop.v1")]
@@ -100,7 +100,7 @@ async fn what_a_call_carries_reaches_the_server() {
     let context = Context::new().persist("region", "e u").unwrap();
     let about = shop.about(text("x")).context(&context).metadata("tenant", "acme");
     let about = about.metadata("key-bin", "AAEC").await.unwrap();
-    assert_eq!(about.text, "acme [0, 1, 2] true region=e%20u false");
+    assert_eq!(about.text, "acme b\"\\0\\x01\\x02\" true region=e%20u false");
 }
 
 #[tokio::test]
@@ -170,18 +170,18 @@ async fn a_server_of_grpc_in_the_registry_is_called_so() {
 
 #[tokio::test]
 async fn a_service_of_ours_is_called_by_grpc_as_by_anything_else() {
-    let running = crate::shop::start(crate::shop::Shop::default()).await;
+    let running = micro_tests::shop::start(micro_tests::shop::Shop::default()).await;
     for format in [Format::Proto, Format::Json] {
         let client = Client::builder()
             .transport(Arc::new(Grpc::default()))
             .format(format)
             .address(running.address().clone())
             .build();
-        let shop: crate::shop::ShopClient = client.into();
+        let shop: micro_tests::shop::ShopClient = client.into();
         assert_eq!(shop.echo(text("x")).await.unwrap(), text("x"));
         let error = shop.fail(text("why")).await.unwrap_err();
         assert_eq!((error.id(), error.code(), error.detail()), ("shop.check", 400, "why"));
-        let why = crate::shop::Why { field: "text".to_owned(), most: 7 };
+        let why = micro_tests::shop::Why { field: "text".to_owned(), most: 7 };
         assert_eq!(error.details(), Some(why));
         let counted = shop.count(number(3)).await.unwrap().collect(10).await.unwrap();
         assert_eq!(counted, [number(0), number(1), number(2)]);
@@ -191,10 +191,10 @@ async fn a_service_of_ours_is_called_by_grpc_as_by_anything_else() {
 
 #[tokio::test]
 async fn the_transport_of_a_process_is_chosen_by_its_name() {
-    let served = micro::Service::new("shop").mount(crate::shop::Shop::default());
+    let served = micro::Service::new("shop").mount(micro_tests::shop::Shop::default());
     let served = served.registry(Memory::new()).env([("MICRO_TRANSPORT", "grpc")]);
     let running = served.start().await.unwrap();
-    let shop: crate::shop::ShopClient = running.client();
+    let shop: micro_tests::shop::ShopClient = running.client();
     assert_eq!(shop.echo(text("x")).await.unwrap(), text("x"));
     running.stop().await;
 }

@@ -18,7 +18,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 use tower_service::Service;
 
-use crate::shop::{Number, Seen, Text, number, text};
+use micro_tests::shop::{Number, Seen, Text, number, text};
 
 /// A function as a service of tower.
 struct Handler<F>(F);

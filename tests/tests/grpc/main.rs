@@ -5,4 +5,3 @@
 mod called;
 mod foreign;
 mod served;
-mod shop;

@@ -7,11 +7,18 @@ use http::uri::PathAndQuery;
 use prost::Message;
 use tonic::client::Grpc;
 use tonic::codec::CompressionEncoding;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
-use crate::shop::{Number, Shop, Text, client, number, start, text};
+use micro::Running;
+use micro_tests::shop::{Number, Shop, Text, number, start, text};
+
+/// Connects tonic's client.
+async fn client(running: &Running) -> Grpc<Channel> {
+    let url = format!("http://{}", running.address());
+    Grpc::new(Endpoint::from_shared(url).unwrap().connect().await.unwrap())
+}
 
 fn path(method: &str) -> PathAndQuery {
     format!("/shop.Shop/{method}").parse().unwrap()
@@ -50,6 +57,7 @@ async fn one_message_each_way() {
 async fn streams_of_either_side_and_of_both() {
     let running = start(Shop::default()).await;
     let mut client = client(&running).await;
+    client.ready().await.unwrap();
     let counted = client.server_streaming(Request::new(number(1000)), path("Count"), codec()).await;
     let mut counted = counted.unwrap().into_inner();
     let mut next = 0;
@@ -77,6 +85,7 @@ async fn streams_of_either_side_and_of_both() {
 async fn a_stream_that_breaks_off_ends_with_its_status() {
     let running = start(Shop::default()).await;
     let mut client = client(&running).await;
+    client.ready().await.unwrap();
     let broken = client.server_streaming(Request::new(number(7)), path("BreakOff"), codec()).await;
     let mut broken = broken.unwrap().into_inner();
     assert_eq!(broken.message().await.unwrap(), Some(number(7)));
@@ -211,6 +220,7 @@ async fn a_reader_that_stops_holds_back_the_stream_and_its_end_frees_it() {
     let running = start(shop.clone()).await;
     let mut client = client(&running).await;
     let codec = ProstCodec::<Text, Number>::default();
+    client.ready().await.unwrap();
     let endless = client.server_streaming(Request::new(text("")), path("Endless"), codec).await;
     let mut endless = endless.unwrap().into_inner();
     assert_eq!(endless.message().await.unwrap(), Some(number(7)));

@@ -21,6 +21,8 @@ pub(super) struct Messages<B> {
     body: B,
     decoder: Decoder,
     room: Room<Arc<Seat>>,
+    /// Bytes of an unfinished message that count against the room.
+    counted: usize,
     /// Bytes that have come.
     arrived: usize,
     over: bool,
@@ -32,6 +34,7 @@ impl<B: Payload> Messages<B> {
             body,
             decoder: Decoder::new(limits.message.bytes_max, encoding),
             room: Room::new(Arc::clone(seat), limits.message.reassembly_bytes_max),
+            counted: 0,
             arrived: 0,
             over: false,
         }
@@ -91,22 +94,21 @@ impl<B: Payload> Messages<B> {
             match self.decoder.take() {
                 Ok(Some(message)) => {
                     self.room.free();
+                    self.counted = 0;
                     return Poll::Ready(Some(Ok(message)));
                 }
                 Ok(None) if self.over => return Poll::Ready(None),
-                Ok(None) => {}
+                Ok(None) => {
+                    if let Err(error) = self.count() {
+                        return self.fail(error);
+                    }
+                }
                 Err(error) => return self.fail(error),
             }
             match std::task::ready!(Pin::new(&mut self.body).poll_frame(task)) {
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };
                     self.arrived += data.len();
-                    let held = self.decoder.held();
-                    if held > 0
-                        && let Err(error) = self.room.take(data.len())
-                    {
-                        return self.fail(error);
-                    }
                     self.decoder.push(data);
                 }
                 Some(Err(error)) => return self.fail(broken(error)),
@@ -118,6 +120,13 @@ impl<B: Payload> Messages<B> {
                 }
             }
         }
+    }
+
+    /// Takes room for what is kept of an unfinished message.
+    fn count(&mut self) -> Result<()> {
+        let more = self.decoder.held().saturating_sub(self.counted);
+        self.counted += more;
+        if more > 0 { self.room.take(more) } else { Ok(()) }
     }
 
     fn fail(&mut self, error: Error) -> Poll<Option<Result<Bytes>>> {

@@ -1,4 +1,4 @@
-//! The messages and the service that both ends speak of, and how they are reached.
+//! A service whose messages are Protocol Buffers as well as JSON, for tests with foreign peers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,12 +8,11 @@ use micro::prelude::*;
 use micro::registry::Memory;
 use micro::{Running, Service};
 use tokio::sync::Notify;
-use tonic::client::Grpc;
-use tonic::transport::{Channel, Endpoint};
 
 /// A text; also JSON.
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
 pub struct Text {
+    /// The text.
     #[prost(string, tag = "1")]
     pub text: String,
 }
@@ -21,14 +20,17 @@ pub struct Text {
 /// A number; also JSON.
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
 pub struct Number {
+    /// The number.
     #[prost(uint32, tag = "1")]
     pub number: u32,
 }
 
+/// Makes a text.
 pub fn text(text: &str) -> Text {
     Text { text: text.to_owned() }
 }
 
+/// Makes a number.
 pub fn number(number: u32) -> Number {
     Number { number }
 }
@@ -36,9 +38,13 @@ pub fn number(number: u32) -> Number {
 /// What the handlers of a shop did.
 #[derive(Debug, Default)]
 pub struct Seen {
+    /// How many have begun to wait.
     pub started: AtomicUsize,
+    /// How many are over, however they ended.
     pub dropped: AtomicUsize,
+    /// How many have waited to the end.
     pub finished: AtomicUsize,
+    /// Lets those who wait go on.
     pub release: Notify,
 }
 
@@ -81,25 +87,30 @@ impl Seen {
 /// A payload of an error.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Why {
+    /// Which field is wrong.
     pub field: String,
+    /// How long it may be.
     pub most: u32,
 }
 
+/// The service.
 #[derive(Clone, Debug, Default)]
 pub struct Shop {
+    /// What its handlers did.
     pub seen: Arc<Seen>,
 }
 
 #[service(name = "shop")]
 impl Shop {
+    /// Says what it is told.
     #[handler]
-    async fn echo(&self, req: Text) -> Result<Text> {
+    pub async fn echo(&self, req: Text) -> Result<Text> {
         Ok(req)
     }
 
     /// Says what came along: the tenant, the bytes of `key-bin`, and whether there is a trace.
     #[handler]
-    async fn about(&self, ctx: &Context, _req: Text) -> Result<Text> {
+    pub async fn about(&self, ctx: &Context, _req: Text) -> Result<Text> {
         let get = |name| ctx.metadata().get(name).unwrap_or_default().to_owned();
         let left = ctx.remaining().is_some_and(|left| left < Duration::from_secs(5));
         let trace = ctx.trace().map(|trace| format!("{:032x}", trace.trace_id()));
@@ -107,32 +118,36 @@ impl Shop {
         Ok(text(&format!("{} {} {left} {trace}", get("tenant"), get("key-bin"))))
     }
 
+    /// Fails with the text, and a payload.
     #[handler]
-    async fn fail(&self, req: Text) -> Result<Text> {
+    pub async fn fail(&self, req: Text) -> Result<Text> {
         let why = Why { field: "text".to_owned(), most: 7 };
         Err(Error::bad_request("shop.check", &req.text).with_details(&why))
     }
 
+    /// Waits to be released.
     #[handler]
-    async fn hang(&self, req: Text) -> Result<Text> {
+    pub async fn hang(&self, req: Text) -> Result<Text> {
         self.seen.wait().await;
         Ok(req)
     }
 
+    /// Waits to be released, whether the caller stays or not.
     #[handler(detached)]
-    async fn settle(&self, req: Text) -> Result<Text> {
+    pub async fn settle(&self, req: Text) -> Result<Text> {
         self.seen.wait().await;
         Ok(req)
     }
 
+    /// Counts up to a number.
     #[handler]
-    async fn count(&self, req: Number) -> Result<Streaming<Number>> {
+    pub async fn count(&self, req: Number) -> Result<Streaming<Number>> {
         Ok(Streaming::from_iter((0..req.number).map(number)))
     }
 
     /// Counts for as long as somebody reads.
     #[handler]
-    async fn endless(&self, _req: Text) -> Result<Streaming<Number>> {
+    pub async fn endless(&self, _req: Text) -> Result<Streaming<Number>> {
         let held = Held(Arc::clone(&self.seen));
         let numbers = std::iter::repeat_with(move || {
             held.0.started.fetch_add(1, Ordering::SeqCst);
@@ -143,19 +158,21 @@ impl Shop {
 
     /// Sends one number, then fails.
     #[handler]
-    async fn break_off(&self, req: Number) -> Result<Streaming<Number>> {
+    pub async fn break_off(&self, req: Number) -> Result<Streaming<Number>> {
         let (tx, rx) = Streaming::channel(1);
         Context::current()
             .spawn(async move {
-                tx.send(req).await?;
-                tx.fail(Error::aborted("shop.count", "broken off")).await
+                // Nobody has to be there any more.
+                let _sent = tx.send(req).await;
+                let _failed = tx.fail(Error::aborted("shop.count", "broken off")).await;
             })
             .detach();
         Ok(rx)
     }
 
+    /// Adds numbers.
     #[handler]
-    async fn sum(&self, mut req: Streaming<Number>) -> Result<Number> {
+    pub async fn sum(&self, mut req: Streaming<Number>) -> Result<Number> {
         let mut sum = 0;
         while let Some(next) = req.next().await {
             sum += next?.number;
@@ -163,8 +180,9 @@ impl Shop {
         Ok(number(sum))
     }
 
+    /// Doubles numbers as they come.
     #[handler]
-    async fn double(&self, req: Streaming<Number>) -> Result<Streaming<Number>> {
+    pub async fn double(&self, req: Streaming<Number>) -> Result<Streaming<Number>> {
         Ok(req.map(|n| number(2 * n.number)))
     }
 }
@@ -173,17 +191,4 @@ impl Shop {
 pub async fn start(shop: Shop) -> Running {
     let service = Service::new("shop").mount(shop).registry(Memory::new()).no_env();
     service.start().await.unwrap()
-}
-
-/// Connects tonic's client.
-pub async fn channel(running: &Running) -> Channel {
-    let url = format!("http://{}", running.address());
-    Endpoint::from_shared(url).unwrap().connect().await.unwrap()
-}
-
-/// Makes tonic's client of a channel.
-pub async fn client(running: &Running) -> Grpc<Channel> {
-    let mut client = Grpc::new(channel(running).await);
-    client.ready().await.unwrap();
-    client
 }
