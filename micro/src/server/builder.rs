@@ -301,7 +301,7 @@ impl Builder {
         };
         // Every connection of every client may watch, for as long as it lasts.
         let gate = Arc::new(Gate::new(self.limits.call.in_flight_max, 0));
-        self.mounts.add_gated(&[HEALTH], Arc::new(health), Some(gate));
+        self.mounts.add_gated(&[HEALTH], Arc::new(health), Some(&gate));
         if self.descriptors.is_empty() {
             return Ok(());
         }

@@ -210,7 +210,7 @@ impl Mounts {
         &mut self,
         names: &[&str],
         service: Arc<S>,
-        gate: Option<Arc<Gate>>,
+        gate: Option<&Arc<Gate>>,
     ) {
         let mounted: Arc<dyn Mounted> = Arc::new(Mount(service));
         self.services.extend(names.iter().map(|name| Mounting {
@@ -218,7 +218,7 @@ impl Mounts {
             descriptor: S::DESCRIPTOR,
             mounted: Arc::clone(&mounted),
             internal: true,
-            gate: gate.clone(),
+            gate: gate.cloned(),
         }));
     }
 

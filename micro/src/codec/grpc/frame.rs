@@ -303,7 +303,7 @@ mod tests {
             let message = vec![b'x'; length];
             let bytes = framed(&message, Encoding::Gzip).unwrap();
             assert_eq!(bytes[0], flag, "{length}");
-            assert_eq!(decoded(&[&bytes], Encoding::Gzip).unwrap(), [message.clone()]);
+            assert_eq!(decoded(&[&bytes], Encoding::Gzip).unwrap(), [message.as_slice()]);
             let mut out = b"before".to_vec();
             begin(&mut out);
             out.extend_from_slice(&message);

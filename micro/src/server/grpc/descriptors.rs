@@ -193,7 +193,7 @@ struct MessageProto {
     #[prost(message, repeated, tag = "2")]
     fields: Vec<Named>,
     #[prost(message, repeated, tag = "3")]
-    nested: Vec<MessageProto>,
+    nested: Vec<Self>,
     #[prost(message, repeated, tag = "4")]
     enums: Vec<Group>,
     #[prost(message, repeated, tag = "6")]

@@ -86,13 +86,14 @@ struct Answer {
     status: i32,
 }
 
+/// `SERVING`, `NOT_SERVING`, `SERVICE_UNKNOWN`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
 #[repr(i32)]
 enum Serving {
     Unknown = 0,
-    Serving = 1,
-    NotServing = 2,
-    ServiceUnknown = 3,
+    Yes = 1,
+    No = 2,
+    Missing = 3,
 }
 
 impl Answer {
@@ -104,11 +105,7 @@ impl Answer {
 impl Health {
     async fn process(&self) -> Serving {
         let takes = (self.ready)() && !self.shutdown.is_draining();
-        if takes && self.monitor.health().report().await.ready {
-            Serving::Serving
-        } else {
-            Serving::NotServing
-        }
+        if takes && self.monitor.health().report().await.ready { Serving::Yes } else { Serving::No }
     }
 
     async fn check(&self, asked: &Asked, context: &Context) -> Result<Answer> {
@@ -139,7 +136,7 @@ impl Watch {
             let drains = self.health.shutdown.is_draining();
             let status = match self.known {
                 true => self.health.process().await,
-                false => Serving::ServiceUnknown,
+                false => Serving::Missing,
             };
             if self.last != Some(status) {
                 self.last = Some(status);

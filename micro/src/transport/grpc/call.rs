@@ -9,6 +9,7 @@ use hyper::client::conn::http2::SendRequest;
 use crate::codec::grpc::{Encoding, framed};
 use crate::core::clock;
 use crate::core::clock::Instant;
+use crate::core::descriptor::CallKind;
 use crate::core::error::{Error, Result};
 use crate::core::exchange::Line;
 use crate::transport::grpc::fault;
@@ -18,8 +19,7 @@ use crate::transport::grpc::responses::Responses;
 /// What a call needs to run. Dropping the future of [`Call::run`] resets the stream.
 pub(super) struct Call {
     pub(super) sender: SendRequest<Requests>,
-    /// Whether the responses are a stream.
-    pub(super) streams: bool,
+    pub(super) kind: CallKind,
     pub(super) deadline: Option<Instant>,
     pub(super) bytes_max: usize,
     pub(super) failure: Failure,
@@ -29,13 +29,22 @@ pub(super) struct Call {
 
 impl Call {
     /// Runs the call to its end.
-    pub(super) async fn run(self, request: Request<Requests>, line: Line) {
-        if !self.streams {
+    pub(super) async fn run(self, request: Request<Requests>, mut line: Line) {
+        if !self.kind.streams_responses() {
             let done = self.within(async { self.begin(request).await?.single().await }).await;
             return line.reply(done.map_err(|error| self.told(error)));
         }
-        match self.within(self.begin(request)).await {
+        let begun = if self.kind.streams_requests() {
+            // Many servers say nothing before their first message, and that may be the answer to a
+            // request which the caller sends once the stream is open.
+            line.open();
+            self.begin(request).await
+        } else {
+            self.within(self.begin(request)).await
+        };
+        match begun {
             Ok(responses) => self.relay(responses, line).await,
+            Err(error) if self.kind.streams_requests() => line.end(Err(self.told(error))),
             Err(error) => line.reply(Err(self.told(error))),
         }
     }

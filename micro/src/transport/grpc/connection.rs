@@ -137,7 +137,8 @@ impl Connection for Link {
         source: Option<BoxSource>,
     ) -> Result<Exchange> {
         let sender = self.sender().ok_or_else(closed)?;
-        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| full(self.calls_max))?;
+        let slot =
+            Arc::clone(&self.slots).try_acquire_owned().map_err(|_taken| full(self.calls_max))?;
         let bytes_max = self.scope.limits.message.bytes_max;
         let failure = Arc::default();
         let body = match source {
@@ -149,7 +150,7 @@ impl Connection for Link {
         let request = request(head, &self.authority, self.encoding, body)?;
         let call = Call {
             sender,
-            streams: head.route.kind().streams_responses(),
+            kind: head.route.kind(),
             deadline: head.deadline,
             bytes_max,
             failure,

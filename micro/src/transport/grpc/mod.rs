@@ -12,7 +12,9 @@
 //! value of Base64.
 //!
 //! A call of one response sends the time it has left (`grpc-timeout`, and go-micro's `timeout`). A
-//! stream of responses has none once it has begun, so that its deadline stays with the caller.
+//! stream of responses has none once it has begun, so that its deadline stays with the caller. Streams
+//! both ways are open as soon as they are sent, since a server may keep silent until it has been asked
+//! something: a refusal is the first that such a stream brings.
 
 mod baggage;
 mod call;

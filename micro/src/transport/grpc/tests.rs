@@ -234,6 +234,18 @@ async fn a_stream_that_is_refused_does_not_open() {
     assert_eq!(poll_fn(|task| exchange.poll_opened(task)).await.unwrap_err().code(), 403);
 }
 
+#[tokio::test]
+async fn streams_both_ways_are_open_before_the_server_says_anything() {
+    let (begun, dropped) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let rig = Rig::silent(begun, dropped).await;
+    let mut exchange = start(&rig.dial().await, CallKind::Bidi, None).unwrap();
+    poll_fn(|task| exchange.poll_opened(task)).await.unwrap();
+    let rig = Rig::fixed(|| vec![trailers(&[("grpc-status", "7")])]).await;
+    let mut exchange = start(&rig.dial().await, CallKind::Bidi, None).unwrap();
+    poll_fn(|task| exchange.poll_opened(task)).await.unwrap();
+    assert_eq!(exchange.into_stream().next().await.unwrap().unwrap_err().code(), 403);
+}
+
 /// Numbers, then a failure.
 fn failing(numbers: u32) -> BoxSource {
     struct Numbers(u32);
