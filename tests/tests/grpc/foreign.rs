@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
+use micro::core::shutdown::{TaskHandle, TaskTracker};
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::server::{Grpc, NamedService};
@@ -148,13 +149,7 @@ async fn double(ask: Request<Streaming<Number>>) -> Result<Response<Numbers>, St
 /// A running server; ends with the value.
 pub struct Served {
     pub address: SocketAddr,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    _task: TaskHandle,
 }
 
 /// Serves on a free port.
@@ -162,8 +157,8 @@ pub fn serve(foreign: Foreign) -> Served {
     let incoming = TcpIncoming::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let address = incoming.local_addr().unwrap();
     let server = Server::builder().timeout(Duration::from_secs(60)).add_service(foreign);
-    let task = tokio::spawn(async move {
+    let task = TaskTracker::new().spawn("foreign", async move {
         server.serve_with_incoming(incoming).await.unwrap();
     });
-    Served { address, task }
+    Served { address, _task: task.abort_on_drop() }
 }
