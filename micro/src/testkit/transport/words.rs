@@ -127,6 +127,10 @@ async fn described(stand: &Stand, words: Words) -> std::result::Result<Value, St
     serde_json::from_slice(&seen).map_err(|error| format!("{seen:?} is no JSON: {error}"))
 }
 
+fn part_of<'a>(seen: &'a Value, part: &str) -> &'a Value {
+    seen.get(part).unwrap_or(&Value::Null)
+}
+
 fn map(entries: &[(&str, &str)]) -> Result<Metadata> {
     let mut metadata = Metadata::new();
     for (key, value) in entries {
@@ -160,16 +164,17 @@ pub(super) async fn the_head_arrives_whole(subject: &Subject) -> Verdict {
         is("/authorization", credential)?;
         is("/trace", &trace.to_string())?;
         is("/content_type", subject.content_type.as_str())?;
-        let leaks = |part: &str| seen[part].to_string().contains("of-no-worth");
+        let leaks = |part: &str| part_of(&seen, part).to_string().contains("of-no-worth");
         ensure(!leaks("metadata") && !leaks("persistent"), || format!("a credential in {seen}"))?;
-        let left = seen["left"].as_f64().unwrap_or_default();
+        let left = part_of(&seen, "left").as_f64().unwrap_or_default();
         let most = asked.as_secs_f64();
         ensure(left > 0.5 * most && left <= most + 0.01, || {
             format!("of {most} s {left} are left")
         })?;
     }
     let seen = described(&stand, Words::default()).await?;
-    let nothing = seen["authorization"].is_null() && seen["metadata"].get("color").is_none();
+    let nothing = part_of(&seen, "authorization").is_null()
+        && part_of(&seen, "metadata").get("color").is_none();
     ensure(nothing, || format!("a call carries what another one said: {seen}"))
 }
 
