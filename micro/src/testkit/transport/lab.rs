@@ -208,7 +208,9 @@ pub(super) fn long(length: usize) -> Bytes {
 
 fn number(body: &[u8]) -> Result<usize> {
     let text = String::from_utf8_lossy(body);
-    text.trim().parse().map_err(|_no_number| Error::bad_request(SERVICE, format!("{text} is no number")))
+    text.trim()
+        .parse()
+        .map_err(|_no_number| Error::bad_request(SERVICE, format!("{text} is no number")))
 }
 
 #[allow(clippy::panic, reason = "what a panic does is what is examined")]
