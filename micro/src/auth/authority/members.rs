@@ -26,6 +26,7 @@ use crate::store;
 use crate::store::Record;
 use crate::store::is_conflict;
 use crate::transport::tls::Identity;
+use crate::transport::tls::SERVE_SCOPE;
 
 const INVITED: &str = "invited";
 const MEMBERS: &str = "members";
@@ -45,6 +46,8 @@ pub struct Invitation {
     pub service: String,
     /// What it may do, beside `service:NAME`, which everybody has for the own name.
     pub scopes: Vec<String>,
+    /// What it may serve beside its own name; `*` stands for every service but the authority.
+    pub serves: Vec<String>,
     /// Host names and addresses under which HTTPS clients reach it.
     pub hosts: Vec<String>,
     /// How long the token waits for its use.
@@ -54,14 +57,21 @@ pub struct Invitation {
 impl Invitation {
     /// Invites a service for [`JOIN_LIFE_DEFAULT`].
     pub fn new(service: impl Into<String>) -> Self {
-        let (scopes, hosts) = (Vec::new(), Vec::new());
-        Self { service: service.into(), scopes, hosts, life: JOIN_LIFE_DEFAULT }
+        let (scopes, serves, hosts) = (Vec::new(), Vec::new(), Vec::new());
+        Self { service: service.into(), scopes, serves, hosts, life: JOIN_LIFE_DEFAULT }
     }
 
     /// Adds a scope.
     #[must_use]
     pub fn with_scope(mut self, scope: impl Into<String>) -> Self {
         self.scopes.push(scope.into());
+        self
+    }
+
+    /// Adds a service that the process may serve; members call it there and nothing else.
+    #[must_use]
+    pub fn serving(mut self, service: impl Into<String>) -> Self {
+        self.serves.push(service.into());
         self
     }
 
@@ -86,11 +96,12 @@ impl Invitation {
             let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
             text.parse::<IpAddr>().is_ok() || (!text.is_empty() && text.bytes().all(is_name))
         };
-        let bytes: usize = self.scopes.iter().chain(&self.hosts).map(String::len).sum();
-        let fits = self.scopes.iter().all(plain) && self.hosts.iter().all(host);
+        let named = self.scopes.iter().chain(&self.serves);
+        let bytes: usize = named.clone().chain(&self.hosts).map(String::len).sum();
+        let fits = named.clone().all(plain) && self.hosts.iter().all(host);
         if !fits || bytes > FACTS_BYTES_MAX || self.service == Identity::AUTHORITY {
             let detail = "an invitation is for a service other than the authority, with few plain \
-                          scopes and hosts";
+                          scopes, services and hosts";
             return Err(Error::bad_request(ERROR_ID, detail));
         }
         Ok(())
@@ -124,6 +135,7 @@ pub(super) async fn invite(
     let issued = clock::unix_now().as_secs();
     let mut scopes = invitation.scopes.clone();
     scopes.push(format!("service:{}", invitation.service));
+    scopes.extend(invitation.serves.iter().map(|served| format!("{SERVE_SCOPE}{served}")));
     let invited = Invited {
         service: invitation.service.clone(),
         facts: Facts { scopes, hosts: invitation.hosts.clone() },
