@@ -35,6 +35,10 @@ const REVOKED: &str = "revoked-names";
 /// Bytes of all scopes and hosts of one member.
 const FACTS_BYTES_MAX: usize = 4 * 1024;
 
+/// How long whoever used a token may show it again with the same request: the answer may have been
+/// lost on its way.
+const AGAIN: Duration = Duration::from_secs(60);
+
 /// How long a name stays among the revoked ones: longer than any certificate.
 const REVOKED_LIFE: Duration = Duration::from_secs(2 * CERTIFICATE_LIFE_MAX.as_secs());
 
@@ -123,6 +127,9 @@ struct Invited {
     /// In seconds since 1970, as everywhere here.
     issued: u64,
     until: u64,
+    /// The hash of the request that used it up.
+    #[serde(default)]
+    used: Option<String>,
 }
 
 pub(super) async fn invite(
@@ -141,6 +148,7 @@ pub(super) async fn invite(
         facts: Facts { scopes, hosts: invitation.hosts.clone() },
         issued,
         until: issued.saturating_add(invitation.life.as_secs()),
+        used: None,
     };
     let table = database.table(INVITED)?;
     let put = table.put(&random::fingerprint(&secret), &invited);
@@ -150,17 +158,34 @@ pub(super) async fn invite(
     Ok(JoinToken::write(&secret, &root.hash()))
 }
 
-/// Uses an invitation up and makes its service a member; returns the service.
-pub(super) async fn join(database: &store::Handle, secret: &str) -> Result<(String, Facts)> {
+/// Uses an invitation up for one request and makes its service a member; returns the service.
+///
+/// For a while the same request, and no other, may be repeated.
+pub(super) async fn join(
+    database: &store::Handle,
+    secret: &str,
+    request: &str,
+) -> Result<(String, Facts)> {
     let (table, key) = (database.table(INVITED)?, random::fingerprint(secret));
     let record = table.read(&key).await?.ok_or_else(|| reject("the join token is unknown"))?;
-    let invited: Invited = record.decode()?;
-    // Of several that show the token at once, one gets further.
-    table.delete_version(&key, record.version).await.map_err(|error| {
-        if is_conflict(&error) { reject("the join token was used") } else { error }
-    })?;
-    if clock::unix_now().as_secs() >= invited.until {
+    let mut invited: Invited = record.decode()?;
+    let (now, request) = (clock::unix_now().as_secs(), random::fingerprint(request));
+    if now >= invited.until {
         return Err(reject("the join token is over"));
+    }
+    match &invited.used {
+        Some(used) if *used == request => {}
+        Some(_) => return Err(reject("the join token was used")),
+        None => {
+            invited.used = Some(request);
+            invited.until = now.saturating_add(AGAIN.as_secs());
+            let put = table.put(&key, &invited).if_version(record.version);
+            let put = if table.capabilities().ttl { put.ttl(AGAIN) } else { put };
+            // Of several that show the token at once, one gets further.
+            put.await.map_err(|error| {
+                if is_conflict(&error) { reject("the join token was used") } else { error }
+            })?;
+        }
     }
     let revoked: Option<u64> = database.table(REVOKED)?.get(&invited.service).await?;
     if revoked.is_some_and(|revoked| invited.issued <= revoked) {

@@ -44,10 +44,16 @@ async fn a_join_token_is_good_once_and_for_one_service() {
         let error = authority.join(&parsed.secret, request).await.unwrap_err();
         assert_eq!((error.code(), error.detail()), (401, "the credentials are not valid"));
     }
-    let signed_once = signed(&authority, &token).await.unwrap();
+    let request = Request::new().unwrap().text();
+    let signed_once = authority.join(&parsed.secret, &request).await.unwrap();
     assert_eq!(signed_once.name().unwrap().to_string(), "spiffe://test.local/default/orders");
+    // The answer may be lost: the same request is signed again, and no other.
+    let again = authority.join(&parsed.secret, &request).await.unwrap();
+    assert_eq!(again.name().unwrap(), signed_once.name().unwrap());
     let error = signed(&authority, &token).await.unwrap_err();
     assert_eq!((error.code(), error.detail()), (401, "the credentials are not valid"));
+    authority.revoke("orders").await.unwrap();
+    assert_eq!(authority.join(&parsed.secret, &request).await.unwrap_err().code(), 401);
 }
 
 #[tokio::test]
