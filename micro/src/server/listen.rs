@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -147,6 +147,7 @@ fn admit(port: &Arc<Port>, stream: Stream, bound: &Arc<str>) {
         origin,
         proven: Proven::Nobody,
         bound: Arc::clone(bound),
+        known: OnceLock::new(),
         seat: Arc::clone(&member.seat),
     };
     port.scope.tasks.spawn("connection", serve(Arc::clone(port), stream, peer, member));

@@ -91,7 +91,7 @@ pub use self::builder::Builder;
 pub use self::cancellation::Cancellation;
 pub use self::guard::Guard;
 pub use self::handle::Server;
-pub use self::http::HttpNext;
+pub use self::http::{Cors, HttpNext};
 pub use self::layer::{Next, Request};
 pub use self::policy::{Access, Policy};
 pub use self::router::Router;

@@ -5,19 +5,25 @@ mod baggage;
 mod body;
 mod browser;
 mod call;
+mod coding;
 mod connection;
+mod cors;
 mod face;
 mod head;
 mod inbox;
 mod layer;
 mod lines;
 mod metrics;
+mod openapi;
 mod paced;
 mod pump;
+mod query;
 mod reply;
 
+pub use self::cors::Cors;
 pub use self::layer::HttpNext;
 
 pub(super) use self::browser::Browser;
 pub(super) use self::face::{Face, Peer, Ready, Site, marked};
 pub(super) use self::layer::Wrap;
+pub(super) use self::openapi::Documents;
