@@ -29,17 +29,17 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 26] = [
+const VENDORS: [(&str, &[&str]); 27] = [
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("clap", &["bin/micro/"]),
     ("clap_complete", &["bin/micro/"]),
     ("comfy_table", &["bin/micro/"]),
-    ("flate2", &["registry/mdns/"]),
+    ("flate2", &["registry/mdns/", "server/http/coding/", "server/tests/compression.rs"]),
     ("hcl", &["config/format/"]),
     ("hickory_proto", &["registry/mdns/"]),
-    ("hyper", &["debug/otlp/", "server/", "service/port.rs"]),
-    ("hyper_util", &["debug/otlp/", "server/"]),
+    ("hyper", &["debug/otlp/", "server/", "service/port.rs", "transport/http/"]),
+    ("hyper_util", &["debug/otlp/", "server/", "transport/http/"]),
     ("indicatif", &["bin/micro/"]),
     ("inventory", &["service/catalog.rs", "__private.rs"]),
     ("notify", &["config/file/", "registry/local/"]),
@@ -51,6 +51,7 @@ const VENDORS: [(&str, &[&str]); 26] = [
     ("rmp_serde", &["codec/msgpack.rs", "testkit/codec/"]),
     ("rustix", &["debug/output.rs"]),
     ("rustls", &["transport/tls/"]),
+    ("schemars", &["service/schema.rs"]),
     ("serde_saphyr", &["config/format/"]),
     ("socket2", &["core/net/", "registry/mdns/"]),
     ("toml", &["config/format/"]),

@@ -92,7 +92,7 @@ async fn each_message_of_a_compressed_stream_can_be_read_when_it_is_sent() {
     let (headers, body) = bytes(&rig, count).await;
     assert_eq!(headers["content-encoding"], "gzip");
     assert_eq!(unpacked(&body), "0\n1\n2\n");
-    let mut http = super::http2(rig.dial()).await;
+    let mut http = http2(rig.dial()).await;
     let (mut sender, body) = futures_body();
     let request = Request::post("http://localhost/sample/Sample.Double")
         .header("accept-encoding", "gzip")

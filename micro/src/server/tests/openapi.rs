@@ -59,10 +59,10 @@ async fn strangers_see_what_is_public_and_members_see_all() {
             Some(token) => with(asked(), "authorization", token),
             None => asked(),
         };
-        let got = got(caller.send_request(request).await.unwrap()).await;
+        let answer = got(caller.send_request(request).await.unwrap()).await;
         match shown {
-            Some(count) => assert_eq!(paths(&got).len(), count, "{token:?}"),
-            None => assert_eq!(got.status, 401),
+            Some(count) => assert_eq!(paths(&answer).len(), count, "{token:?}"),
+            None => assert_eq!(answer.status, 401),
         }
     }
     assert_eq!(paths(&rig.send(asked()).await).len(), 14, "callers on this machine see all");

@@ -40,11 +40,11 @@ async fn a_head_has_the_headers_of_a_get_and_no_body() {
         &http::HeaderValue::from_static("application/json"),
     ));
     assert_eq!(rig.send(head("Find")).await.status, 400);
-    let mut http = super::http2(rig.dial()).await;
+    let mut http = http2(rig.dial()).await;
     let body = http_body_util::Empty::new().map_err(|never| match never {}).boxed();
     let path = "http://localhost/sample/Sample.Find?text=abc";
     let request = Request::builder().method("HEAD").uri(path).body(body).unwrap();
-    let got = got(http.send_request(request).await.unwrap()).await;
+    let got = super::got(http.send_request(request).await.unwrap()).await;
     assert_eq!((got.status, got.body.as_str(), &got.headers["content-length"]), (
         200,
         "",

@@ -92,7 +92,7 @@ impl Ask {
             headers.insert(HOST, value("host", &target.authority)?);
         }
         headers.insert(CONTENT_TYPE, value("content-type", named)?);
-        let accepted = responses.map_or(content_type.as_str(), Row::content_type);
+        let accepted = responses.map_or(content_type.as_str(), |row| row.content_type());
         headers.insert(ACCEPT, value("accept", accepted)?);
         if let Some(deadline) = head.deadline {
             let left = clock::remaining(head.now, deadline);

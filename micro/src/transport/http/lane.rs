@@ -117,8 +117,9 @@ impl Lane {
 
     /// Waits until the way to the node has ended.
     pub(super) async fn closed(&self) {
+        let mut closed = self.closed.subscribe();
         // The sender lives as long as `self`.
-        let _closed = self.closed.subscribe().wait_for(|closed| *closed).await;
+        let _closed = closed.wait_for(|closed| *closed).await;
     }
 
     /// Ends every connection; calls on them fail.
@@ -145,10 +146,10 @@ impl Lane {
                 sender.ready().await.map_err(|e| unsent(&e))?;
                 match sender.try_send_request(request).await {
                     Ok(response) => Ok((response, Held::Two)),
-                    Err(mut failed) if failed.take_message().is_some() => {
-                        Err(unsent(failed.error()))
-                    }
-                    Err(failed) => Err(broken(fault, failed.into_error())),
+                    Err(mut failed) => match failed.take_message() {
+                        Some(_) => Err(unsent(failed.error())),
+                        None => Err(broken(fault, failed.into_error())),
+                    },
                 }
             }
         }

@@ -21,8 +21,6 @@ mod body;
 mod lane;
 mod link;
 mod pool;
-#[cfg(all(test, feature = "server"))]
-mod tests;
 
 use std::sync::Arc;
 
@@ -83,6 +81,10 @@ impl Transport for Http {
             Version::One => "http",
             Version::Two => "h2c",
         }
+    }
+
+    fn has_listener(&self) -> bool {
+        false
     }
 
     fn dial<'a>(
