@@ -58,7 +58,7 @@ impl Shop {
     /// Takes an order.
     ///
     /// @example {"name": "chair", "size": "Small", "parts": []}
-    #[handler(scopes = "orders")]
+    #[handler(scope = "orders")]
     async fn place(&self, item: Item) -> Result<Opaque> {
         Ok(Opaque(item.name))
     }
