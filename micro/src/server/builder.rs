@@ -21,9 +21,7 @@ use crate::debug::Monitor;
 use crate::server::Server;
 use crate::server::cancellation::Cancellation;
 use crate::server::gate::Gate;
-use crate::server::http::{
-    Browser, Cors, Documents, Face, HttpNext, Ready, Site, Wrap, marked,
-};
+use crate::server::http::{Browser, Cors, Documents, Face, HttpNext, Ready, Site, Wrap, marked};
 use crate::server::inbox::Deliveries;
 use crate::server::layer::{Next, Request};
 use crate::server::listen::Port;

@@ -93,6 +93,7 @@ mod tests {
 
     #[cfg(feature = "schemars")]
     #[test]
+    #[expect(clippy::needless_borrow, reason = "it is what the macros write")]
     fn a_type_with_a_schema_tells_it_and_any_other_is_named() {
         #[derive(schemars::JsonSchema)]
         struct Known {

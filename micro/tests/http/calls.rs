@@ -8,7 +8,11 @@ async fn every_kind_of_call_works_by_both_versions_in_both_formats() {
     for (scheme, format) in WAYS {
         let (lab, to) = served.by(scheme, &format);
         let named = format!("{scheme} {format:?}");
-        assert_eq!(lab.echo("Ada \u{e9}".to_owned()).to(&to).await.unwrap(), "Ada \u{e9}", "{named}");
+        assert_eq!(
+            lab.echo("Ada \u{e9}".to_owned()).to(&to).await.unwrap(),
+            "Ada \u{e9}",
+            "{named}"
+        );
         let counted = lab.count(3).to(&to).await.unwrap().collect(10).await.unwrap();
         assert_eq!(counted, [0, 1, 2], "{named}");
         let many = lab.count(5000).to(&to).await.unwrap().collect(5000).await.unwrap();

@@ -1,6 +1,12 @@
 //! Typed clients over HTTP/1.1 and HTTP/2: against services of this crate, and against peers that
 //! answer badly.
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
 
 mod calls;
 mod peers;
@@ -177,22 +183,20 @@ impl Served {
     }
 
     async fn until_dropped(&self, count: usize) {
-        for _ in 0..1000 {
-            if self.seen.dropped.load(Ordering::SeqCst) >= count {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("the handler was not dropped");
+        until(|| self.seen.dropped.load(Ordering::SeqCst) >= count).await;
     }
 
     async fn until_started(&self, count: usize) {
-        for _ in 0..1000 {
-            if self.seen.started.load(Ordering::SeqCst) >= count {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("the handler was not started");
+        until(|| self.seen.started.load(Ordering::SeqCst) >= count).await;
     }
+}
+
+/// Waits for what is about to happen; no measure of speed, the machine may be busy.
+async fn until(happened: impl Fn() -> bool) {
+    let waited = async {
+        while !happened() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waited).await.unwrap();
 }

@@ -63,9 +63,10 @@ async fn serve(mut stream: TcpStream, answer: &[u8], after: After, asked: Arc<At
         }
         let text = String::from_utf8_lossy(&bytes).to_ascii_lowercase();
         let Some(head) = text.find("\r\n\r\n") else { continue };
-        let length = text.split("content-length: ").nth(1).map_or(0, |rest| {
-            rest.split("\r\n").next().unwrap().parse().unwrap()
-        });
+        let length = text
+            .split("content-length: ")
+            .nth(1)
+            .map_or(0, |rest| rest.split("\r\n").next().unwrap().parse().unwrap());
         if bytes.len() < head + 4 + length {
             continue;
         }
@@ -89,7 +90,8 @@ async fn answered(answer: &'static [u8], after: After) -> (Result<String>, usize
     (answer, peer.asked())
 }
 
-const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 3\r\n\r\n\"y\"";
+const GOOD: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 3\r\n\r\n\"y\"";
 
 #[tokio::test]
 async fn a_connection_is_kept_from_one_call_to_the_next() {
@@ -132,7 +134,8 @@ async fn a_peer_that_breaks_off_may_have_run_the_call_and_is_asked_once() {
 
 #[tokio::test]
 async fn a_refusal_says_whether_it_is_safe_to_call_again() {
-    let safe = b"HTTP/1.1 429 X\r\nmicro-retry: safe\r\nretry-after: 2\r\ncontent-length: 0\r\n\r\n";
+    let safe =
+        b"HTTP/1.1 429 X\r\nmicro-retry: safe\r\nretry-after: 2\r\ncontent-length: 0\r\n\r\n";
     let (answer, _) = answered(safe, After::Keep).await;
     let error = answer.unwrap_err();
     assert_eq!((error.code(), error.retry()), (429, Retry::Safe));
@@ -157,7 +160,8 @@ async fn what_is_no_answer_is_a_502() {
 
 #[tokio::test]
 async fn a_response_past_the_limit_is_refused_by_its_declared_length() {
-    let long = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\n\r\n";
+    let long =
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\n\r\n";
     let (answer, _) = answered(long, After::Keep).await;
     assert_eq!(answer.unwrap_err().code(), 413);
 }

@@ -148,7 +148,7 @@ async fn unix() -> Result<(), Failed> {
 }
 
 async fn browser() -> Result<(), Failed> {
-    let cors = ["--cors_origins", "https://shop.example", "--cors_credentials", "true"];
+    let cors = ["--cors-origins", "https://shop.example", "--cors-credentials", "true"];
     let running = start(|service| service.args(cors)).await?;
     let url = format!("http://{}/greeter/Greeter.Hello", running.address());
     let headers = "%header{access-control-allow-origin} %header{access-control-allow-methods} \
@@ -159,8 +159,17 @@ async fn browser() -> Result<(), Failed> {
     ] {
         let origin = format!("origin: {origin}");
         let asked = [
-            "--request", "OPTIONS", "--output", "/dev/null", "--write-out", headers,
-            "--header", &origin, "--header", "access-control-request-method: POST", &url,
+            "--request",
+            "OPTIONS",
+            "--output",
+            "/dev/null",
+            "--write-out",
+            headers,
+            "--header",
+            &origin,
+            "--header",
+            "access-control-request-method: POST",
+            &url,
         ];
         said(&asked, wanted).await?;
     }

@@ -91,7 +91,8 @@ impl Row {
             Self::Values => {
                 let head = message.get(..EXTENSION_HEAD)?;
                 let (marker, kind) = (head.first()?, head.last()?);
-                (*marker == EXTENSION && *kind == FAILURE).then(|| message.get(EXTENSION_HEAD..))??
+                (*marker == EXTENSION && *kind == FAILURE)
+                    .then(|| message.get(EXTENSION_HEAD..))??
             }
         };
         std::str::from_utf8(json).ok().map(Error::parse)
@@ -224,13 +225,17 @@ mod tests {
     #[test]
     fn lines_are_values_and_blank_ones_are_none() {
         let (all, end) = split(Row::Lines, &[b"1\n{\"a\": 2}\r\n\n  \n3"], 100);
-        assert_eq!((all, end), (vec![b"1".to_vec(), b"{\"a\": 2}".to_vec(), b"3".to_vec()], Next::More));
+        assert_eq!(
+            (all, end),
+            (vec![b"1".to_vec(), b"{\"a\": 2}".to_vec(), b"3".to_vec()], Next::More)
+        );
         assert_eq!(split(Row::Lines, &[b""], 100), (vec![], Next::More));
     }
 
     #[test]
     fn values_are_found_wherever_their_bytes_are_cut() {
-        let value = serde_json::json!([1, "two", {"three": [4.5, null, true], "x": "y".repeat(300)}]);
+        let value =
+            serde_json::json!([1, "two", {"three": [4.5, null, true], "x": "y".repeat(300)}]);
         let one = rmp_serde::to_vec(&value).unwrap();
         let all = [one.as_slice(), b"\x07", one.as_slice()].concat();
         for at in 0..=all.len() {

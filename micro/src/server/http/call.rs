@@ -59,7 +59,8 @@ impl Site {
         let account = router.admit(entry, extra, peer.caller())?;
         router.claim(&peer.seat, account.as_deref())?;
         let accepted = std::mem::take(&mut head.accepted);
-        let given = || if asked == Asked::Query { ContentType::Json } else { head.content_type.clone() };
+        let given =
+            || if asked == Asked::Query { ContentType::Json } else { head.content_type.clone() };
         let answered_in = accepted.format.clone().unwrap_or_else(given);
         let differs = asked == Asked::Query || answered_in != head.content_type;
         // Known before the handler runs: a response that has no form must cost nothing.

@@ -224,8 +224,9 @@ fn list(names: impl Iterator<Item = impl AsRef<str>>) -> Result<HeaderValue> {
     let mut all = String::new();
     for name in names {
         let name = name.as_ref();
-        let name = HeaderName::try_from(name)
-            .map_err(|e| wrong(&format!("`{}` names no header", name.escape_debug())).with_source(e))?;
+        let name = HeaderName::try_from(name).map_err(|e| {
+            wrong(&format!("`{}` names no header", name.escape_debug())).with_source(e)
+        })?;
         if !all.is_empty() {
             all.push_str(", ");
         }

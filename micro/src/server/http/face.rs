@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use axum::extract::ConnectInfo;
@@ -192,7 +192,11 @@ impl Site {
     }
 
     /// Answers a browser that asks whether a page may call.
-    fn preflight<B>(&self, target: Option<Target>, request: &Request<B>) -> Option<Response<Reply>> {
+    fn preflight<B>(
+        &self,
+        target: Option<Target>,
+        request: &Request<B>,
+    ) -> Option<Response<Reply>> {
         if !is_preflight(request) {
             return None;
         }

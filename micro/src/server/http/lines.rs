@@ -96,7 +96,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_of_values_that_breaks_off_fails() {
-        assert_eq!(split("\u{1}\u{2}", Row::Values, 10).await, (vec!["\u{1}".into(), "\u{2}".into()], None));
+        assert_eq!(
+            split("\u{1}\u{2}", Row::Values, 10).await,
+            (vec!["\u{1}".into(), "\u{2}".into()], None)
+        );
         // The marker of a list of three, and one of them: neither is UTF-8 by itself.
         let cut = Bytes::from_static(b"\x93\x01");
         let mut stream = messages(Full::new(cut), Row::Values, 10);

@@ -4,9 +4,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::header::{
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
+};
 #[cfg(feature = "compression")]
 use http::header::{CONTENT_ENCODING, VARY};
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 
@@ -189,8 +192,9 @@ pub(super) fn packed(response: Response<Reply>, coding: Option<Coding>) -> Respo
     parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     let pack = |source| Kind::Packed(Box::new(Packed::new(source, coding)));
     let kind = match reply.kind {
-        Kind::Full(bytes) => Packed::at_once(&bytes, coding)
-            .map_or_else(|| pack(Source::Full(bytes)), Kind::Full),
+        Kind::Full(bytes) => {
+            Packed::at_once(&bytes, coding).map_or_else(|| pack(Source::Full(bytes)), Kind::Full)
+        }
         Kind::Pump(pump) => pack(Source::Pump(pump)),
         other => other,
     };

@@ -7,10 +7,10 @@ use crate::server::Guard;
 use crate::server::testing::Two;
 
 fn paths(got: &Got) -> Vec<String> {
-    assert_eq!((got.status, &got.headers["content-type"]), (
-        200,
-        &http::HeaderValue::from_static("application/json"),
-    ));
+    assert_eq!(
+        (got.status, &got.headers["content-type"]),
+        (200, &http::HeaderValue::from_static("application/json"),)
+    );
     let document: Value = serde_json::from_str(&got.body).unwrap();
     assert_eq!(document["openapi"], "3.1.0");
     document["paths"].as_object().unwrap().keys().cloned().collect()
@@ -31,13 +31,15 @@ async fn every_endpoint_is_described_once_for_each_way_to_call_it() {
         let path = &document["paths"][format!("/sample/Sample.{endpoint}")];
         path.as_object().unwrap().keys().cloned().collect::<Vec<_>>()
     };
-    assert_eq!((methods("Echo"), methods("Find")), (
-        vec!["post".to_owned()],
-        vec!["get".to_owned(), "post".to_owned()],
-    ));
+    assert_eq!(
+        (methods("Echo"), methods("Find")),
+        (vec!["post".to_owned()], vec!["get".to_owned(), "post".to_owned()],)
+    );
     let count = &document["paths"]["/sample/Sample.Count"]["post"];
     let streamed = count["responses"]["200"]["content"].as_object().unwrap();
-    assert!(streamed.contains_key("text/event-stream") && streamed.contains_key("application/x-ndjson"));
+    assert!(
+        streamed.contains_key("text/event-stream") && streamed.contains_key("application/x-ndjson")
+    );
     assert_eq!(count["operationId"], "sample.Sample.Count");
 }
 
@@ -53,7 +55,9 @@ async fn strangers_see_what_is_public_and_members_see_all() {
 
     let auth = crate::auth::Handle::new(Two::default());
     let rig = Rig::new(|builder| builder.policy(Arc::new(Guard::new(auth))));
-    for (token, shown) in [(None, Some(1)), (Some("Bearer plain"), Some(14)), (Some("Bearer x"), None)] {
+    for (token, shown) in
+        [(None, Some(1)), (Some("Bearer plain"), Some(14)), (Some("Bearer x"), None)]
+    {
         let mut caller = rig.off_host().await;
         let request = match token {
             Some(token) => with(asked(), "authorization", token),

@@ -35,21 +35,20 @@ async fn a_head_has_the_headers_of_a_get_and_no_body() {
     let head = |path: &str| request("HEAD", &format!("/sample/Sample.{path}"), "");
     let got = rig.send(head("Find?text=abc")).await;
     assert_eq!((got.status, got.body.as_str()), (200, ""));
-    assert_eq!((&got.headers["content-length"], &got.headers["content-type"]), (
-        &http::HeaderValue::from_static("5"),
-        &http::HeaderValue::from_static("application/json"),
-    ));
+    assert_eq!(
+        (&got.headers["content-length"], &got.headers["content-type"]),
+        (&http::HeaderValue::from_static("5"), &http::HeaderValue::from_static("application/json"),)
+    );
     assert_eq!(rig.send(head("Find")).await.status, 400);
     let mut http = http2(rig.dial()).await;
     let body = http_body_util::Empty::new().map_err(|never| match never {}).boxed();
     let path = "http://localhost/sample/Sample.Find?text=abc";
     let request = Request::builder().method("HEAD").uri(path).body(body).unwrap();
     let got = super::got(http.send_request(request).await.unwrap()).await;
-    assert_eq!((got.status, got.body.as_str(), &got.headers["content-length"]), (
-        200,
-        "",
-        &http::HeaderValue::from_static("5"),
-    ));
+    assert_eq!(
+        (got.status, got.body.as_str(), &got.headers["content-length"]),
+        (200, "", &http::HeaderValue::from_static("5"),)
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -77,7 +77,8 @@ pub(super) async fn failure(parts: &Parts, body: &mut Incoming, limits: &Limits)
 /// Reads the error of a status and a text; one that is nobody's document has the status as its code.
 fn told(status: u16, text: &str) -> Error {
     let told = Error::parse(text);
-    let is_document = text.trim_start().starts_with('{') && (!told.id().is_empty() || told.code() != 500);
+    let is_document =
+        text.trim_start().starts_with('{') && (!told.id().is_empty() || told.code() != 500);
     match status {
         _ if is_document => told,
         400..=599 => Error::new("micro.transport", status, told.detail()),

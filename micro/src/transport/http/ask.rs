@@ -209,7 +209,8 @@ mod tests {
 
     #[test]
     fn whatever_a_call_carries_has_its_header() {
-        let trace = Trace::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
+        let trace =
+            Trace::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
         let mut extra = Extra::default();
         extra.metadata.insert("tenant", "acme \u{e9}").unwrap();
         extra.persistent.insert("user", "ada, \u{e9}=1").unwrap();

@@ -107,5 +107,8 @@ impl Body for Outflow {
 }
 
 pub(super) fn too_large(max: usize) -> Error {
-    Error::too_large("micro.transport", format!("a message may have {max} bytes, this one has more"))
+    Error::too_large(
+        "micro.transport",
+        format!("a message may have {max} bytes, this one has more"),
+    )
 }

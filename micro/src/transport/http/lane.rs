@@ -73,8 +73,7 @@ impl Lane {
             .keep_alive_interval(limits.connection.keepalive_interval)
             .keep_alive_timeout(limits.connection.keepalive_timeout);
         let unmade = |e| pool::unreached(address, &format!("{e}"));
-        let (sender, connection) =
-            builder.handshake(TokioIo::new(stream)).await.map_err(unmade)?;
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(unmade)?;
         let (closer, mut closed) = watch::channel(false);
         let closer = Arc::new(closer);
         let (told, shutdown) = (Arc::clone(&closer), scope.shutdown.clone());

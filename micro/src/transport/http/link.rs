@@ -209,9 +209,8 @@ async fn run(place: Place, mut ask: Ask, mut line: Line) {
     };
     let fault = ask.fault.clone();
     let opened = within(deadline, open(&link, &mut ask)).await;
-    let checked = opened.and_then(|(body, held, parts)| {
-        check_row(&parts, row).map(|()| (body, held))
-    });
+    let checked =
+        opened.and_then(|(body, held, parts)| check_row(&parts, row).map(|()| (body, held)));
     let (mut body, held) = match checked {
         Ok(opened) => opened,
         Err(error) => {
@@ -229,10 +228,7 @@ async fn run(place: Place, mut ask: Ask, mut line: Line) {
 }
 
 /// Waits for a part of a call, not past its deadline.
-async fn within<T>(
-    deadline: Option<Instant>,
-    part: impl Future<Output = Result<T>>,
-) -> Result<T> {
+async fn within<T>(deadline: Option<Instant>, part: impl Future<Output = Result<T>>) -> Result<T> {
     let Some(deadline) = deadline else { return part.await };
     clock::timeout_at(deadline, part).await.unwrap_or_else(|_| {
         Err(Error::timeout("micro.transport", "the node did not answer before the deadline"))
@@ -249,10 +245,7 @@ async fn unary(link: &Link, mut ask: Ask) -> Result<Bytes> {
 }
 
 /// Sends a call and waits until it is answered by a success.
-async fn open(
-    link: &Link,
-    ask: &mut Ask,
-) -> Result<(Incoming, Held, http::response::Parts)> {
+async fn open(link: &Link, ask: &mut Ask) -> Result<(Incoming, Held, http::response::Parts)> {
     let empty = http::Request::new(crate::transport::http::body::Outflow::Message(Bytes::new()));
     let request = std::mem::replace(&mut ask.request, empty);
     let sent = link.lane.send(request, &ask.fault).await;

@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn what_no_reader_is_for_is_a_415() {
-        for (text, known) in [("", true), ("identity", true), ("br", false), ("gzip, gzip", false)] {
+        for (text, known) in [("", true), ("identity", true), ("br", false), ("gzip, gzip", false)]
+        {
             let read = of_request(&HeaderValue::from_static(text));
             assert_eq!(read.is_ok(), known, "{text}");
             assert!(read.is_ok_and(|coding| coding.is_none()) || !known);

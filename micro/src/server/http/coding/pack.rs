@@ -34,7 +34,8 @@ impl Packed {
 
     /// Compresses what is short at once; `None` when it is not short.
     pub(in crate::server::http) fn at_once(bytes: &Bytes, coding: Coding) -> Option<Bytes> {
-        let mut encoder = Some(bytes).filter(|bytes| bytes.len() <= PIECE_BYTES).map(|_| Encoder::new(coding))?;
+        let mut encoder =
+            Some(bytes).filter(|bytes| bytes.len() <= PIECE_BYTES).map(|_| Encoder::new(coding))?;
         let mut out = encoder.encode(bytes, Flush::No).ok()?;
         out.extend_from_slice(&encoder.finish().ok()?);
         Some(out.into())

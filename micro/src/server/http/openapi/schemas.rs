@@ -72,7 +72,8 @@ impl Schemas {
     pub(super) fn fields(&mut self, schema: &Schema) -> Vec<Field> {
         let root = self.add(schema);
         let object = self.resolved(&root).clone();
-        let required = object.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+        let required =
+            object.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
         let properties = object.get("properties").and_then(Value::as_object);
         let fields = properties.into_iter().flatten().map(|(name, schema)| Field {
             name: name.clone(),
@@ -105,9 +106,9 @@ impl Schemas {
         });
         let options = ["anyOf", "oneOf"].iter().filter_map(|key| schema.get(key)?.as_array());
         by_type
-            || options.flatten().any(|option| {
-                self.resolved(option).get("type").is_some_and(is_object)
-            })
+            || options
+                .flatten()
+                .any(|option| self.resolved(option).get("type").is_some_and(is_object))
     }
 
     /// Returns all of them.
@@ -154,7 +155,8 @@ mod tests {
     fn references_lead_to_where_the_document_has_its_schemas() {
         let mut schemas = Schemas::new("Error", json!({}));
         let item = json!({ "type": "object", "properties": { "next": { "$ref": "#/$defs/B" } } });
-        let root = json!({ "$ref": "#/$defs/A", "$defs": { "A": item, "B": { "type": "string" } } });
+        let root =
+            json!({ "$ref": "#/$defs/A", "$defs": { "A": item, "B": { "type": "string" } } });
         let added = schemas.add(&schema(root.clone()));
         assert_eq!(added, json!({ "$ref": "#/components/schemas/A" }));
         assert_eq!(schemas.add(&schema(root)), added, "the same type is the same schema");
@@ -166,9 +168,8 @@ mod tests {
     #[test]
     fn two_types_of_one_name_are_two_schemas() {
         let mut schemas = Schemas::new("Error", json!({}));
-        let of = |kind: &str| {
-            schema(json!({ "$ref": "#/$defs/A", "$defs": { "A": { "type": kind } } }))
-        };
+        let of =
+            |kind: &str| schema(json!({ "$ref": "#/$defs/A", "$defs": { "A": { "type": kind } } }));
         schemas.add(&of("string"));
         let second = schemas.add(&of("integer"));
         assert_eq!(second, json!({ "$ref": "#/components/schemas/A2" }));
@@ -192,8 +193,7 @@ mod tests {
             "required": ["name"],
             "$defs": { "Order": { "enum": ["a"] }, "Range": { "type": "object" } },
         })));
-        let told: Vec<_> =
-            fields.iter().map(|f| (f.name.as_str(), f.required, f.nested)).collect();
+        let told: Vec<_> = fields.iter().map(|f| (f.name.as_str(), f.required, f.nested)).collect();
         assert_eq!(told, [("name", true, false), ("order", false, false), ("range", false, true)]);
     }
 

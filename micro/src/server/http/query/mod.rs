@@ -178,11 +178,9 @@ mod tests {
 
     #[test]
     fn parameters_past_their_limit_are_refused() {
-        for (count, passes) in [
-            (PARAMETERS_MAX, true),
-            (PARAMETERS_MAX + 1, false),
-            (PARAMETERS_MAX * 10, false),
-        ] {
+        for (count, passes) in
+            [(PARAMETERS_MAX, true), (PARAMETERS_MAX + 1, false), (PARAMETERS_MAX * 10, false)]
+        {
             let query = vec!["a=1"; count].join("&");
             let read = parameters(&query);
             assert_eq!(read.is_ok(), passes, "{count}");
