@@ -29,13 +29,14 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 27] = [
+const VENDORS: [(&str, &[&str]); 28] = [
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("clap", &["bin/micro/"]),
     ("clap_complete", &["bin/micro/"]),
     ("comfy_table", &["bin/micro/"]),
     ("flate2", &["registry/mdns/", "server/http/coding/", "server/tests/compression.rs"]),
+    ("h2", &["transport/http/"]),
     ("hcl", &["config/format/"]),
     ("hickory_proto", &["registry/mdns/"]),
     ("hyper", &["debug/otlp/", "server/", "service/port.rs", "transport/http/"]),

@@ -182,3 +182,38 @@ async fn many_calls_at_once_find_their_answers() {
     }
     served.running.stop().await;
 }
+
+#[tokio::test]
+async fn a_node_that_stops_loses_no_call_that_it_took() {
+    for scheme in ["http", "h2c"] {
+        let served = Served::start().await;
+        let (lab, to) = served.by(scheme, &Format::Json);
+        let calls = (0..50).map(|_| {
+            let (lab, to) = (lab.clone(), to.clone());
+            async move {
+                let mut done = 0;
+                // Progress: the node stops, and then refuses.
+                loop {
+                    match lab.echo("x".to_owned()).to(&to).retries(0).await {
+                        Ok(_) => done += 1,
+                        Err(error) => return (done, error),
+                    }
+                }
+            }
+        });
+        let calls = futures_util::future::join_all(calls);
+        let stopped = async {
+            served.until_started(200).await;
+            served.running.stop().await;
+        };
+        let (ended, ()) = tokio::join!(calls, stopped);
+        let (answered, ran) = (
+            ended.iter().map(|(done, _)| done).sum::<usize>(),
+            served.seen.started.load(Ordering::SeqCst),
+        );
+        assert_eq!(answered, ran, "{scheme}: every call that ran was answered");
+        for (_, error) in ended {
+            assert_eq!(error.retry(), Retry::Safe, "{scheme}: {error:?}");
+        }
+    }
+}

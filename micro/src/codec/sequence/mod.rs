@@ -61,6 +61,7 @@ impl Row {
     }
 
     /// Appends a failure as the last message.
+    #[cfg(any(feature = "server", test))]
     pub(crate) fn put_failure(self, error: &Error, out: &mut Vec<u8>) {
         let json = error.to_json();
         match self {

@@ -79,7 +79,10 @@ impl Site {
                 (read(&mut body, limits, (now, until), room).await?, None)
             }
         };
-        peer.seat.unread.store(messages.is_some(), Ordering::Relaxed);
+        if asked != Asked::Query {
+            // The body that somebody sends with a query is never read.
+            peer.seat.unread.store(messages.is_some(), Ordering::Relaxed);
+        }
         let inbound = Inbound {
             target,
             now,

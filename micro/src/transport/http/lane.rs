@@ -1,5 +1,6 @@
 //! How a request gets to a node and its response back.
 
+use std::error::Error as _;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
 
 use crate::core::error::{Error, Result, Retry};
+use crate::core::limits::METADATA_BYTES_MAX;
 use crate::core::net::Address;
 use crate::core::shutdown::TaskTracker;
 use crate::transport::Scope;
@@ -67,6 +69,7 @@ impl Lane {
         let mut builder = http2::Builder::new(Owner(scope.tasks.clone()));
         builder
             .timer(TokioTimer::new())
+            .max_header_list_size(saturated(METADATA_BYTES_MAX))
             .max_frame_size(saturated(limits.message.http2_frame_bytes_max))
             .initial_stream_window_size(saturated(limits.stream.window_bytes))
             .initial_connection_window_size(saturated(limits.connection.outbound_bytes_max))
@@ -147,6 +150,7 @@ impl Lane {
                     Ok(response) => Ok((response, Held::Two)),
                     Err(mut failed) => match failed.take_message() {
                         Some(_) => Err(unsent(failed.error())),
+                        None if is_refused(failed.error()) => Err(unsent(failed.error())),
                         None => Err(broken(fault, failed.into_error())),
                     },
                 }
@@ -188,6 +192,17 @@ impl Drop for Lane {
 fn unsent(error: &hyper::Error) -> Error {
     let detail = format!("the connection ended before the request was sent: {error}");
     Error::unavailable("micro.transport", detail).with_retry(Retry::Safe)
+}
+
+/// Returns whether a node says of a request that it did not run: it refused the stream, or said
+/// goodbye before the stream had begun there (RFC 9113, 6.8 and 8.7).
+fn is_refused(error: &hyper::Error) -> bool {
+    let found = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    found.filter(|error| error.is_remote()).is_some_and(|error| match error.reason() {
+        Some(h2::Reason::REFUSED_STREAM) => error.is_reset(),
+        Some(h2::Reason::NO_ERROR) => error.is_go_away(),
+        _ => false,
+    })
 }
 
 /// Makes the error of a call whose connection broke, or of its stream of requests if that failed.

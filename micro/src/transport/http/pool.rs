@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 
 use crate::core::clock;
 use crate::core::clock::Instant;
 use crate::core::error::{Error, Result, Retry};
+use crate::core::limits::{METADATA_BYTES_MAX, METADATA_CLOSE_FACTOR};
 use crate::core::net::{Address, Stream};
 use crate::transport::Scope;
 use crate::transport::http::body::Outflow;
@@ -17,6 +18,9 @@ use crate::transport::http::body::Outflow;
 /// Idle connections that are kept, and so the calls to a node that run at a time: HTTP/1.1 has no
 /// other way to run many, and this is as many as a busy caller needs for a pool of its own.
 pub(super) const CONNECTIONS_MAX: usize = 64;
+
+/// Bytes of a response's head, as the server has them for a request's.
+const HEAD_BYTES_MAX: usize = METADATA_BYTES_MAX * METADATA_CLOSE_FACTOR;
 
 /// A connection and when it was last used.
 type Idle = (SendRequest<Outflow>, Instant);
@@ -80,7 +84,10 @@ impl Pool {
     async fn connect(&self) -> Result<SendRequest<Outflow>> {
         let stream = connect(&self.address, &self.scope).await?;
         let unmade = |e| unreached(&self.address, &format!("{e}"));
-        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(unmade)?;
+        let mut builder = Builder::new();
+        builder.max_buf_size(HEAD_BYTES_MAX);
+        let (mut sender, connection) =
+            builder.handshake(TokioIo::new(stream)).await.map_err(unmade)?;
         let (mut closed, shutdown) = (self.closed.clone(), self.scope.shutdown.clone());
         let ended = async move {
             tokio::select! {
