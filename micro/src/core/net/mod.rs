@@ -236,23 +236,6 @@ impl AsyncWrite for Stream {
         }
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(task, parts),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(task, parts),
-            Self::Pipe(stream) => Pin::new(stream).poll_write_vectored(task, parts),
-            Self::Wrapped(stream) => Pin::new(stream).poll_write_vectored(task, parts),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        matches!(self, Self::Tcp(_) | Self::Unix(_))
-    }
-
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::Body;
@@ -111,8 +112,14 @@ pub(super) fn broken(error: impl Into<BoxError>) -> Error {
 async fn data<B: Payload>(body: &mut B, pace: &mut Pace<'_>) -> Result<Option<Bytes>> {
     // Progress: each turn takes a frame, and only trailers go on.
     loop {
-        let frame = std::future::poll_fn(|task| Pin::new(&mut *body).poll_frame(task));
-        let frame = clock::timeout_at(pace.end(), frame).await.map_err(|_elapsed| pace.missed())?;
+        // What has come already needs no timer.
+        let mut poll = |task: &mut Context<'_>| Pin::new(&mut *body).poll_frame(task);
+        let frame = match std::future::poll_fn(|task| Poll::Ready(poll(task))).await {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => clock::timeout_at(pace.end(), std::future::poll_fn(poll))
+                .await
+                .map_err(|_elapsed| pace.missed())?,
+        };
         let Some(frame) = frame else { return Ok(None) };
         if let Ok(data) = frame.map_err(broken)?.into_data() {
             pace.took(data.len());
@@ -167,7 +174,6 @@ mod tests {
     use std::collections::VecDeque;
     use std::convert::Infallible;
     use std::sync::Arc;
-    use std::task::{Context, Poll};
     use std::time::Duration;
 
     use hyper::body::{Frame, SizeHint};

@@ -45,7 +45,7 @@ impl Browser {
         uri: &Uri,
         peer: &Peer,
     ) -> Result<Option<HeaderValue>> {
-        let named = headers.get(HOST);
+        let Asked { host: named, origin, cross_site } = Asked::of(headers);
         let host = named.map(text).unwrap_or_default();
         let authority = uri.authority().map_or("", Authority::as_str);
         self.check_name(authority, &peer.bound)?;
@@ -57,9 +57,7 @@ impl Browser {
             }
         }
         let own = if host.is_empty() { authority } else { host };
-        let Some(origin) = headers.get(ORIGIN) else {
-            return self.check_site(headers).map(|()| None);
-        };
+        let Some(origin) = origin else { return self.check_site(cross_site).map(|()| None) };
         if is_same(text(origin), own) {
             return Ok(None);
         }
@@ -83,9 +81,8 @@ impl Browser {
     }
 
     /// Checks a request without an origin, such as a link or an image.
-    fn check_site(&self, headers: &HeaderMap) -> Result<()> {
-        let foreign = headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "cross-site");
-        if foreign && !self.sharing.allows_all() {
+    fn check_site(&self, cross_site: bool) -> Result<()> {
+        if cross_site && !self.sharing.allows_all() {
             return Err(forbidden("pages of other sites may not call this server"));
         }
         Ok(())
@@ -102,6 +99,31 @@ impl Browser {
             || host.ends_with(".localhost")
             || host == bound
             || self.hosts.iter().any(|known| known == ANY || *known == host)
+    }
+}
+
+/// What a browser says of a request, or whoever sends it.
+#[derive(Debug, Default)]
+struct Asked<'a> {
+    host: Option<&'a HeaderValue>,
+    origin: Option<&'a HeaderValue>,
+    cross_site: bool,
+}
+
+impl<'a> Asked<'a> {
+    /// Reads the headers in one pass: looking each of them up costs more, and most are not there.
+    fn of(headers: &'a HeaderMap) -> Self {
+        let mut asked = Self::default();
+        for (name, value) in headers {
+            if name == HOST {
+                asked.host.get_or_insert(value);
+            } else if name == ORIGIN {
+                asked.origin.get_or_insert(value);
+            } else if name == SEC_FETCH_SITE {
+                asked.cross_site |= value == "cross-site";
+            }
+        }
+        asked
     }
 }
 

@@ -106,20 +106,6 @@ impl AsyncWrite for Paced {
         self.bounded(written, task)
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_cut(task)?;
-        let written = Pin::new(&mut self.stream).poll_write_vectored(task, parts);
-        self.bounded(written, task)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(task)
     }
