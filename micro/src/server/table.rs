@@ -57,8 +57,9 @@ pub(super) struct Entry {
     /// What errors name: `service.Type.Method`.
     pub(super) id: String,
     /// Where HTTP finds it: `/service/Type.Method`.
-    path: String,
-    type_name: &'static str,
+    pub(super) path: String,
+    /// The service that it is of.
+    pub(super) descriptor: &'static ServiceDescriptor,
     /// Whether the call runs to its end when the caller goes away.
     detached: bool,
     index: usize,
@@ -174,6 +175,8 @@ struct Mounting {
     descriptor: &'static ServiceDescriptor,
     mounted: Arc<dyn Mounted>,
     internal: bool,
+    /// What bounds its calls, where that is neither the process nor what shows its inside.
+    gate: Option<Arc<Gate>>,
 }
 
 /// Services on their way into a [`Table`].
@@ -192,6 +195,7 @@ impl Mounts {
             descriptor: S::DESCRIPTOR,
             mounted: Arc::new(Mount(service)),
             internal: false,
+            gate: None,
         });
     }
 
@@ -199,12 +203,23 @@ impl Mounts {
     ///
     /// Where one of those has an endpoint of the same name, that one is served.
     pub(super) fn add_internal<S: Serve>(&mut self, names: &[&str], service: Arc<S>) {
+        self.add_gated(names, service, None);
+    }
+
+    /// Adds a service as [`Self::add_internal`] does, bounded by a gate of its own.
+    pub(super) fn add_gated<S: Serve>(
+        &mut self,
+        names: &[&str],
+        service: Arc<S>,
+        gate: Option<&Arc<Gate>>,
+    ) {
         let mounted: Arc<dyn Mounted> = Arc::new(Mount(service));
         self.services.extend(names.iter().map(|name| Mounting {
             name: (*name).into(),
             descriptor: S::DESCRIPTOR,
             mounted: Arc::clone(&mounted),
             internal: true,
+            gate: gate.cloned(),
         }));
     }
 
@@ -268,7 +283,8 @@ impl Table {
                 if internal && taken {
                     continue;
                 }
-                let gate = if internal { &apart } else { &process.gate };
+                let shared = if internal { &apart } else { &process.gate };
+                let gate = service.gate.as_ref().unwrap_or(shared);
                 table.insert(Entry {
                     process: Arc::clone(gate),
                     detached: entry.detached || (mounts.detached && !internal),
@@ -284,7 +300,7 @@ impl Table {
         if let Some(other) = self.entries.iter().find(|other| other.path == entry.path) {
             let detail = format!(
                 "`{}` and `{}` both have an endpoint {}; rename one or give its service another name",
-                other.type_name, entry.type_name, entry.id,
+                other.descriptor.type_name, entry.descriptor.type_name, entry.id,
             );
             return Err(Error::conflict("micro.server", detail));
         }
@@ -301,9 +317,21 @@ impl Table {
         shown.map(|entry| name(entry)).collect::<Vec<_>>().join(", ")
     }
 
+    /// Lists the endpoints that a caller may learn of: all, or only the public ones.
+    pub(super) fn shown(&self, all: bool) -> impl Iterator<Item = &Entry> {
+        let entries = self.entries.iter().map(AsRef::as_ref);
+        entries.filter(move |entry| !entry.internal && (all || entry.spec.public))
+    }
+
     /// Returns an endpoint by its place.
     pub(super) fn entry(&self, target: Target) -> Option<&Arc<Entry>> {
         self.entries.get(usize::try_from(target.index).ok()?)
+    }
+
+    /// Lists the endpoints with their places.
+    #[cfg(feature = "grpc")]
+    pub(super) fn each(&self) -> impl Iterator<Item = (Target, &Entry)> {
+        self.entries.iter().filter_map(|entry| Some((self.find(&entry.path)?, &**entry)))
     }
 
     /// Finds an endpoint by its path over HTTP.
@@ -352,7 +380,7 @@ fn entry(
         id: format!("{name}.{}", spec.name),
         path: format!("/{name}/{}", spec.name),
         detached: spec.detached,
-        type_name: service.descriptor.type_name,
+        descriptor: service.descriptor,
         index,
         mounted: Arc::clone(&service.mounted),
         process: Arc::clone(&process.gate),

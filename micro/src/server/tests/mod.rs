@@ -3,14 +3,20 @@
 mod accounts;
 mod browsers;
 mod calls;
+#[cfg(feature = "compression")]
+mod compression;
 mod connections;
 mod ends;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod http2;
 mod inside;
 mod limits;
 mod network;
 mod noise;
+mod openapi;
 mod ports;
+mod queries;
 mod routing;
 mod streams;
 mod unread;
@@ -123,6 +129,7 @@ impl Rig {
             origin: Origin::OffHost,
             proven: Proven::Nobody,
             bound: "test".into(),
+            known: std::sync::OnceLock::new(),
             seat: Arc::clone(&member.seat),
         };
         let stream = Prefixed::new(bytes::BytesMut::new(), Stream::Pipe(there));
