@@ -215,7 +215,7 @@ impl Service {
         let place = place(&backends, settings, self.metadata, &address)?;
         if let Some(inbox) = backends.broker.inbox() {
             // A port of its own speaks HTTP; another transport's listener may not.
-            inbox.reached_at(&place.address, backends.transport.name() == "native");
+            inbox.reached_at(&place.address, is_served_by_the_port(backends.transport.name()));
         }
         let subscriptions = readiness.subscriptions();
         subscriptions.make(&backends.broker, subscribed, START_WAIT, &backends.tasks).await?;
@@ -366,10 +366,15 @@ fn guard(auth: &Auth, backends: &Backends) -> server::Guard {
     if identity::is_mutual(backends) { guard.everywhere() } else { guard }
 }
 
-/// Serves on the one port, or through the transport where that is not the native one.
+/// Tells the transports that the one port accepts.
+fn is_served_by_the_port(transport: &str) -> bool {
+    matches!(transport, "native" | "ws")
+}
+
+/// Serves on the one port, or through the transport where the port does not accept that.
 async fn listen(server: &Server, backends: &Backends, settings: &Settings) -> Result<Address> {
     let address = settings.server_address.as_deref();
-    if backends.transport.name() == "native" {
+    if is_served_by_the_port(backends.transport.name()) {
         return server.listen(&address.unwrap_or(ADDRESS).parse()?).await;
     }
     let address = match address {

@@ -6,6 +6,8 @@
 pub mod native;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "ws")]
+pub mod websocket;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 
 pub use self::native::{Memory, Native};
+#[cfg(feature = "ws")]
+pub use self::websocket::WebSocket;
 
 /// A way to reach the nodes of services.
 pub trait Transport: fmt::Debug + Send + Sync + 'static {

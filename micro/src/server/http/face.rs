@@ -25,6 +25,9 @@ use crate::server::http::inbox;
 use crate::server::http::layer::HttpNext;
 use crate::server::http::metrics::METRICS;
 use crate::server::http::reply::{self, Reply};
+use crate::server::http::rpc;
+#[cfg(feature = "ws")]
+use crate::server::http::websocket;
 use crate::server::policy::{Caller, Origin};
 use crate::server::roster::Seat;
 use crate::server::router::Router;
@@ -197,14 +200,29 @@ impl Site {
     async fn try_other<B: Payload>(
         &self,
         peer: &Peer,
-        request: Request<B>,
+        #[cfg_attr(not(feature = "ws"), expect(unused_mut, reason = "WebSockets take a part"))]
+        mut request: Request<B>,
     ) -> Result<Response<Reply>> {
         let allowed = self.browser.check(request.headers(), request.uri(), &peer.bound)?;
         let path = request.uri().path().to_owned();
         let is_endpoint = self.router.table.find(&path).is_some();
-        if let (true, Some(origin)) = (is_endpoint, &allowed)
+        if let (true, Some(origin)) = (is_endpoint || path == rpc::PATH, &allowed)
             && let Some(response) = preflight(&request, origin)
         {
+            return Ok(response);
+        }
+        #[cfg(feature = "ws")]
+        if websocket::is_asked(&request) {
+            let target = self.router.table.find(&path);
+            if let Some(response) = self.upgrade(peer, &mut request, target)? {
+                return Ok(response);
+            }
+        }
+        if path == rpc::PATH {
+            let mut response = self.rpc(peer, request).await?;
+            if let Some(origin) = allowed {
+                share(response.headers_mut(), origin);
+            }
             return Ok(response);
         }
         if let Some(inbox) = &self.inbox
@@ -233,7 +251,7 @@ impl Site {
     }
 
     /// Asks the user's router; `None` when it has nothing at the path.
-    async fn ask_user<B: Payload>(
+    pub(super) async fn ask_user<B: Payload>(
         &self,
         mut user: axum::Router,
         peer: &Peer,

@@ -15,6 +15,9 @@ mod metrics;
 mod paced;
 mod pump;
 mod reply;
+mod rpc;
+#[cfg(feature = "ws")]
+mod websocket;
 
 pub use self::layer::HttpNext;
 

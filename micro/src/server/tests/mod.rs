@@ -12,8 +12,11 @@ mod network;
 mod noise;
 mod ports;
 mod routing;
+mod rpc;
 mod streams;
 mod unread;
+#[cfg(feature = "ws")]
+mod websocket;
 
 use std::io;
 use std::sync::Arc;

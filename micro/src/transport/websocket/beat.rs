@@ -1,0 +1,90 @@
+//! Tells peers that are gone from those that have nothing to say.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::core::clock;
+use crate::core::clock::Instant;
+use crate::core::limits::ConnectionLimits;
+
+/// What a connection has heard of its peer.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    pub(super) bytes: AtomicUsize,
+    /// Whether nothing is read for now, so that silence means nothing.
+    pub(super) paused: AtomicBool,
+}
+
+/// What is to be done about a silent peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pulse {
+    /// Ask it for a sign of life.
+    Ask,
+    /// Give it up.
+    Dead,
+}
+
+/// Watches for how long a peer has been silent.
+#[derive(Debug)]
+pub(crate) struct Beat {
+    heard: Arc<Heard>,
+    seen: usize,
+    asked: bool,
+    next: Instant,
+    limits: ConnectionLimits,
+}
+
+impl Beat {
+    pub(super) fn new(heard: Arc<Heard>, limits: &ConnectionLimits) -> Self {
+        let next = clock::after(clock::now(), limits.keepalive_interval);
+        Self { heard, seen: 0, asked: false, next, limits: limits.clone() }
+    }
+
+    /// Waits until something is to be done about the peer. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Pulse {
+        // Progress: each turn takes the time of an interval.
+        loop {
+            clock::sleep_until(self.next).await;
+            let now = clock::now();
+            let heard = self.heard.bytes.load(Ordering::Relaxed);
+            if heard != self.seen || self.heard.paused.load(Ordering::Relaxed) {
+                (self.seen, self.asked) = (heard, false);
+                self.next = clock::after(now, self.limits.keepalive_interval);
+            } else if self.asked {
+                return Pulse::Dead;
+            } else {
+                self.asked = true;
+                self.next = clock::after(now, self.limits.keepalive_timeout);
+                return Pulse::Ask;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_peer_is_asked_and_then_given_up() {
+        let (heard, limits) = (Arc::<Heard>::default(), ConnectionLimits::default());
+        let mut beat = Beat::new(Arc::clone(&heard), &limits);
+        let start = clock::now();
+        assert_eq!(beat.next().await, Pulse::Ask);
+        assert_eq!(clock::now() - start, limits.keepalive_interval);
+        heard.bytes.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(beat.next().await, Pulse::Ask, "it has answered, and was silent again");
+        assert_eq!(beat.next().await, Pulse::Dead);
+        let silent = limits.keepalive_interval * 2 + limits.keepalive_timeout * 2;
+        assert_eq!(clock::now() - start, silent);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_is_not_listened_to_is_not_given_up() {
+        let (heard, limits) = (Arc::<Heard>::default(), ConnectionLimits::default());
+        let mut beat = Beat::new(Arc::clone(&heard), &limits);
+        heard.paused.store(true, Ordering::Relaxed);
+        assert!(clock::timeout(Duration::from_secs(3600), beat.next()).await.is_err());
+    }
+}
