@@ -101,6 +101,15 @@ pub fn transport(url: &str) -> Result<Arc<dyn Transport>> {
     }
 }
 
+/// Lets a transport reach nodes of other frameworks, too: those whose address has a scheme that is
+/// compiled in.
+pub(crate) fn reaching(transport: Arc<dyn Transport>) -> Arc<dyn Transport> {
+    let schemes = transport::Schemes::over(transport);
+    #[cfg(feature = "ws")]
+    let schemes = schemes.with("ws", Arc::new(transport::WebSocket));
+    Arc::new(schemes)
+}
+
 /// Opens a selector.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 //! which calls start, and serves the calls of others by handing them to a [`Dispatch`].
 
 pub mod native;
+mod schemes;
 #[cfg(feature = "tls")]
 pub mod tls;
 #[cfg(feature = "ws")]
@@ -20,6 +21,7 @@ use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 
 pub use self::native::{Memory, Native};
+pub use self::schemes::Schemes;
 #[cfg(feature = "ws")]
 pub use self::websocket::WebSocket;
 
@@ -27,6 +29,14 @@ pub use self::websocket::WebSocket;
 pub trait Transport: fmt::Debug + Send + Sync + 'static {
     /// Returns the short name, which nodes state as their `transport` in the registry.
     fn name(&self) -> &'static str;
+
+    /// Returns whether the transport listens by itself.
+    ///
+    /// One that dials what the one port of a server speaks does not, and [`Transport::listen`] is a
+    /// 501 there.
+    fn has_listener(&self) -> bool {
+        true
+    }
 
     /// Connects to a node.
     ///

@@ -32,6 +32,10 @@ impl Transport for WebSocket {
         "ws"
     }
 
+    fn has_listener(&self) -> bool {
+        false
+    }
+
     fn dial<'a>(
         &'a self,
         address: &'a Address,
