@@ -7,7 +7,6 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserializer, Serialize, Serializer};
 
-use crate::codec::depth::guarded_unknown;
 use crate::codec::{Codec, Visit};
 use crate::core::content_type::ContentType;
 use crate::core::error::{BoxError, Error, Result};
@@ -55,13 +54,13 @@ impl Codec for Bson {
     }
 
     fn decode(&self, bytes: &[u8], visit: &mut Visit<'_>) -> Result<()> {
-        let length = bytes.len();
         let bytes = if bytes.is_empty() { NULL } else { bytes };
         let document = RawDeserializer::new(bytes).map_err(undecodable)?;
         if !is_wrapped(bytes) {
-            return guarded_unknown(document, length, visit).map_err(undecodable);
+            let visited = visit(&mut <dyn erased_serde::Deserializer<'_>>::erase(document));
+            return visited.map_err(undecodable);
         }
-        document.deserialize_map(Unwrap { visit, length }).map_err(undecodable)
+        document.deserialize_map(Unwrap(visit)).map_err(undecodable)
     }
 }
 
@@ -86,10 +85,7 @@ impl Serialize for Only<'_> {
 }
 
 /// Hands the value out of such a document on.
-struct Unwrap<'a, 'b> {
-    visit: &'a mut Visit<'b>,
-    length: usize,
-}
+struct Unwrap<'a, 'b>(&'a mut Visit<'b>);
 
 impl<'de> Visitor<'de> for Unwrap<'_, '_> {
     type Value = ();
@@ -108,7 +104,8 @@ impl<'de> DeserializeSeed<'de> for Unwrap<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
-        guarded_unknown(value, self.length, self.visit).map_err(D::Error::custom)
+        let mut value = <dyn erased_serde::Deserializer<'_>>::erase(value);
+        (self.0)(&mut value).map_err(D::Error::custom)
     }
 }
 
@@ -169,9 +166,6 @@ mod tests {
         let id = b"\x15\0\0\0\x07i\0\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\0";
         let mut bytes = id.to_vec();
         bytes[0] = u8::try_from(bytes.len()).unwrap();
-        assert_eq!(
-            decode(&bytes).unwrap(),
-            json!({"i": {"$oid": "0102030405060708090a0b0c"}})
-        );
+        assert_eq!(decode(&bytes).unwrap(), json!({"i": {"$oid": "0102030405060708090a0b0c"}}));
     }
 }

@@ -223,11 +223,7 @@ async fn speak(
 /// Waits until a session is told to close and has had its chance to end well.
 ///
 /// Who is idle has no call to lose, unless one is on its way.
-pub(super) async fn evicted(
-    seat: &Seat,
-    session: &native::Session,
-    limits: &ConnectionLimits,
-) {
+pub(super) async fn evicted(seat: &Seat, session: &native::Session, limits: &ConnectionLimits) {
     seat.cut().await;
     session.leave();
     let until = clock::after(clock::now(), limits.age_grace);

@@ -320,9 +320,11 @@ impl Roster {
         self.lock().taken.len()
     }
 
-    /// Returns how many connections went on as something else than HTTP.
+    /// Returns how many connections went on as something whose calls nobody else counts.
     pub(super) fn upgraded(&self) -> usize {
-        self.lock().taken.values().filter(|seat| seat.is_upgraded()).count()
+        let seats = self.lock();
+        let upgraded = seats.taken.values().filter(|seat| seat.is_upgraded());
+        upgraded.filter(|seat| seat.native.get().is_none()).count()
     }
 
     /// Waits until all have left who came before any order, or until `until`. Cancel safe.

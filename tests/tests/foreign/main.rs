@@ -3,6 +3,7 @@
 //! A test whose program is missing is ignored and says what to install; with
 //! `MICRO_REQUIRE_SERVERS=1` it fails.
 
+mod numbers;
 mod program;
 mod python;
 
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
-    let trials: Vec<Trial> = python::trials();
+    let mut trials: Vec<Trial> = python::trials();
+    trials.extend(numbers::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -89,11 +89,7 @@ impl<'a> Reader<'a> {
         Ok(digits.iter().fold(0, |number, byte| number << 8 | u128::from(*byte)))
     }
 
-    fn visit<'de, V: Visitor<'de>>(
-        &mut self,
-        head: Header,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn visit<'de, V: Visitor<'de>>(&mut self, head: Header, visitor: V) -> Result<V::Value, Error> {
         match head {
             Header::Positive(number) => visitor.visit_u64(number),
             Header::Negative(number) => match i64::try_from(number) {

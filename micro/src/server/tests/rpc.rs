@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::*;
 use crate::auth::Handle;
 use crate::codec::glue::{DecodeSerde, EncodeSerde, Wire};
-use crate::core::context::Context;
 use crate::core::descriptor::{EndpointSpec, ServiceDescriptor};
 use crate::core::error::{Error, Result};
 use crate::core::exchange::Outgoing;
@@ -52,13 +51,13 @@ fn answered<T: serde::Serialize + 'static>(
 }
 
 #[derive(serde::Deserialize)]
-struct Two2 {
+struct Terms {
     minuend: i64,
     subtrahend: i64,
 }
 
 fn subtract(incoming: &Incoming) -> Result<Outgoing> {
-    let two: Two2 = decode(incoming, (&&Wire::<Two2>::new()).dec())?;
+    let two: Terms = decode(incoming, (&&Wire::<Terms>::new()).dec())?;
     answered(incoming, Ok(two.minuend - two.subtrahend))
 }
 
@@ -73,7 +72,10 @@ async fn sent(rig: &Rig, document: &str) -> Option<Value> {
         assert_eq!(got.body, "");
         return None;
     }
-    assert_eq!((got.status, got.headers["content-type"].as_bytes()), (200, &b"application/json"[..]));
+    assert_eq!(
+        (got.status, got.headers["content-type"].as_bytes()),
+        (200, &b"application/json"[..])
+    );
     Some(serde_json::from_str(&got.body).unwrap())
 }
 
@@ -107,16 +109,37 @@ async fn the_examples_of_the_specification_are_answered_as_it_says() {
     let invalid = || fault(-32600, "Invalid Request", Value::Null);
     let done = |result: Value, id: Value| json!({"jsonrpc": "2.0", "result": result, "id": id});
     for (document, expected) in [
-        (r#"{"jsonrpc": "2.0", "method": "Calc.Subtract", "params": [42, 23], "id": 1}"#, Some(done(json!(19), json!(1)))),
-        (r#"{"jsonrpc": "2.0", "method": "Calc.Subtract", "params": [23, 42], "id": 2}"#, Some(done(json!(-19), json!(2)))),
-        (r#"{"jsonrpc": "2.0", "method": "Calc.Subtract", "params": {"subtrahend": 23, "minuend": 42}, "id": 3}"#, Some(done(json!(19), json!(3)))),
-        (r#"{"jsonrpc": "2.0", "method": "Calc.Subtract", "params": {"minuend": 42, "subtrahend": 23}, "id": 4}"#, Some(done(json!(19), json!(4)))),
+        (
+            r#"{"jsonrpc": "2.0", "method": "Calc.Subtract", "params": [42, 23], "id": 1}"#,
+            Some(done(json!(19), json!(1))),
+        ),
+        (
+            r#"{"jsonrpc": "2.0", "method": "Calc.Subtract", "params": [23, 42], "id": 2}"#,
+            Some(done(json!(-19), json!(2))),
+        ),
+        (
+            r#"{"jsonrpc": "2.0", "method": "Calc.Subtract", "params": {"subtrahend": 23, "minuend": 42}, "id": 3}"#,
+            Some(done(json!(19), json!(3))),
+        ),
+        (
+            r#"{"jsonrpc": "2.0", "method": "Calc.Subtract", "params": {"minuend": 42, "subtrahend": 23}, "id": 4}"#,
+            Some(done(json!(19), json!(4))),
+        ),
         (r#"{"jsonrpc": "2.0", "method": "Calc.Update", "params": [1,2,3,4,5]}"#, None),
         (r#"{"jsonrpc": "2.0", "method": "foobar"}"#, None),
-        (r#"{"jsonrpc": "2.0", "method": "foobar", "id": "1"}"#, Some(fault(-32601, "Method not found", json!("1")))),
-        (r#"{"jsonrpc": "2.0", "method": "foobar, "params": "bar", "baz]"#, Some(fault(-32700, "Parse error", Value::Null))),
+        (
+            r#"{"jsonrpc": "2.0", "method": "foobar", "id": "1"}"#,
+            Some(fault(-32601, "Method not found", json!("1"))),
+        ),
+        (
+            r#"{"jsonrpc": "2.0", "method": "foobar, "params": "bar", "baz]"#,
+            Some(fault(-32700, "Parse error", Value::Null)),
+        ),
         (r#"{"jsonrpc": "2.0", "method": 1, "params": "bar"}"#, Some(invalid())),
-        (r#"[{"jsonrpc": "2.0", "method": "sum", "params": [1,2,4], "id": "1"}, {"jsonrpc": "2.0", "method"]"#, Some(fault(-32700, "Parse error", Value::Null))),
+        (
+            r#"[{"jsonrpc": "2.0", "method": "sum", "params": [1,2,4], "id": "1"}, {"jsonrpc": "2.0", "method"]"#,
+            Some(fault(-32700, "Parse error", Value::Null)),
+        ),
         ("[]", Some(invalid())),
         ("[1]", Some(json!([invalid()]))),
         ("[1,2,3]", Some(json!([invalid(), invalid(), invalid()]))),
@@ -137,7 +160,10 @@ async fn the_examples_of_the_specification_are_answered_as_it_says() {
                 done(json!(["hello", 5]), json!("9"))
             ])),
         ),
-        (r#"[{"jsonrpc": "2.0", "method": "Calc.Sum", "params": [1,2,4]}, {"jsonrpc": "2.0", "method": "Calc.Update", "params": [7]}]"#, None),
+        (
+            r#"[{"jsonrpc": "2.0", "method": "Calc.Sum", "params": [1,2,4]}, {"jsonrpc": "2.0", "method": "Calc.Update", "params": [7]}]"#,
+            None,
+        ),
     ] {
         match (sent(&rig, document).await, expected) {
             (None, None) => {}
@@ -245,15 +271,17 @@ async fn a_route_of_the_users_own_wins() {
 #[tokio::test(start_paused = true)]
 async fn each_request_is_admitted_by_itself() {
     let rig = Rig::new(|builder| {
-        let auth = Handle::shared(Arc::new(Two::default()), None);
+        let auth = Handle::shared(Arc::new(Two::default()));
         let page = axum::Router::new().route("/page", axum::routing::get(|| async { "page" }));
         builder.policy(Arc::new(Guard::new(auth))).router(page)
     });
     let batch = r#"[{"jsonrpc":"2.0","method":"Sample.Public","params":["x"],"id":1},
                     {"jsonrpc":"2.0","method":"Sample.Echo","params":["x"],"id":2}]"#;
-    for (token, public, other) in
-        [("", None, Some(401)), ("Bearer staff", None, None), ("Bearer forged", Some(401), Some(401))]
-    {
+    for (token, public, other) in [
+        ("", None, Some(401)),
+        ("Bearer staff", None, None),
+        ("Bearer forged", Some(401), Some(401)),
+    ] {
         let mut http = rig.off_host().await;
         let mut asked = request("POST", "/rpc", batch);
         if !token.is_empty() {

@@ -1,19 +1,12 @@
 //! Tells peers that are gone from those that have nothing to say.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::core::clock;
 use crate::core::clock::Instant;
 use crate::core::limits::ConnectionLimits;
-
-/// What a connection has heard of its peer.
-#[derive(Debug, Default)]
-pub(super) struct Heard {
-    pub(super) bytes: AtomicUsize,
-    /// Whether nothing is read for now, so that silence means nothing.
-    pub(super) paused: AtomicBool,
-}
+use crate::transport::websocket::wire::Heard;
 
 /// What is to be done about a silent peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,6 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::core::limits::Limits;
 use crate::core::net::{Pipe, Socket};
 use crate::transport::websocket::wire::{Ended, Incoming, Message, Outgoing, Wire, code};
 
@@ -17,13 +16,9 @@ const MESSAGE_BYTES: usize = 64 * 1024;
 /// that as its end.
 ///
 /// Each direction waits for its reader: the pipe is bounded, and so is what the connection queues.
-pub(crate) async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
-    wire: Wire<S>,
-    pipe: Pipe,
-    limits: &Limits,
-) {
+pub(crate) async fn carry<S: AsyncRead + AsyncWrite + Unpin>(wire: Wire<S>, pipe: Pipe) {
     // Those who use the pipe send signs of life of their own.
-    let (mut outgoing, mut incoming, _beat) = wire.split(limits);
+    let (mut outgoing, mut incoming) = wire.split();
     let ended = tokio::select! {
         ended = fill(&mut incoming, &pipe) => ended,
         ended = empty(&pipe, &mut outgoing) => ended,

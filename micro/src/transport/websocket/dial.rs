@@ -13,9 +13,9 @@ use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::{Connection, Dispatch};
 use crate::core::future::BoxFuture;
 use crate::core::net::{Address, Pipe, Stream};
+use crate::transport::websocket::NATIVE;
 use crate::transport::websocket::carry::carry;
 use crate::transport::websocket::wire::{Counted, Wire, config};
-use crate::transport::websocket::NATIVE;
 use crate::transport::{Scope, Transport, native};
 
 const ERROR_ID: &str = "micro.transport";
@@ -48,8 +48,7 @@ impl Transport for WebSocket {
                 Err(_) => return Err(undialed(address, &format!("no answer within {timeout:?}"))),
             };
             let (ours, theirs) = Pipe::pair();
-            let limits = Arc::clone(&scope.limits);
-            scope.tasks.spawn("websocket", async move { carry(wire, ours, &limits).await });
+            scope.tasks.spawn("websocket", carry(wire, ours));
             Ok(native::connect(Arc::new(theirs), address.to_string().into(), scope))
         })
     }
@@ -85,10 +84,9 @@ async fn connect(address: &Address, scope: &Scope) -> Result<Wire<Stream>> {
         .header(SEC_WEBSOCKET_PROTOCOL, NATIVE)
         .body(())
         .map_err(|e| undialed(address, &e.to_string()).with_source(e))?;
-    let (stream, heard) = Counted::new(stream);
-    let config = config(&scope.limits);
+    let (stream, config) = (Counted::new(stream), config(&scope.limits));
     match client_async_with_config(request, stream, Some(config)).await {
-        Ok((socket, _)) => Ok(Wire::dialed(socket, heard)),
+        Ok((socket, _)) => Ok(Wire::dialed(socket)),
         Err(WireError::Http(response)) => {
             let status = response.status().as_u16();
             Err(undialed(address, &format!("it answered {status} and speaks no {NATIVE}")))

@@ -5,6 +5,7 @@
 //! TCP connection would carry: where one message ends and the next begins means nothing. It passes
 //! through proxies that know HTTP only, and the server accepts it on its one port.
 
+#[cfg(feature = "server")]
 mod beat;
 mod carry;
 mod dial;

@@ -7,7 +7,9 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+#[cfg(feature = "server")]
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,14 +19,15 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{Error as WireError, ProtocolError};
+#[cfg(feature = "server")]
+use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::protocol::frame::Utf8Bytes;
-use tokio_tungstenite::tungstenite::protocol::{
-    CloseFrame, Message as Frame, Role, WebSocketConfig,
-};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message as Frame, WebSocketConfig};
 
 use crate::core::clock;
 use crate::core::limits::{ERROR_DOCUMENT_BYTES_MAX, Limits};
-use crate::transport::websocket::beat::{Beat, Heard};
+#[cfg(feature = "server")]
+use crate::transport::websocket::beat::Beat;
 
 /// Bytes of one connection's read buffer, kept for as long as it lasts; longer frames get room of
 /// their own.
@@ -44,6 +47,7 @@ pub(crate) mod code {
     /// All is said.
     pub(crate) const DONE: u16 = 1000;
     /// This side is about to stop.
+    #[cfg(feature = "server")]
     pub(crate) const AWAY: u16 = 1001;
     /// The peer broke the protocol.
     pub(crate) const PROTOCOL: u16 = 1002;
@@ -93,12 +97,22 @@ impl From<WireError> for Ended {
     }
 }
 
+/// What a connection has heard of its peer.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    pub(super) bytes: AtomicUsize,
+    /// Whether nothing is read for now, so that silence means nothing.
+    #[cfg(feature = "server")]
+    pub(super) paused: AtomicBool,
+}
+
 type Socket<S> = WebSocketStream<Counted<S>>;
 
 /// A connection whose handshake is done.
 #[derive(Debug)]
 pub(crate) struct Wire<S> {
-    pub(super) socket: Socket<S>,
+    socket: Socket<S>,
+    #[cfg(feature = "server")]
     heard: Arc<Heard>,
 }
 
@@ -123,22 +137,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Takes over a stream on which the server's side of the handshake is done.
     #[cfg(feature = "server")]
     pub(crate) async fn accepted(stream: S, limits: &Limits) -> Self {
-        let (stream, heard) = Counted::new(stream);
-        let socket =
-            WebSocketStream::from_raw_socket(stream, Role::Server, Some(config(limits))).await;
-        Self { socket, heard }
+        let (stream, config) = (Counted::new(stream), Some(config(limits)));
+        Self::dialed(WebSocketStream::from_raw_socket(stream, Role::Server, config).await)
     }
 
-    /// Takes over what a client's handshake has made.
-    pub(super) fn dialed(socket: Socket<S>, heard: Arc<Heard>) -> Self {
-        Self { socket, heard }
+    /// Takes over what a handshake has made.
+    pub(super) fn dialed(socket: Socket<S>) -> Self {
+        #[cfg(feature = "server")]
+        let heard = Arc::clone(&socket.get_ref().heard);
+        Self {
+            socket,
+            #[cfg(feature = "server")]
+            heard,
+        }
     }
 
-    /// Divides the connection into its directions, and what watches over it.
-    pub(crate) fn split(self, limits: &Limits) -> (Outgoing<S>, Incoming<S>, Beat) {
+    /// Makes what watches over the peer.
+    #[cfg(feature = "server")]
+    pub(crate) fn beat(&self, limits: &Limits) -> Beat {
+        Beat::new(Arc::clone(&self.heard), &limits.connection)
+    }
+
+    /// Divides the connection into its directions.
+    pub(crate) fn split(self) -> (Outgoing<S>, Incoming<S>) {
         let (sink, stream) = self.socket.split();
-        let beat = Beat::new(Arc::clone(&self.heard), &limits.connection);
-        (Outgoing(sink), Incoming { stream, heard: self.heard }, beat)
+        #[cfg(feature = "server")]
+        let incoming = Incoming { stream, heard: self.heard };
+        #[cfg(not(feature = "server"))]
+        let incoming = Incoming { stream };
+        (Outgoing(sink), incoming)
     }
 }
 
@@ -146,6 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 #[derive(Debug)]
 pub(crate) struct Incoming<S> {
     stream: SplitStream<Socket<S>>,
+    #[cfg(feature = "server")]
     heard: Arc<Heard>,
 }
 
@@ -167,7 +195,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         }
     }
 
-    /// Says whether the connection is being read, so that a silence means something.
+    /// Says whether the connection is not read for now, so that a silence means nothing.
+    #[cfg(feature = "server")]
     pub(crate) fn pause(&self, paused: bool) {
         self.heard.paused.store(paused, Ordering::Relaxed);
     }
@@ -206,6 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Outgoing<S> {
     ///
     /// # Errors
     /// The peer is gone.
+    #[cfg(feature = "server")]
     pub(crate) async fn ping(&mut self) -> Result<(), Ended> {
         Ok(self.0.send(Frame::Ping(Bytes::new())).await?)
     }
@@ -248,7 +278,8 @@ async fn discard<S: AsyncRead + Unpin>(mut stream: S) {
 
 /// Cuts a reason off at the length that is allowed.
 fn short(reason: &str) -> String {
-    let end = (0..=REASON_BYTES_MAX.min(reason.len())).rev().find(|at| reason.is_char_boundary(*at));
+    let end =
+        (0..=REASON_BYTES_MAX.min(reason.len())).rev().find(|at| reason.is_char_boundary(*at));
     reason.get(..end.unwrap_or_default()).unwrap_or_default().to_owned()
 }
 
@@ -260,9 +291,8 @@ pub(super) struct Counted<S> {
 }
 
 impl<S> Counted<S> {
-    pub(super) fn new(stream: S) -> (Self, Arc<Heard>) {
-        let heard = Arc::<Heard>::default();
-        (Self { stream, heard: Arc::clone(&heard) }, heard)
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream, heard: Arc::default() }
     }
 }
 

@@ -123,10 +123,7 @@ async fn answer_one(caller: &Caller, one: Result<Request, Refused>) -> Option<St
 /// Answers a batch in the order of its requests, several of which run at a time.
 ///
 /// All answers together are one message and have its limit: those past it are errors.
-async fn answer_all(
-    caller: &Arc<Caller>,
-    batch: Vec<Result<Request, Refused>>,
-) -> Option<String> {
+async fn answer_all(caller: &Arc<Caller>, batch: Vec<Result<Request, Refused>>) -> Option<String> {
     let max = caller.router.limits.message.bytes_max;
     let (mut waiting, mut running) = (batch.into_iter(), VecDeque::new());
     let mut answers = String::new();

@@ -47,7 +47,8 @@ pub(super) async fn serve(call: Call, upgrade: OnUpgrade) {
     let Ok(upgraded) = upgrade.await else { return };
     let limits = Arc::clone(&call.router.limits);
     let wire = Wire::accepted(TokioIo::new(upgraded), &limits).await;
-    let (mut outgoing, mut incoming, mut beat) = wire.split(&limits);
+    let mut beat = wire.beat(&limits);
+    let (mut outgoing, mut incoming) = wire.split();
     let (seat, old) = (Arc::clone(&call.peer.seat), old_at(&call.peer, &limits.connection));
     let (sender, parts) = queue();
     let (text, one) = (call.text, !call.target.kind.streams_requests());
@@ -134,9 +135,8 @@ async fn pump<S: AsyncRead + AsyncWrite + Unpin>(
     // Progress: each turn takes a message of the source.
     loop {
         let mut out = Vec::new();
-        let ready = std::future::poll_fn(|task| {
-            Poll::Ready(source.as_mut().poll_encode(task, &mut out))
-        });
+        let ready =
+            std::future::poll_fn(|task| Poll::Ready(source.as_mut().poll_encode(task, &mut out)));
         let next = match ready.await {
             Poll::Ready(next) => next,
             Poll::Pending => {

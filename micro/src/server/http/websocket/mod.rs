@@ -92,11 +92,8 @@ impl Site {
         takes_more(peer)?;
         let response = offer.accept(Some(NATIVE))?;
         let router = Arc::clone(&self.router);
-        let scope = Scope::new(
-            Arc::clone(&router.limits),
-            router.tasks.clone(),
-            router.shutdown.clone(),
-        );
+        let scope =
+            Scope::new(Arc::clone(&router.limits), router.tasks.clone(), router.shutdown.clone());
         peer.seat.set_ends_itself();
         let serving = native::serve(router, peer.clone(), hyper::upgrade::on(request), scope);
         self.router.tasks.spawn("websocket", serving);
@@ -127,8 +124,7 @@ impl Site {
     /// Reads the headers of a handshake, with the token that a browser has no other way to send.
     fn head<B>(&self, request: &Request<B>, offer: &Offer, now: Instant) -> Result<Head> {
         let router = &self.router;
-        let mut head =
-            head::read(request.headers(), now, &router.codecs, &router.limits.trace)?;
+        let mut head = head::read(request.headers(), now, &router.codecs, &router.limits.trace)?;
         if let Some(token) = offer.bearer() {
             let headers: &mut Metadata = &mut head.extra.get_or_insert_with(Box::default).headers;
             if headers.get(AUTHORIZATION).is_some() {

@@ -43,5 +43,5 @@ pub(super) async fn serve(router: Arc<Router>, peer: Peer, upgrade: OnUpgrade, s
     };
     // Each ends with the other: the session when its pipe does, the carrier once it has sent what
     // the session said last.
-    tokio::join!(serving, carry(wire, ours, &scope.limits));
+    tokio::join!(serving, carry(wire, ours));
 }

@@ -81,6 +81,9 @@ pub(super) async fn read<S: AsyncRead + AsyncWrite + Unpin>(
         // A handler that reads no more of its requests may still answer.
         let _unread = parts.send(part).await;
         incoming.pause(false);
+        // What comes next may end the call: what came before is to be answered first, if it can be
+        // at once.
+        tokio::task::yield_now().await;
     }
 }
 
@@ -99,4 +102,26 @@ fn part(message: Message, text: bool) -> Result<Part> {
 
 fn unsupported(detail: &str) -> Error {
     Error::new("micro.server", 415, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn requests_that_break_off_end_in_an_error_and_complete_ones_do_not() {
+        for (complete, code) in [(true, None), (false, Some(499))] {
+            let (sender, parts) = queue();
+            let mut requests = stream(parts);
+            sender.send(Part::Request("1".into())).await.unwrap();
+            assert_eq!(requests.next().await.unwrap().unwrap(), "1");
+            if complete {
+                sender.send(Part::End).await.unwrap();
+            }
+            drop(sender);
+            let last = requests.next().await.map(|last| last.unwrap_err().code());
+            assert_eq!(last, code);
+            assert!(requests.next().await.is_none());
+        }
+    }
 }

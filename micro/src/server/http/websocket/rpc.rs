@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::core::clock;
 use crate::core::clock::Instant;
@@ -25,7 +25,8 @@ pub(super) async fn serve(caller: Arc<Caller>, upgrade: OnUpgrade) {
     let Ok(upgraded) = upgrade.await else { return };
     let limits = Arc::clone(&caller.router.limits);
     let wire = Wire::accepted(TokioIo::new(upgraded), &limits).await;
-    let (mut outgoing, mut incoming, mut beat) = wire.split(&limits);
+    let mut beat = wire.beat(&limits);
+    let (mut outgoing, mut incoming) = wire.split();
     let (seat, old) = (Arc::clone(&caller.peer.seat), old_at(&caller.peer, &limits.connection));
     let ending = tokio::select! {
         biased;
@@ -49,16 +50,20 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     let seat = &caller.peer.seat;
     let idle = caller.router.limits.connection.server_idle_timeout;
     let mut idle_at = clock::after(clock::now(), idle);
-    let mut drains = false;
+    let (mut drains, mut held) = (false, None);
     // Progress: each turn waits for an event.
     loop {
         drains = drains || seat.order() != Order::Serve;
+        incoming.pause(held.is_some());
         let event = tokio::select! {
             biased;
             Some(answer) = answers.recv() => Event::Answer(answer),
-            () = done(&places, drains) => Event::Over,
+            () = done(&places, drains && held.is_none()) => Event::Over,
             () = seat.told(), if !drains => Event::Told,
-            read = next(incoming, &places, idle_at), if !drains => read,
+            read = next(incoming, idle_at), if held.is_none() => read,
+            Ok(place) = Arc::clone(&places).acquire_owned(), if held.is_some() => {
+                Event::Place(place)
+            }
             pulse = beat.next() => Event::Pulse(pulse),
         };
         match event {
@@ -68,10 +73,15 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
                     return ended.into();
                 }
             }
+            // Read ahead of its turn, so that a peer that leaves meanwhile is noticed.
             Event::Document(document) => {
                 idle_at = clock::after(clock::now(), idle);
+                held = Some(document);
+            }
+            Event::Place(place) => {
                 running.retain(|task| !task.is_finished());
-                running.push(spawn(caller, document, &places, &sender));
+                let document = held.take().unwrap_or_default();
+                running.push(spawn(caller, document, place, &sender));
             }
             Event::Told => {}
             // A peer that has nothing to ask makes room for others, unless it waits for answers.
@@ -94,12 +104,14 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
 enum Event {
     Answer(String),
     Document(Bytes),
+    /// The document at hand has its turn.
+    Place(OwnedSemaphorePermit),
     Pulse(Pulse),
     /// An order came.
     Told,
     /// Nothing was asked for a long time.
     Idle,
-    /// Nothing runs and nothing more is taken.
+    /// Nothing runs and the server drains.
     Over,
     Ended(Ended),
 }
@@ -112,7 +124,7 @@ async fn flushed<S: AsyncRead + AsyncWrite + Unpin>(
     outgoing.flush().await
 }
 
-/// Waits until nothing runs, if nothing more is to come.
+/// Waits until nothing runs, if the connection is to end then.
 async fn done(places: &Semaphore, drains: bool) {
     if !drains {
         return std::future::pending().await;
@@ -122,15 +134,11 @@ async fn done(places: &Semaphore, drains: bool) {
     let _all = places.acquire_many(all).await;
 }
 
-/// Waits for a place and for the document that takes it. Cancel safe.
+/// Waits for a document. Cancel safe.
 async fn next<S: AsyncRead + AsyncWrite + Unpin>(
     incoming: &mut Incoming<S>,
-    places: &Arc<Semaphore>,
     idle_at: Instant,
 ) -> Event {
-    incoming.pause(places.available_permits() == 0);
-    let _place = places.acquire().await;
-    incoming.pause(false);
     match clock::timeout_at(idle_at, incoming.next()).await {
         Err(_) => Event::Idle,
         Ok(Ok(Message::Text(text))) => Event::Document(text),
@@ -143,11 +151,10 @@ async fn next<S: AsyncRead + AsyncWrite + Unpin>(
 fn spawn(
     caller: &Arc<Caller>,
     document: Bytes,
-    places: &Arc<Semaphore>,
+    place: OwnedSemaphorePermit,
     sender: &mpsc::Sender<String>,
 ) -> TaskHandle {
     let (caller, sender) = (Arc::clone(caller), sender.clone());
-    let place = Arc::clone(places).try_acquire_owned();
     let tasks = caller.router.tasks.clone();
     let task = async move {
         let _place = place;

@@ -175,7 +175,7 @@ async fn a_page_of_an_allowed_origin_calls() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_comes_as_a_header_or_as_a_subprotocol() {
-    let auth = Handle::shared(Arc::new(Two::default()), None);
+    let auth = Handle::shared(Arc::new(Two::default()));
     let rig = Rig::new(|builder| builder.policy(Arc::new(Guard::new(auth).everywhere())));
     for (headers, status) in [
         ("", "401"),
@@ -186,10 +186,7 @@ async fn a_token_comes_as_a_header_or_as_a_subprotocol() {
         ("sec-websocket-protocol: micro.bearer.staff\r\n", "101"),
         ("sec-websocket-protocol: micro.json, micro.bearer.forged\r\n", "401"),
         ("sec-websocket-protocol: micro.bearer.\r\n", "401"),
-        (
-            "authorization: Bearer staff\r\nsec-websocket-protocol: micro.bearer.staff\r\n",
-            "400",
-        ),
+        ("authorization: Bearer staff\r\nsec-websocket-protocol: micro.bearer.staff\r\n", "400"),
     ] {
         let response = match Client::over(rig.dial(), "/sample/Sample.Echo", headers).await {
             Ok((_, response)) | Err(response) => response,

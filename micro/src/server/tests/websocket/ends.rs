@@ -47,7 +47,7 @@ async fn a_silent_peer_is_asked_and_then_given_up() {
     rig.until_started(1).await;
     let start = clock::now();
     assert_eq!(client.next().await, Seen::Ping);
-    assert_eq!((clock::now() - start).as_secs(), 10);
+    assert!((10..=20).contains(&(clock::now() - start).as_secs()));
     client.send(&frame(FIN | PONG, b"")).await;
     assert_eq!(client.next().await, Seen::Ping);
     assert_eq!(client.next().await, Seen::Gone);

@@ -94,3 +94,24 @@ async fn pings_in_a_row_are_answered_without_a_queue() {
     client.say("1").await;
     assert_eq!(client.next().await, says("1"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_the_native_protocol_ends_its_connection() {
+    let rig = Rig::plain();
+    let native = "sec-websocket-protocol: micro.native\r\n";
+    for (sent, code) in [
+        (text("hello"), 1003),
+        (frame(FIN | BINARY, b"GET / HTTP/1.1\r\n\r\n"), 1000),
+        (frame(FIN | BINARY, &[0xff; 4096]), 1000),
+        // Nothing but the beginning of a preface: the handshake has its time.
+        (frame(FIN | BINARY, &[crate::transport::native::PREFACE_FIRST]), 1000),
+    ] {
+        let (mut client, response) = Client::over(rig.dial(), "/", native).await.unwrap();
+        assert!(response.contains("sec-websocket-protocol: micro.native\r\n"), "{response}");
+        client.send(&sent).await;
+        let start = clock::now();
+        assert_eq!(client.all().await, [closed(code)]);
+        assert!(clock::now() - start < Duration::from_secs(7));
+    }
+    rig.until_quiet().await;
+}

@@ -9,16 +9,16 @@ mod rpc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::codec::glue::{DecodeSerde, EncodeSerde, Wire};
+use crate::codec::glue::{EncodeSerde, Wire};
 use crate::codec::{Decode, Encode, Raw};
 use crate::core::context::Context;
 use crate::core::descriptor::{CallKind, EndpointSpec, ServiceDescriptor};
 use crate::core::error::{Error, Result};
 use crate::core::exchange::Outgoing;
 use crate::core::future::BoxFuture;
-use crate::server::serve::{Endpoint, Incoming, Serve, inbound, respond, respond_stream};
+use crate::server::Subscription;
+use crate::server::serve::{Endpoint, Incoming, Serve, inbound, respond_stream};
 use crate::server::testing::spec;
-use crate::server::{Server, Subscription};
 
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
@@ -50,7 +50,8 @@ impl Serve for Talk {
         metadata: &[],
     };
     const SUBSCRIPTIONS: &'static [Subscription<Self>] = &[];
-    const ENDPOINTS: &'static [Endpoint<Self>] = &[Endpoint { call: echo }, Endpoint { call: flood }];
+    const ENDPOINTS: &'static [Endpoint<Self>] =
+        &[Endpoint { call: echo }, Endpoint { call: flood }];
 }
 
 fn echo(_: Arc<Talk>, _: Context, incoming: Incoming) -> BoxFuture<'static, Result<Outgoing>> {
