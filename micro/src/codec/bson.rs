@@ -7,6 +7,7 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserializer, Serialize, Serializer};
 
+use crate::codec::depth::guarded_unknown;
 use crate::codec::{Codec, Visit};
 use crate::core::content_type::ContentType;
 use crate::core::error::{BoxError, Error, Result};
@@ -57,10 +58,9 @@ impl Codec for Bson {
         let bytes = if bytes.is_empty() { NULL } else { bytes };
         let document = RawDeserializer::new(bytes).map_err(undecodable)?;
         if !is_wrapped(bytes) {
-            let visited = visit(&mut <dyn erased_serde::Deserializer<'_>>::erase(document));
-            return visited.map_err(undecodable);
+            return guarded_unknown(document, bytes.len(), visit).map_err(undecodable);
         }
-        document.deserialize_map(Unwrap(visit)).map_err(undecodable)
+        document.deserialize_map(Unwrap { visit, length: bytes.len() }).map_err(undecodable)
     }
 }
 
@@ -85,7 +85,10 @@ impl Serialize for Only<'_> {
 }
 
 /// Hands the value out of such a document on.
-struct Unwrap<'a, 'b>(&'a mut Visit<'b>);
+struct Unwrap<'a, 'b> {
+    visit: &'a mut Visit<'b>,
+    length: usize,
+}
 
 impl<'de> Visitor<'de> for Unwrap<'_, '_> {
     type Value = ();
@@ -104,8 +107,7 @@ impl<'de> DeserializeSeed<'de> for Unwrap<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
-        let mut value = <dyn erased_serde::Deserializer<'_>>::erase(value);
-        (self.0)(&mut value).map_err(D::Error::custom)
+        guarded_unknown(value, self.length, self.visit).map_err(D::Error::custom)
     }
 }
 

@@ -5,6 +5,7 @@ mod read;
 mod tests;
 
 use crate::codec::cbor::read::Reader;
+use crate::codec::depth::guarded_unknown;
 use crate::codec::{Codec, Visit};
 use crate::core::content_type::ContentType;
 use crate::core::error::{BoxError, Error, Result};
@@ -34,8 +35,7 @@ impl Codec for Cbor {
 
     fn decode(&self, bytes: &[u8], visit: &mut Visit<'_>) -> Result<()> {
         let mut reader = Reader::new(if bytes.is_empty() { NULL } else { bytes });
-        visit(&mut <dyn erased_serde::Deserializer<'_>>::erase(&mut reader))
-            .map_err(undecodable)?;
+        guarded_unknown(&mut reader, bytes.len(), visit).map_err(undecodable)?;
         reader.end().map_err(undecodable)
     }
 }

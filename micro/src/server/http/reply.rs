@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::header::SEC_WEBSOCKET_VERSION;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
@@ -144,6 +145,9 @@ pub(super) fn error(error: &Error) -> Response<Reply> {
         if let Ok(value) = HeaderValue::try_from(seconds.to_string()) {
             headers.insert(RETRY_AFTER, value);
         }
+    }
+    if status == 426 {
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     }
     if status == 401 {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -213,7 +213,8 @@ mod tests {
 
     #[test]
     fn ids_are_kept_as_they_were_written() {
-        for id in ["1", "-7", "1.50", "18446744073709551616", "\"a\\u0041\"", "null"] {
+        let longest = format!("\"{}\"", "x".repeat(ID_BYTES_MAX - 2));
+        for id in ["1", "-7", "1.50", "18446744073709551616", "\"a\\u0041\"", "null", &longest] {
             let text = format!(r#"{{"jsonrpc":"2.0","method":"a","id":{id}}}"#);
             assert_eq!(one(&text).unwrap().id.as_deref(), Some(id));
         }

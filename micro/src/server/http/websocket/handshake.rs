@@ -72,13 +72,14 @@ impl Offer {
     /// Reads the headers of a handshake.
     ///
     /// # Errors
-    /// 400 that names the header at fault.
+    /// 400 that names the header at fault, 426 for another version of the protocol.
     pub(super) fn read(headers: &HeaderMap) -> Result<Self> {
         if !names(headers, &CONNECTION).any(|name| name.eq_ignore_ascii_case("upgrade")) {
             return Err(broken("`Connection: upgrade` is missing"));
         }
         if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != VERSION) {
-            return Err(broken("`Sec-WebSocket-Version` has to be 13"));
+            let detail = "the WebSocket handshake needs `Sec-WebSocket-Version: 13`";
+            return Err(Error::new("micro.server", 426, detail));
         }
         let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).into_iter();
         let (Some(key), None) = (keys.next(), keys.next()) else {
@@ -180,7 +181,7 @@ mod tests {
             (&[OTHERS[0], OTHERS[1], ("sec-websocket-key", "dGhlIHNhbXBsZSBub25j!Q==")], "base64"),
         ] {
             let error = Offer::read(&headers(pairs)).unwrap_err();
-            assert_eq!(error.code(), 400);
+            assert_eq!(error.code(), if part == "Version" { 426 } else { 400 });
             assert!(error.detail().contains(part), "{error}");
         }
         let more = [("connection", "keep-alive, UPGRADE"), OTHERS[1], KEY];

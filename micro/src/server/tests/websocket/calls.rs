@@ -153,7 +153,6 @@ async fn a_handshake_is_refused_where_a_call_would_be() {
         ("/sample/Sample.Echo", "sec-fetch-site: cross-site\r\n", "403"),
         ("/rpc", "origin: https://evil.example\r\n", "403"),
         ("/", "origin: https://evil.example\r\nsec-websocket-protocol: micro.native\r\n", "403"),
-        ("/sample/Sample.Echo", "sec-websocket-version: 8\r\n", "101"),
         ("/sample/Sample.Echo", "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n", "400"),
         ("/sample/Sample.Echo", "timeout: soon\r\n", "400"),
     ] {
@@ -162,6 +161,19 @@ async fn a_handshake_is_refused_where_a_call_would_be() {
         };
         assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {headers}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_version_of_the_protocol_is_told_the_one_there_is() {
+    let rig = Rig::plain();
+    let mut pipe = rig.dial();
+    let head = "GET /sample/Sample.Echo HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade, close\r\n\
+                upgrade: websocket\r\nsec-websocket-version: 8\r\n\r\n";
+    pipe.write_all(head.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    pipe.read_to_string(&mut response).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 426 "), "{response}");
+    assert!(response.contains("sec-websocket-version: 13\r\n"), "{response}");
 }
 
 #[tokio::test(start_paused = true)]
