@@ -99,7 +99,8 @@ fn alike(mut seen: Value, expected: &Value) {
     assert_eq!(seen, *expected);
 }
 
-fn fault(code: i32, message: &str, id: Value) -> Value {
+fn fault(code: i32, message: &str, id: impl Into<Value>) -> Value {
+    let id: Value = id.into();
     json!({"jsonrpc": "2.0", "error": {"code": code, "message": message}, "id": id})
 }
 

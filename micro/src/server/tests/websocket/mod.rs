@@ -50,8 +50,10 @@ impl Serve for Talk {
         metadata: &[],
     };
     const SUBSCRIPTIONS: &'static [Subscription<Self>] = &[];
-    const ENDPOINTS: &'static [Endpoint<Self>] =
-        &[Endpoint { call: echo }, Endpoint { call: flood }];
+    const ENDPOINTS: &'static [Endpoint<Self>] = &[
+        Endpoint { call: echo },
+        Endpoint { call: |_, _, incoming| Box::pin(std::future::ready(flood(&incoming))) },
+    ];
 }
 
 fn echo(_: Arc<Talk>, _: Context, incoming: Incoming) -> BoxFuture<'static, Result<Outgoing>> {
@@ -64,11 +66,9 @@ fn echo(_: Arc<Talk>, _: Context, incoming: Incoming) -> BoxFuture<'static, Resu
 }
 
 /// Streams for ever, as fast as it is read.
-fn flood(_: Arc<Talk>, _: Context, incoming: Incoming) -> BoxFuture<'static, Result<Outgoing>> {
+fn flood(incoming: &Incoming) -> Result<Outgoing> {
     let stream = crate::core::stream::Streaming::from_iter(0_u64..);
-    let outgoing =
-        respond_stream::<_, Error>(incoming.format(), Ok(stream), (&&Wire::<u64>::new()).enc());
-    Box::pin(std::future::ready(outgoing))
+    respond_stream::<_, Error>(incoming.format(), Ok(stream), (&&Wire::<u64>::new()).enc())
 }
 
 /// Makes a frame as clients send them.
