@@ -75,7 +75,8 @@
 //! be, and is not said again. Origins are checked as for every request.
 //!
 //! **Silence.** A peer that says nothing for the keep-alive interval is sent a ping and has to
-//! answer, be it by anything, in time. One that does not read is waited for: its producer is held
+//! answer, be it by anything, in time. A message that drips in ends the connection as well. One that
+//! does not read is waited for: its producer is held
 //! back, and a write without progress ends the connection.
 //!
 //! A WebSocket to `/` by the subprotocol `micro.native` carries the native protocol, which is what

@@ -1,4 +1,4 @@
-//! Tells peers that are gone from those that have nothing to say.
+//! Tells peers that are gone, or say a message for ever, from those that have nothing to say.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,12 +17,16 @@ pub(crate) enum Pulse {
     Dead,
 }
 
-/// Watches for how long a peer has been silent.
+/// Watches for how long a peer has been silent, and that its messages make progress: over two
+/// intervals each has to be complete or to bring what a body has to.
 #[derive(Debug)]
 pub(crate) struct Beat {
     heard: Arc<Heard>,
-    seen: usize,
+    /// Bytes and whole frames when it was looked last.
+    seen: (usize, usize),
     asked: bool,
+    /// Whether a message came too slowly since then.
+    slow: bool,
     next: Instant,
     limits: ConnectionLimits,
 }
@@ -30,7 +34,7 @@ pub(crate) struct Beat {
 impl Beat {
     pub(super) fn new(heard: Arc<Heard>, limits: &ConnectionLimits) -> Self {
         let next = clock::after(clock::now(), limits.keepalive_interval);
-        Self { heard, seen: 0, asked: false, next, limits: limits.clone() }
+        Self { heard, seen: (0, 0), asked: false, slow: false, next, limits: limits.clone() }
     }
 
     /// Waits until something is to be done about the peer. Cancel safe.
@@ -39,9 +43,19 @@ impl Beat {
         loop {
             clock::sleep_until(self.next).await;
             let now = clock::now();
-            let heard = self.heard.bytes.load(Ordering::Relaxed);
-            if heard != self.seen || self.heard.paused.load(Ordering::Relaxed) {
-                (self.seen, self.asked) = (heard, false);
+            let heard = &self.heard;
+            let (bytes, frames) =
+                (heard.bytes.load(Ordering::Relaxed), heard.frames.load(Ordering::Relaxed));
+            let (before, whole) = self.seen;
+            let paused = heard.paused.load(Ordering::Relaxed);
+            if bytes != before || paused {
+                let brought = bytes.wrapping_sub(before);
+                // One that began just now has time until the next look.
+                let slow = frames == whole && brought < self.limits.body_progress_bytes && !paused;
+                if slow && self.slow {
+                    return Pulse::Dead;
+                }
+                (self.seen, self.asked, self.slow) = ((bytes, frames), false, slow);
                 self.next = clock::after(now, self.limits.keepalive_interval);
             } else if self.asked {
                 return Pulse::Dead;
@@ -67,10 +81,41 @@ mod tests {
         assert_eq!(beat.next().await, Pulse::Ask);
         assert_eq!(clock::now() - start, limits.keepalive_interval);
         heard.bytes.fetch_add(1, Ordering::Relaxed);
+        heard.frames.fetch_add(1, Ordering::Relaxed);
         assert_eq!(beat.next().await, Pulse::Ask, "it has answered, and was silent again");
         assert_eq!(beat.next().await, Pulse::Dead);
         let silent = limits.keepalive_interval * 2 + limits.keepalive_timeout * 2;
         assert_eq!(clock::now() - start, silent);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_has_to_make_progress() {
+        let limits = ConnectionLimits::default();
+        for (bytes, frames, passes) in [
+            (limits.body_progress_bytes, 0, true),
+            (limits.body_progress_bytes - 1, 0, false),
+            (1, 0, false),
+            (1, 1, true),
+        ] {
+            let heard = Arc::<Heard>::default();
+            let mut beat = Beat::new(Arc::clone(&heard), &limits);
+            let speaking = async {
+                // Between the looks.
+                clock::sleep(limits.keepalive_interval / 2).await;
+                loop {
+                    heard.bytes.fetch_add(bytes, Ordering::Relaxed);
+                    heard.frames.fetch_add(frames, Ordering::Relaxed);
+                    clock::sleep(limits.keepalive_interval).await;
+                }
+            };
+            let watched = clock::timeout(Duration::from_secs(60), async {
+                tokio::select! {
+                    pulse = beat.next() => pulse,
+                    () = speaking => Pulse::Ask,
+                }
+            });
+            assert_eq!(watched.await.ok(), (!passes).then_some(Pulse::Dead), "{bytes} {frames}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -101,6 +101,8 @@ impl From<WireError> for Ended {
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     pub(super) bytes: AtomicUsize,
+    /// Messages and control frames that came whole.
+    pub(super) frames: AtomicUsize,
     /// Whether nothing is read for now, so that silence means nothing.
     #[cfg(feature = "server")]
     pub(super) paused: AtomicBool,
@@ -112,7 +114,6 @@ type Socket<S> = WebSocketStream<Counted<S>>;
 #[derive(Debug)]
 pub(crate) struct Wire<S> {
     socket: Socket<S>,
-    #[cfg(feature = "server")]
     heard: Arc<Heard>,
 }
 
@@ -143,13 +144,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Takes over what a handshake has made.
     pub(super) fn dialed(socket: Socket<S>) -> Self {
-        #[cfg(feature = "server")]
         let heard = Arc::clone(&socket.get_ref().heard);
-        Self {
-            socket,
-            #[cfg(feature = "server")]
-            heard,
-        }
+        Self { socket, heard }
     }
 
     /// Makes what watches over the peer.
@@ -161,11 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Divides the connection into its directions.
     pub(crate) fn split(self) -> (Outgoing<S>, Incoming<S>) {
         let (sink, stream) = self.socket.split();
-        #[cfg(feature = "server")]
-        let incoming = Incoming { stream, heard: self.heard };
-        #[cfg(not(feature = "server"))]
-        let incoming = Incoming { stream };
-        (Outgoing(sink), incoming)
+        (Outgoing(sink), Incoming { stream, heard: self.heard })
     }
 }
 
@@ -173,7 +165,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 #[derive(Debug)]
 pub(crate) struct Incoming<S> {
     stream: SplitStream<Socket<S>>,
-    #[cfg(feature = "server")]
     heard: Arc<Heard>,
 }
 
@@ -185,7 +176,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
     pub(crate) async fn next(&mut self) -> Result<Message, Ended> {
         // Progress: each turn takes a frame.
         loop {
-            match self.stream.next().await {
+            let next = self.stream.next().await;
+            self.heard.frames.fetch_add(1, Ordering::Relaxed);
+            match next {
                 Some(Ok(Frame::Text(text))) => return Ok(Message::Text(text.into())),
                 Some(Ok(Frame::Binary(bytes))) => return Ok(Message::Binary(bytes)),
                 Some(Ok(Frame::Close(_))) | None => return Err(Ended::Left),

@@ -115,3 +115,20 @@ async fn what_is_not_the_native_protocol_ends_its_connection() {
     }
     rig.until_quiet().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_drips_in_ends_its_connection() {
+    let rig = Rig::talking();
+    let mut client = rig.open("/talk/Talk.Echo", "").await.unwrap();
+    client.say("1").await;
+    assert_eq!(client.next().await, says("1"));
+    let start = clock::now();
+    client.send(&head(FIN | TEXT, 1_000_000, 0x80)).await;
+    client.send(&[0; 4]).await;
+    // Progress: the server gives up.
+    while client.stream.write_all(b"x").await.is_ok() {
+        clock::sleep(Duration::from_secs(1)).await;
+    }
+    assert!((clock::now() - start).as_secs() <= 40);
+    rig.until_quiet().await;
+}
