@@ -10,6 +10,8 @@
 
 mod bytes;
 mod depth;
+#[cfg(feature = "mucp")]
+pub mod envelope;
 mod erased;
 mod json;
 mod msgpack;

@@ -21,7 +21,7 @@ use crate::server::http::head::{self, Head};
 use crate::server::http::lines::lines;
 use crate::server::http::pump::{Framing, Pump};
 use crate::server::http::reply::{self, Reply};
-use crate::server::router::Arrival;
+use crate::server::router::{Arrival, Router};
 
 impl Site {
     /// Answers a call of an endpoint.
@@ -80,7 +80,7 @@ impl Site {
             inbound,
             Arrival { origin: peer.origin, proven: &peer.proven, account, response },
         )?;
-        match self.outcome(running, target).await? {
+        match outcome(router, running, target).await? {
             Outgoing::Message(bytes) if bytes.len() > limits.message.bytes_max => {
                 Err(too_large(limits.message.bytes_max).with_id(entry.id.clone()))
             }
@@ -91,26 +91,30 @@ impl Site {
             }
         }
     }
+}
 
-    /// Runs a call to its end or its deadline.
-    async fn outcome(&self, mut running: Running, target: Target) -> Result<Outgoing> {
-        // Most handlers are done at once and need no timer.
-        let first =
-            std::future::poll_fn(|task| Poll::Ready(std::pin::Pin::new(&mut running).poll(task)));
-        if let Poll::Ready(done) = first.await {
-            return done;
-        }
-        let context = running.context();
-        let Some(deadline) = context.deadline() else { return running.await };
-        let done = if target.detached {
-            let _left = Left(context.clone());
-            let task = self.router.tasks.spawn("detached", running);
-            clock::timeout_at(deadline, task).await.map(|done| done.and_then(|done| done))
-        } else {
-            clock::timeout_at(deadline, running).await
-        };
-        done.unwrap_or_else(|_| Err(late(&context)))
+/// Runs a call to its end or its deadline.
+pub(super) async fn outcome(
+    router: &Router,
+    mut running: Running,
+    target: Target,
+) -> Result<Outgoing> {
+    // Most handlers are done at once and need no timer.
+    let first =
+        std::future::poll_fn(|task| Poll::Ready(std::pin::Pin::new(&mut running).poll(task)));
+    if let Poll::Ready(done) = first.await {
+        return done;
     }
+    let context = running.context();
+    let Some(deadline) = context.deadline() else { return running.await };
+    let done = if target.detached {
+        let _left = Left(context.clone());
+        let task = router.tasks.spawn("detached", running);
+        clock::timeout_at(deadline, task).await.map(|done| done.and_then(|done| done))
+    } else {
+        clock::timeout_at(deadline, running).await
+    };
+    done.unwrap_or_else(|_| Err(late(&context)))
 }
 
 /// Tells a detached handler that nobody waits for it any more.

@@ -24,6 +24,8 @@ use crate::server::http::head;
 use crate::server::http::inbox;
 use crate::server::http::layer::HttpNext;
 use crate::server::http::metrics::METRICS;
+#[cfg(feature = "mucp")]
+use crate::server::http::mucp;
 use crate::server::http::reply::{self, Reply};
 use crate::server::policy::{Caller, Origin};
 use crate::server::roster::Seat;
@@ -211,6 +213,10 @@ impl Site {
             && let Some(node) = inbox::node(&request)
         {
             return self.take(inbox, &node, peer, request).await;
+        }
+        #[cfg(feature = "mucp")]
+        if let Some(asked) = mucp::asked(&request, self.user.is_some()) {
+            return Ok(self.mucp(peer, asked, request).await);
         }
         // A page of the user's own at this path is the one that is meant.
         let asked =

@@ -12,6 +12,8 @@ mod inbox;
 mod layer;
 mod lines;
 mod metrics;
+#[cfg(feature = "mucp")]
+mod mucp;
 mod paced;
 mod pump;
 mod reply;
