@@ -103,6 +103,7 @@ impl Backends {
             Some(transport) => handed("transport", settings.transport.as_ref(), transport),
             None => open::transport(settings.transport.as_deref().unwrap_or("native"))?,
         };
+        let transport = open::reaching(transport);
         let session = settings.auth_token.clone().map(|token| Arc::new(Session::fixed(token)));
         let (broker, broker_url) = match given.broker {
             Some(broker) => (handed("broker", settings.broker.as_ref(), broker), None),

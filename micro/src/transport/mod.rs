@@ -6,6 +6,7 @@
 #[cfg(feature = "mucp")]
 pub mod mucp;
 pub mod native;
+mod schemes;
 #[cfg(feature = "tls")]
 pub mod tls;
 
@@ -22,11 +23,20 @@ use crate::core::shutdown::{Shutdown, TaskTracker};
 #[cfg(feature = "mucp")]
 pub use self::mucp::Mucp;
 pub use self::native::{Memory, Native};
+pub use self::schemes::Schemes;
 
 /// A way to reach the nodes of services.
 pub trait Transport: fmt::Debug + Send + Sync + 'static {
     /// Returns the short name, which nodes state as their `transport` in the registry.
     fn name(&self) -> &'static str;
+
+    /// Returns whether the transport listens by itself.
+    ///
+    /// One that dials what the one port of a server speaks does not, and [`Transport::listen`] is a
+    /// 501 there.
+    fn has_listener(&self) -> bool {
+        true
+    }
 
     /// Connects to a node.
     ///
