@@ -29,7 +29,7 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 26] = [
+const VENDORS: [(&str, &[&str]); 27] = [
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("clap", &["bin/micro/"]),
@@ -38,8 +38,9 @@ const VENDORS: [(&str, &[&str]); 26] = [
     ("flate2", &["registry/mdns/"]),
     ("hcl", &["config/format/"]),
     ("hickory_proto", &["registry/mdns/"]),
-    ("hyper", &["debug/otlp/", "server/", "service/port.rs"]),
-    ("hyper_util", &["debug/otlp/", "server/"]),
+    ("httparse", &["transport/mucp/"]),
+    ("hyper", &["debug/otlp/", "server/", "service/port.rs", "transport/mucp/"]),
+    ("hyper_util", &["debug/otlp/", "server/", "transport/mucp/"]),
     ("indicatif", &["bin/micro/"]),
     ("inventory", &["service/catalog.rs", "__private.rs"]),
     ("notify", &["config/file/", "registry/local/"]),

@@ -314,7 +314,8 @@ impl Table {
     /// Finds an endpoint by its own name, if there is one service that has it.
     #[cfg(feature = "mucp")]
     pub(super) fn only(&self, endpoint: &str) -> Option<Target> {
-        let mut named = self.entries.iter().filter(|entry| !entry.internal && entry.spec.name == endpoint);
+        let mut named =
+            self.entries.iter().filter(|entry| !entry.internal && entry.spec.name == endpoint);
         let only = named.next().filter(|_| named.next().is_none())?;
         self.find(&only.path)
     }

@@ -49,9 +49,7 @@ impl Form {
             other => match other.strip_prefix("application/grpc+") {
                 Some("proto" | "protobuf") => (Envelope::Grpc, ContentType::Proto),
                 Some("bytes") => (Envelope::Grpc, ContentType::Bytes),
-                Some(name) => {
-                    (Envelope::Grpc, ContentType::parse(&format!("application/{name}")))
-                }
+                Some(name) => (Envelope::Grpc, ContentType::parse(&format!("application/{name}"))),
                 None => (Envelope::Bare, content_type.clone()),
             },
         };

@@ -90,6 +90,10 @@ fn value(body: &[u8]) -> Result<&RawValue> {
 }
 
 pub(super) fn open(way: Way, bytes: &Bytes) -> Result<(Label, Bytes)> {
+    // A list would be taken for an object without names.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(malformed(NAME, "is no JSON object"));
+    }
     let incoming: Incoming<'_> = serde_json::from_slice(bytes)
         .map_err(|error| malformed(NAME, "is no JSON object").with_source(error))?;
     let label = Label {

@@ -104,11 +104,9 @@ fn label(header: &[u8]) -> Result<Label> {
 
 fn take_text(rest: &mut &[u8]) -> Result<String> {
     let bytes = take_delimited(rest).ok_or_else(|| malformed(NAME, "breaks off in a text"))?;
-    std::str::from_utf8(bytes)
-        .map(str::to_owned)
-        .map_err(|error: std::str::Utf8Error| -> Error {
-            malformed(NAME, "has a text that is not UTF-8").with_source(error)
-        })
+    std::str::from_utf8(bytes).map(str::to_owned).map_err(|error: std::str::Utf8Error| -> Error {
+        malformed(NAME, "has a text that is not UTF-8").with_source(error)
+    })
 }
 
 fn take_delimited<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {

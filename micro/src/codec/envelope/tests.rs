@@ -42,7 +42,10 @@ fn each_content_type_names_its_envelope_and_is_named_by_it() {
         assert_eq!(form(name).content_type().as_str(), name);
     }
     assert_eq!(form("application/grpc").content_type().as_str(), "application/grpc+proto");
-    assert_eq!(form("application/x-odd"), Form::new(Envelope::Bare, ContentType::parse("application/x-odd")));
+    assert_eq!(
+        form("application/x-odd"),
+        Form::new(Envelope::Bare, ContentType::parse("application/x-odd"))
+    );
 }
 
 #[test]
@@ -94,7 +97,10 @@ fn what_is_sealed_is_opened_again_both_ways() {
         let (label, body) = form.open_request(&request(&form, "7")).unwrap();
         assert_eq!(body.trim_ascii_end(), message(&form).trim_ascii_end(), "{name}");
         if !matches!(form.envelope, Envelope::Bare | Envelope::Grpc) {
-            assert_eq!((label.endpoint.as_str(), label.id.to_string()), ("Greeter.Hello", "7".into()));
+            assert_eq!(
+                (label.endpoint.as_str(), label.id.to_string()),
+                ("Greeter.Hello", "7".into())
+            );
         }
         let mut out = Vec::new();
         form.seal_response(&Label::new("", Id::of("7")), message(&form), &mut out).unwrap();
@@ -182,7 +188,10 @@ fn lengths_that_lie_cost_nothing() {
     for (name, bytes) in [
         ("application/proto-rpc", &b"\xff\xff\xff\xff"[..]),
         ("application/proto-rpc", b"\0\0\0\x06\x0a\xff\xff\xff\xff\x0f\0\0\0\0"),
-        ("application/proto-rpc", b"\0\0\0\x0b\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\0\0\0\0"),
+        (
+            "application/proto-rpc",
+            b"\0\0\0\x0b\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\0\0\0\0",
+        ),
         ("application/grpc+proto", b"\0\xff\xff\xff\xff"),
         ("application/grpc+proto", b"\x01\0\0\0\0"),
         ("application/msgpack-rpc", b"\x94\0\xdd\xff\xff\xff\xff\xdd\xff\xff\xff\xff"),

@@ -56,7 +56,10 @@ impl Face {
             #[cfg(feature = "mucp")]
             let hands = Arc::clone(&hands);
             async move {
-                #[cfg_attr(not(feature = "mucp"), expect(unused_mut, reason = "nothing takes over"))]
+                #[cfg_attr(
+                    not(feature = "mucp"),
+                    expect(unused_mut, reason = "nothing takes over")
+                )]
                 let mut response = face.respond(&peer, request, true).await;
                 #[cfg(feature = "mucp")]
                 hands.check(&mut response).await;

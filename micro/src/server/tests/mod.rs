@@ -8,6 +8,8 @@ mod ends;
 mod http2;
 mod inside;
 mod limits;
+#[cfg(all(feature = "mucp", feature = "prost"))]
+mod mucp;
 mod network;
 mod noise;
 mod ports;

@@ -76,13 +76,13 @@ impl Node {
     /// Makes a connection of its own.
     ///
     /// # Errors
-    /// `Retry::Safe`; the node is closed then, so that it is dialed again.
+    /// `Retry::Safe`; the node takes no more calls then, so that it is dialed again.
     pub(super) async fn connect(&self) -> Result<Stream> {
         let within = self.scope.limits.connection.dial_timeout;
         let stream = clock::timeout(within, Stream::connect(&self.address, within)).await;
         let address = &self.address;
         let unreachable = |why: &dyn fmt::Display| {
-            self.set(State::Closed);
+            self.set(State::Draining);
             Error::unavailable(ID, format!("cannot reach {address}: {why}")).with_retry(Retry::Safe)
         };
         match stream {

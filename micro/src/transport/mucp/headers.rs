@@ -5,6 +5,8 @@ use std::fmt;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::core::metadata::title_case;
+
 /// Headers by their canonical names, such as `Micro-Id`; names that come twice are joined.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Headers(BTreeMap<String, String>);
@@ -12,13 +14,13 @@ pub(crate) struct Headers(BTreeMap<String, String>);
 impl Headers {
     /// Sets a header; what would break the line becomes a space.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
-        self.0.insert(canonical(name), one_line(value));
+        self.0.insert(title_case(name), one_line(value));
     }
 
     /// Adds a header, joining it to one of the same name as HTTP does.
     pub(crate) fn add(&mut self, name: &str, value: &[u8]) {
         let value = one_line(&String::from_utf8_lossy(value));
-        let joined = self.0.entry(canonical(name)).or_default();
+        let joined = self.0.entry(title_case(name)).or_default();
         if !joined.is_empty() {
             joined.push_str(", ");
         }
@@ -80,17 +82,6 @@ impl fmt::Debug for Headers {
     }
 }
 
-/// Writes a name as Go does: each part between dashes begins with a capital letter.
-pub(crate) fn canonical(name: &str) -> String {
-    let mut first = true;
-    let upper_first = |letter: char| {
-        let written = if first { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() };
-        first = letter == '-';
-        written
-    };
-    name.chars().map(upper_first).collect()
-}
-
 fn one_line(value: &str) -> String {
     let harmless = |letter: char| if letter.is_control() { ' ' } else { letter };
     value.trim().chars().map(harmless).collect()
@@ -110,7 +101,7 @@ mod tests {
             ("x--y", "X--Y"),
             ("a_b", "A_b"),
         ] {
-            assert_eq!(canonical(name), expected);
+            assert_eq!(title_case(name), expected);
         }
     }
 

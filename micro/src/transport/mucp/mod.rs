@@ -99,6 +99,10 @@ impl Transport for Mucp {
         "mucp"
     }
 
+    fn has_listener(&self) -> bool {
+        false
+    }
+
     fn dial<'a>(
         &'a self,
         address: &'a Address,

@@ -36,7 +36,9 @@ impl Lane {
         builder.title_case_headers(true).max_buf_size(HEAD_BYTES_MAX);
         let made = builder.handshake(TokioIo::new(stream)).await;
         let (http, driver) = made.map_err(|error| {
-            Error::unavailable(ID, "the connection broke off").with_retry(Retry::Safe).with_source(error)
+            Error::unavailable(ID, "the connection broke off")
+                .with_retry(Retry::Safe)
+                .with_source(error)
         })?;
         Ok(Self { http, driver, over: false })
     }
@@ -113,11 +115,6 @@ impl Pool {
     pub(super) fn clear(&self) {
         let all = std::mem::take(&mut *self.lock());
         drop(all);
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.lock().len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(Lane, Instant)>> {

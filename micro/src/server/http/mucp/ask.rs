@@ -126,8 +126,7 @@ mod tests {
             assert!(asked.legacy, "{headers:?}");
             assert_eq!(asked.form.envelope, envelope, "{headers:?}");
         }
-        let modern =
-            [("micro-target", "a"), ("micro-protocol", "mucp"), ("micro-endpoint", "A.B")];
+        let modern = [("micro-target", "a"), ("micro-protocol", "mucp"), ("micro-endpoint", "A.B")];
         assert!(!asked("POST", "/", &modern, false).unwrap().legacy);
     }
 }

@@ -15,7 +15,8 @@ use crate::server::http::paced::Paced;
 use crate::server::http::reply::Reply;
 
 /// Speaks on a connection of which some bytes were read already.
-pub(in crate::server::http) type Speak = Box<dyn FnOnce(Paced, Bytes) -> BoxFuture<'static, ()> + Send>;
+pub(in crate::server::http) type Speak =
+    Box<dyn FnOnce(Paced, Bytes) -> BoxFuture<'static, ()> + Send>;
 
 /// What a response says when something else takes over the connection.
 #[derive(Clone)]
@@ -23,7 +24,9 @@ pub(in crate::server::http) struct TakeOver(Arc<Mutex<Option<Speak>>>);
 
 impl TakeOver {
     /// Makes the response that hands the connection over, with what was read of it already.
-    pub(super) fn response<F>(speak: impl FnOnce(Paced, Bytes) -> F + Send + 'static) -> Response<Reply>
+    pub(super) fn response<F>(
+        speak: impl FnOnce(Paced, Bytes) -> F + Send + 'static,
+    ) -> Response<Reply>
     where
         F: Future<Output = ()> + Send + 'static,
     {

@@ -66,7 +66,8 @@ async fn code(text: &str) -> Option<u16> {
 #[tokio::test]
 async fn what_go_micro_writes_is_read_however_it_is_cut() {
     for exchange in golden::all() {
-        let sides = [(exchange.client.clone(), Side::Requests), (exchange.answer(), Side::Responses)];
+        let sides =
+            [(exchange.client.clone(), Side::Requests), (exchange.answer(), Side::Responses)];
         for (bytes, side) in sides {
             let whole = read(&[&bytes], side).await.unwrap();
             let streams = exchange.name.contains("stream");
@@ -87,7 +88,9 @@ async fn what_go_micro_writes_is_read_however_it_is_cut() {
 #[tokio::test]
 async fn a_message_cut_off_is_a_failure_wherever_it_ends() {
     let exchange = golden::exchange("unary json");
-    for (bytes, side) in [(exchange.client.clone(), Side::Requests), (exchange.answer(), Side::Responses)] {
+    for (bytes, side) in
+        [(exchange.client.clone(), Side::Requests), (exchange.answer(), Side::Responses)]
+    {
         for at in 1..bytes.len() {
             let error = read(&[&bytes[..at]], side).await.unwrap_err();
             assert_eq!((error.code(), error.retry()), (503, Retry::Unknown), "{at}");
@@ -97,14 +100,21 @@ async fn a_message_cut_off_is_a_failure_wherever_it_ends() {
 
 #[tokio::test]
 async fn bodies_come_in_chunks_with_extensions_and_trailers() {
-    let text = head("Transfer-Encoding: Chunked") + "3;a=b\r\nabc\r\n00A\r\n0123456789\r\n0\r\nX: y\r\n\r\n";
+    let text = head("Transfer-Encoding: Chunked")
+        + "3;a=b\r\nabc\r\n00A\r\n0123456789\r\n0\r\nX: y\r\n\r\n";
     for at in 0..text.len() {
         let (first, second) = text.as_bytes().split_at(at);
         let all = read(&[first, second], Side::Requests).await.unwrap();
         assert_eq!(all, [(0, b"abc0123456789".to_vec())]);
     }
     for chunks in [
-        "x\r\n", "-1\r\n", "+1\r\na\r\n0\r\n\r\n", " \r\n", "1\r\nab\r\n", "1_0\r\n", "\r\n",
+        "x\r\n",
+        "-1\r\n",
+        "+1\r\na\r\n0\r\n\r\n",
+        " \r\n",
+        "1\r\nab\r\n",
+        "1_0\r\n",
+        "\r\n",
         "0x1\r\na\r\n0\r\n\r\n",
     ] {
         let text = head("Transfer-Encoding: chunked") + chunks;
@@ -167,16 +177,16 @@ async fn a_body_at_the_limit_passes_and_above_it_is_never_read() {
 
 #[tokio::test]
 async fn a_head_at_its_limits_passes_and_above_them_does_not() {
-    for (headers, passes) in [(HEADERS_MAX, true), (HEADERS_MAX + 1, false), (HEADERS_MAX * 10, false)] {
+    for (headers, passes) in
+        [(HEADERS_MAX, true), (HEADERS_MAX + 1, false), (HEADERS_MAX * 10, false)]
+    {
         let lines: Vec<_> = (0..headers).map(|n| format!("K{n}: v")).collect();
         assert_eq!(code(&head(&lines.join("|"))).await.is_none(), passes, "{headers}");
     }
     let bare = head("K: ").len() - 4;
-    for (bytes, passes) in [
-        (HEAD_BYTES_MAX, true),
-        (HEAD_BYTES_MAX + 1, false),
-        (HEAD_BYTES_MAX * 10, false),
-    ] {
+    for (bytes, passes) in
+        [(HEAD_BYTES_MAX, true), (HEAD_BYTES_MAX + 1, false), (HEAD_BYTES_MAX * 10, false)]
+    {
         let text = head(&format!("K: {}", "v".repeat(bytes - bare)));
         assert_eq!(code(&text).await.is_none(), passes, "{bytes}");
     }
@@ -186,7 +196,10 @@ async fn a_head_at_its_limits_passes_and_above_them_does_not() {
 async fn answers_without_a_length_and_interim_ones_are_read() {
     for (text, expected) in [
         ("HTTP/1.1 200 OK\r\n\r\nall of it", &[(200, "all of it")][..]),
-        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", &[(200, "x")]),
+        (
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx",
+            &[(200, "x")],
+        ),
         ("\r\n\r\nHTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\n", &[(204, "")]),
         ("HTTP/1.0 404 Not Found\r\nConnection: close\r\n\r\n", &[(404, "")]),
     ] {

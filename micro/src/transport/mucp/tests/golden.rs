@@ -39,8 +39,11 @@ pub(crate) fn all() -> Vec<Exchange> {
             all.push(Exchange { name, ..Exchange::default() });
         } else if let Some(quoted) = line.strip_prefix("    ") {
             let exchange = all.last_mut().unwrap();
-            let bytes =
-                if from_client { &mut exchange.client } else { exchange.server.last_mut().unwrap() };
+            let bytes = if from_client {
+                &mut exchange.client
+            } else {
+                exchange.server.last_mut().unwrap()
+            };
             bytes.extend(unquoted(quoted));
         } else if line == "client" || line == "server" {
             from_client = line == "client";

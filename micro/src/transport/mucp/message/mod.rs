@@ -372,7 +372,8 @@ const LENGTH_MAX: usize = usize::MAX / 4;
 
 fn chunk_bytes(line: &[u8]) -> Result<usize> {
     let digits = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    number(digits, 16).and_then(|bytes| if bytes > LENGTH_MAX { Err(too_large()) } else { Ok(bytes) })
+    number(digits, 16)
+        .and_then(|bytes| if bytes > LENGTH_MAX { Err(too_large()) } else { Ok(bytes) })
 }
 
 /// Reads digits and nothing else: no sign, no space, no underscore.
