@@ -24,6 +24,7 @@ pub(super) fn request(host: &str, agent: &str, headers: &Headers, body: &[u8]) -
 }
 
 /// Writes a response of a stream.
+#[cfg(any(feature = "server", test))]
 pub(crate) fn response(headers: &Headers, body: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     if !body.is_empty() {

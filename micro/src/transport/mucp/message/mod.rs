@@ -36,6 +36,10 @@ const READ_BYTES: usize = 8 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     /// Requests: this is the server.
+    #[cfg_attr(
+        not(any(feature = "server", test)),
+        expect(dead_code, reason = "only servers read requests")
+    )]
     Requests,
     /// Responses: this is the client.
     Responses,
@@ -136,6 +140,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 
     /// Reads and drops what the peer still sends, until it has ended.
+    #[cfg(any(feature = "server", test))]
     pub(crate) async fn discard(&mut self) {
         // Progress: each turn reads at least a byte; the caller bounds the time.
         loop {
