@@ -6,7 +6,7 @@
 //! | broker | `memory` (within the process) |
 //! | store | `memory`, `file` (also `file:///shop.redb` or, for a file in it, `file:///directory/`) |
 //! | tracer | `memory`, `otlp` (as `otlp://127.0.0.1:4318`) |
-//! | transport | `native`, `memory`, `mucp` (services of go-micro) |
+//! | transport | `native`, `memory`, `grpc`, `mucp` (services of go-micro) |
 //! | selector | `p2c`, `random`, `round-robin`, `least-connections`, `consistent-hash` |
 //!
 //! A name that is unknown, or whose feature is not enabled, is a start-up error that says what to
@@ -54,6 +54,7 @@ const TRACERS: &[Backend] =
 const TRANSPORTS: &[Backend] = &[
     Backend::built_in("native"),
     Backend::built_in("memory"),
+    Backend::behind("grpc", "grpc", cfg!(feature = "grpc")),
     Backend::behind("mucp", "mucp", cfg!(feature = "mucp")),
 ];
 
@@ -108,6 +109,8 @@ pub(crate) fn open_transport(url: &str, content_type: &ContentType) -> Result<Ar
         #[cfg(feature = "mucp")]
         "mucp" => Ok(Arc::new(mucp(content_type))),
         "memory" => Ok(Arc::new(transport::Memory::default())),
+        #[cfg(feature = "grpc")]
+        "grpc" => Ok(Arc::new(transport::Grpc::default())),
         _ => Ok(Arc::new(transport::Native)),
     }
 }
@@ -121,6 +124,8 @@ pub(crate) fn reaching(
     let schemes = transport::Schemes::over(transport);
     // Only some put messages into an envelope.
     let _ = content_type;
+    #[cfg(feature = "grpc")]
+    let schemes = schemes.with("grpc", Arc::new(transport::Grpc::default()));
     #[cfg(feature = "mucp")]
     let schemes = schemes.with("mucp", Arc::new(mucp(content_type)));
     Arc::new(schemes)

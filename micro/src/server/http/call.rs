@@ -62,7 +62,7 @@ impl Site {
         let (body, messages) = if target.kind.streams_requests() {
             (Bytes::new(), Some(lines(body, limits.message.bytes_max)))
         } else {
-            let room = Room::new(&peer.seat, limits.message.reassembly_bytes_max);
+            let room = Room::new(&*peer.seat, limits.message.reassembly_bytes_max);
             (read(&mut body, limits, (now, until), room).await?, None)
         };
         peer.seat.unread.store(messages.is_some(), Ordering::Relaxed);
@@ -90,6 +90,15 @@ impl Site {
                 Ok(stream(source, form, limits.message.bytes_max))
             }
         }
+    }
+
+    /// Runs a call to its end or its deadline.
+    pub(in crate::server) async fn outcome(
+        &self,
+        running: Running,
+        target: Target,
+    ) -> Result<Outgoing> {
+        outcome(&self.router, running, target).await
     }
 }
 

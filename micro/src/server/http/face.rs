@@ -45,7 +45,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn caller(&self) -> Caller<'_> {
+    pub(in crate::server) fn caller(&self) -> Caller<'_> {
         Caller { remote: &self.remote, origin: self.origin, proven: &self.proven }
     }
 }
@@ -60,6 +60,8 @@ pub(crate) struct Site {
     pub(crate) inbox: Option<Arc<dyn Inbox>>,
     pub(crate) browser: Browser,
     pub(crate) ready: Ready,
+    #[cfg(feature = "grpc")]
+    pub(crate) paths: crate::server::grpc::Paths,
 }
 
 /// A site behind its layers.
@@ -149,6 +151,10 @@ impl Site {
         peer: &Peer,
         request: Request<B>,
     ) -> Response<Reply> {
+        #[cfg(feature = "grpc")]
+        if crate::server::grpc::asks(&request) {
+            return self.grpc(peer, request).await;
+        }
         let post = request.method() == Method::POST;
         let target = if post { self.router.table.find(request.uri().path()) } else { None };
         let Some(target) = target else {
@@ -202,6 +208,15 @@ impl Site {
         request: Request<B>,
     ) -> Result<Response<Reply>> {
         let allowed = self.browser.check(request.headers(), request.uri(), &peer.bound)?;
+        #[cfg(feature = "mucp")]
+        let called = mucp::asked(&request, self.user.is_some());
+        #[cfg(all(feature = "grpc", not(feature = "mucp")))]
+        let called: Option<Infallible> = None;
+        // go-micro puts messages into gRPC's frame without speaking it.
+        #[cfg(feature = "grpc")]
+        if called.is_none() {
+            crate::server::grpc::refuse_http1(&request)?;
+        }
         let path = request.uri().path().to_owned();
         let is_endpoint = self.router.table.find(&path).is_some();
         if let (true, Some(origin)) = (is_endpoint, &allowed)
@@ -215,8 +230,8 @@ impl Site {
             return self.take(inbox, &node, peer, request).await;
         }
         #[cfg(feature = "mucp")]
-        if let Some(asked) = mucp::asked(&request, self.user.is_some()) {
-            return Ok(self.mucp(peer, asked, request).await);
+        if let Some(called) = called {
+            return Ok(self.mucp(peer, called, request).await);
         }
         // A page of the user's own at this path is the one that is meant.
         let asked =

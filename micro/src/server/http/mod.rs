@@ -1,13 +1,13 @@
 //! HTTP/1.1 and HTTP/2 on the one port; what is served how stands in the docs of the server.
 
 mod accept;
-mod baggage;
-mod body;
+pub(super) mod baggage;
+pub(super) mod body;
 mod browser;
 mod call;
 mod connection;
-mod face;
-mod head;
+pub(super) mod face;
+pub(super) mod head;
 mod inbox;
 mod layer;
 mod lines;
@@ -16,7 +16,7 @@ mod metrics;
 mod mucp;
 mod paced;
 mod pump;
-mod reply;
+pub(super) mod reply;
 
 pub use self::layer::HttpNext;
 

@@ -96,7 +96,7 @@ impl Site {
             }
             None => clock::after(now, limits.call.default_timeout),
         };
-        let room = Room::new(&peer.seat, limits.message.reassembly_bytes_max);
+        let room = Room::new(&*peer.seat, limits.message.reassembly_bytes_max);
         let whole = read(&mut body, limits, (now, until), room).await;
         let whole = whole.map_err(|error| Failure::from(&error))?;
         peer.seat.unread.store(false, Ordering::Relaxed);
