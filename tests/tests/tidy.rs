@@ -40,10 +40,7 @@ const VENDORS: [(&str, &[&str]); 28] = [
     ("hcl", &["config/format/"]),
     ("hickory_proto", &["registry/mdns/"]),
     ("httparse", &["transport/mucp/"]),
-    (
-        "hyper",
-        &["debug/otlp/", "server/", "service/port.rs", "transport/grpc/", "transport/mucp/"],
-    ),
+    ("hyper", &["debug/otlp/", "server/", "service/port.rs", "transport/grpc/", "transport/mucp/"]),
     ("hyper_util", &["debug/otlp/", "server/", "transport/grpc/", "transport/mucp/"]),
     ("indicatif", &["bin/micro/"]),
     ("inventory", &["service/catalog.rs", "__private.rs"]),

@@ -171,16 +171,22 @@ impl Connection for Node {
         let request = Request::new(head, form, self.transport.number());
         let body = request.seal(body)?;
         let window = self.scope.limits.stream.window_bytes;
-        let kind = head.route.kind();
+        let (kind, deadline) = (head.route.kind(), head.deadline);
         let tasks = self.scope.tasks.clone();
         if request::is_stream(kind) {
             let call = stream::Call { request, body, source, kind };
-            return Ok(Exchange::relayed(&tasks, "mucp stream", window, |line| async move {
-                let _turn = turn;
-                stream::run(&self, call, line).await;
-            }));
+            return Ok(Exchange::relayed(
+                &tasks,
+                "mucp stream",
+                window,
+                deadline,
+                |line| async move {
+                    let _turn = turn;
+                    stream::run(&self, call, line).await;
+                },
+            ));
         }
-        Ok(Exchange::relayed(&tasks, "mucp call", window, |line| async move {
+        Ok(Exchange::relayed(&tasks, "mucp call", window, deadline, |line| async move {
             let _turn = turn;
             line.reply(unary::call(&self, &request, body).await);
         }))

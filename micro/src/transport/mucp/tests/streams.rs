@@ -59,7 +59,7 @@ fn begin(
     let body = request.seal(body.as_bytes()).unwrap();
     let (here, peer) = Pipe::pair();
     let tasks = TaskTracker::new();
-    let exchange = Exchange::relayed(&tasks, "test", 1000, |mut line| async move {
+    let exchange = Exchange::relayed(&tasks, "test", 1000, None, |mut line| async move {
         let (limits, mut opened) = (Limits::default(), false);
         let call = Call { request, body, source, kind };
         let host = ("127.0.0.1:38707", &limits);
