@@ -6,7 +6,7 @@
 //! | broker | `memory` (within the process) |
 //! | store | `memory`, `file` (also `file:///shop.redb` or, for a file in it, `file:///directory/`) |
 //! | tracer | `memory`, `otlp` (as `otlp://127.0.0.1:4318`) |
-//! | transport | `native`, `memory`, `grpc`, `mucp` (services of go-micro) |
+//! | transport | `native`, `memory`, `grpc`, `http` (HTTP/1.1), `h2c` (HTTP/2 without TLS), `mucp` (services of go-micro) |
 //! | selector | `p2c`, `random`, `round-robin`, `least-connections`, `consistent-hash` |
 //!
 //! A name that is unknown, or whose feature is not enabled, is a start-up error that says what to
@@ -55,6 +55,8 @@ const TRANSPORTS: &[Backend] = &[
     Backend::built_in("native"),
     Backend::built_in("memory"),
     Backend::behind("grpc", "grpc", cfg!(feature = "grpc")),
+    Backend::behind("http", "http", cfg!(feature = "http")),
+    Backend::behind("h2c", "http", cfg!(feature = "http")),
     Backend::behind("mucp", "mucp", cfg!(feature = "mucp")),
 ];
 
@@ -111,6 +113,10 @@ pub(crate) fn open_transport(url: &str, content_type: &ContentType) -> Result<Ar
         "memory" => Ok(Arc::new(transport::Memory::default())),
         #[cfg(feature = "grpc")]
         "grpc" => Ok(Arc::new(transport::Grpc::default())),
+        #[cfg(feature = "http")]
+        "http" => Ok(Arc::new(transport::Http::new())),
+        #[cfg(feature = "http")]
+        "h2c" => Ok(Arc::new(transport::Http::h2c())),
         _ => Ok(Arc::new(transport::Native)),
     }
 }
@@ -126,6 +132,10 @@ pub(crate) fn reaching(
     let _ = content_type;
     #[cfg(feature = "grpc")]
     let schemes = schemes.with("grpc", Arc::new(transport::Grpc::default()));
+    #[cfg(feature = "http")]
+    let schemes = schemes
+        .with("http", Arc::new(transport::Http::new()))
+        .with("h2c", Arc::new(transport::Http::h2c()));
     #[cfg(feature = "mucp")]
     let schemes = schemes.with("mucp", Arc::new(mucp(content_type)));
     Arc::new(schemes)

@@ -5,6 +5,8 @@
 
 #[cfg(feature = "grpc")]
 mod grpc;
+#[cfg(feature = "http")]
+mod http;
 #[cfg(feature = "mucp")]
 pub mod mucp;
 pub mod native;
@@ -24,6 +26,8 @@ use crate::core::shutdown::{Shutdown, TaskTracker};
 
 #[cfg(feature = "grpc")]
 pub use self::grpc::Grpc;
+#[cfg(feature = "http")]
+pub use self::http::Http;
 #[cfg(feature = "mucp")]
 pub use self::mucp::Mucp;
 pub use self::native::{Memory, Native};

@@ -3,6 +3,8 @@
 mod accounts;
 mod browsers;
 mod calls;
+#[cfg(feature = "compression")]
+mod compression;
 mod connections;
 mod ends;
 #[cfg(feature = "grpc")]
@@ -14,7 +16,9 @@ mod limits;
 mod mucp;
 mod network;
 mod noise;
+mod openapi;
 mod ports;
+mod queries;
 mod routing;
 mod streams;
 mod unread;
@@ -127,6 +131,7 @@ impl Rig {
             origin: Origin::OffHost,
             proven: Proven::Nobody,
             bound: "test".into(),
+            known: std::sync::OnceLock::new(),
             seat: Arc::clone(&member.seat),
         };
         let stream = Prefixed::new(bytes::BytesMut::new(), Stream::Pipe(there));

@@ -153,8 +153,13 @@ impl Site {
         account: Option<Arc<Account>>,
     ) -> Result<Bytes> {
         let target = inbound.target;
-        let arrival =
-            Arrival { origin: peer.origin, proven: &peer.proven, account, response: None };
+        let arrival = Arrival {
+            origin: peer.origin,
+            proven: &peer.proven,
+            account,
+            request: None,
+            response: None,
+        };
         let max = self.router.limits.message.bytes_max;
         match outcome(&self.router, self.router.run(inbound, arrival)?, target).await? {
             Outgoing::Message(bytes) if bytes.len() > max => Err(too_large(max)),

@@ -177,8 +177,13 @@ impl Opened {
             remote: Arc::clone(&peer.remote),
         };
         let account = admitted.account;
-        let arrival =
-            Arrival { origin: peer.origin, proven: &peer.proven, account, response: None };
+        let arrival = Arrival {
+            origin: peer.origin,
+            proven: &peer.proven,
+            account,
+            request: None,
+            response: None,
+        };
         router.run(inbound, arrival)
     }
 }
