@@ -29,7 +29,7 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 32] = [
+const VENDORS: [(&str, &[&str]); 33] = [
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("bson", &["codec/bson.rs", "codec/mod.rs"]),
@@ -45,6 +45,7 @@ const VENDORS: [(&str, &[&str]); 32] = [
     ("h2", &["transport/grpc/", "transport/http/"]),
     ("hcl", &["config/format/"]),
     ("hickory_proto", &["registry/mdns/"]),
+    ("httparse", &["transport/mucp/"]),
     (
         "hyper",
         &[
@@ -54,11 +55,19 @@ const VENDORS: [(&str, &[&str]); 32] = [
             "service/port.rs",
             "transport/grpc/",
             "transport/http/",
+            "transport/mucp/",
         ],
     ),
     (
         "hyper_util",
-        &["auth/jwt/url.rs", "debug/otlp/", "server/", "transport/grpc/", "transport/http/"],
+        &[
+            "auth/jwt/url.rs",
+            "debug/otlp/",
+            "server/",
+            "transport/grpc/",
+            "transport/http/",
+            "transport/mucp/",
+        ],
     ),
     ("indicatif", &["bin/micro/"]),
     ("inventory", &["service/catalog.rs", "__private.rs"]),

@@ -26,12 +26,14 @@
 //!    is declared idempotent also `GET` and `HEAD`, the fields of the request as a query;
 //! 2. `GET /healthz` (the process lives) and `GET /readyz` (it takes work), both to the end of a stop;
 //! 3. `POST /?id=<node>`: an event for a subscription of a broker that is reached this way;
-//! 4. the user's own `axum::Router`;
-//! 5. `POST /rpc`: JSON-RPC 2.0;
-//! 6. `GET /metrics` (the numbers of the process, for Prometheus), for local callers and for those
+//! 4. calls of go-micro's clients, with the feature `mucp`: headers such as `Micro-Endpoint` at `/`, or
+//!    at any path where the user has no routes, and go-micro's envelopes at `POST /`;
+//! 5. the user's own `axum::Router`;
+//! 6. `POST /rpc`: JSON-RPC 2.0;
+//! 7. `GET /metrics` (the numbers of the process, for Prometheus), for local callers and for those
 //!    with an account, and `GET /openapi.json` (what is served, as OpenAPI 3.1), where strangers see
 //!    what is public;
-//! 7. a JSON 404 that lists what exists.
+//! 8. a JSON 404 that lists what exists.
 //!
 //! **Bodies.** A missing `Content-Type`, and the one that `curl -d` sends by itself, mean JSON. The
 //! response comes in the format of the request unless `Accept` names another one that there is. With

@@ -7,6 +7,8 @@
 mod grpc;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "mucp")]
+pub mod mucp;
 pub mod native;
 mod schemes;
 #[cfg(feature = "tls")]
@@ -28,6 +30,8 @@ use crate::core::shutdown::{Shutdown, TaskTracker};
 pub use self::grpc::Grpc;
 #[cfg(feature = "http")]
 pub use self::http::Http;
+#[cfg(feature = "mucp")]
+pub use self::mucp::Mucp;
 pub use self::native::{Memory, Native};
 pub use self::schemes::Schemes;
 #[cfg(feature = "ws")]

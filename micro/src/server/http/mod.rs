@@ -14,6 +14,8 @@ mod inbox;
 mod layer;
 mod lines;
 mod metrics;
+#[cfg(feature = "mucp")]
+mod mucp;
 mod openapi;
 mod paced;
 mod pump;

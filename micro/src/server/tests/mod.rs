@@ -12,6 +12,8 @@ mod grpc;
 mod http2;
 mod inside;
 mod limits;
+#[cfg(all(feature = "mucp", feature = "prost"))]
+mod mucp;
 mod network;
 mod noise;
 mod openapi;
