@@ -18,11 +18,12 @@ use crate::debug::Recorder;
 use crate::registry::{Cached, Registry};
 use crate::selector::Selector;
 use crate::service::open;
+use crate::service::secure;
 use crate::service::settings::Settings;
 use crate::service::url::Url;
 use crate::store::Store;
 #[cfg(feature = "tls")]
-use crate::transport::tls::Identity;
+use crate::transport::tls::{Files, Identity};
 use crate::transport::{Scope, Transport};
 
 /// What the program hands over; it wins over every setting.
@@ -68,6 +69,9 @@ pub(crate) struct Backends {
     /// Who the process is to its peers.
     #[cfg(feature = "tls")]
     pub(crate) identity: Option<Arc<Identity>>,
+    /// What is served by TLS, where that is in files.
+    #[cfg(feature = "tls")]
+    pub(crate) certificate: Option<Arc<Files>>,
     /// What signs the certificates of others.
     #[cfg(feature = "tls")]
     pub(crate) authority: Option<Arc<Authority>>,
@@ -101,7 +105,10 @@ impl Backends {
         let (tasks, shutdown) = (TaskTracker::new(), Shutdown::new());
         let transport = match given.transport {
             Some(transport) => handed("transport", settings.transport.as_ref(), transport),
-            None => open::transport(settings.transport.as_deref().unwrap_or("native"))?,
+            None => {
+                let named = open::transport(settings.transport.as_deref().unwrap_or("native"))?;
+                secure::dialing(settings, named)?
+            }
         };
         let session = settings.auth_token.clone().map(|token| Arc::new(Session::fixed(token)));
         let (broker, broker_url) = match given.broker {
@@ -128,6 +135,8 @@ impl Backends {
             auth: None,
             #[cfg(feature = "tls")]
             identity: None,
+            #[cfg(feature = "tls")]
+            certificate: None,
             #[cfg(feature = "tls")]
             authority: None,
             session,

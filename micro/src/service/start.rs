@@ -34,6 +34,7 @@ use crate::service::observe::{Observe, Reach, install, show};
 use crate::service::readiness::Readiness;
 use crate::service::record::{Place, add_free, record};
 use crate::service::running::{Inner, Running};
+use crate::service::secure;
 use crate::service::settings::Settings;
 use crate::service::signal::Signals;
 use crate::service::stored::Stored;
@@ -158,6 +159,7 @@ impl Service {
         let kept = Kept::open(store, &settings, &self.name, &backends.limits.store).await?;
         authenticate::open(auth, &settings, &kept, &mut backends).await?;
         self.mounts.extend(identity::open(&settings, &kept, &self.name, &mut backends).await?);
+        secure::serving(&settings, &mut backends)?;
         backends.reopen_broker()?;
         if self.inputs.is_stored {
             let table = kept.handle(&self.name)?.table(STORED_TABLE)?;
@@ -351,6 +353,11 @@ fn server(
     #[cfg(feature = "tls")]
     let server = match &backends.identity {
         Some(identity) => server.identity(Arc::clone(identity)),
+        None => server,
+    };
+    #[cfg(feature = "tls")]
+    let server = match &backends.certificate {
+        Some(files) => server.certificate(Arc::clone(files)),
         None => server,
     };
     let server = match backends.broker.inbox() {

@@ -15,9 +15,12 @@ mod metrics;
 mod paced;
 mod pump;
 mod reply;
+mod sound;
 
 pub use self::layer::HttpNext;
 
 pub(super) use self::browser::Browser;
+pub(super) use self::connection::{Watch, drive};
 pub(super) use self::face::{Face, Peer, Ready, Site, marked};
 pub(super) use self::layer::Wrap;
+pub(super) use self::paced::Paced;

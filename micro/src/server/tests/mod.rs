@@ -3,15 +3,21 @@
 mod accounts;
 mod browsers;
 mod calls;
+mod conformance;
 mod connections;
 mod ends;
+mod floods;
 mod http2;
 mod inside;
 mod limits;
 mod network;
 mod noise;
 mod ports;
+mod protocols;
 mod routing;
+#[cfg(feature = "tls")]
+mod secure;
+mod smuggling;
 mod streams;
 mod unread;
 
