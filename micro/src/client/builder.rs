@@ -84,7 +84,7 @@ impl Builder {
         self
     }
 
-    /// Sends messages and events in a format; the default is MessagePack.
+    /// Sends messages and events in a format; the default is MessagePack, see [`Client::in_format`].
     #[must_use]
     pub fn format(mut self, format: Format) -> Self {
         self.format = format;
@@ -211,7 +211,6 @@ impl Builder {
                 transport: self.transport.unwrap_or_else(|| Arc::new(Native)),
                 selector: self.selector.unwrap_or_else(|| Arc::new(P2c::new())),
                 codecs: self.codecs,
-                format: self.format,
                 scope: self.scope,
                 budget: self.budget.map(Arc::new),
                 outliers: self.outliers,
@@ -223,6 +222,7 @@ impl Builder {
                 monitor: self.monitor,
                 targets: Mutex::new(Targets::new(idle)),
             }),
+            format: self.format,
         }
     }
 }

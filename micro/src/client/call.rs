@@ -264,7 +264,7 @@ impl<T, E: ContractError> Call<T, E> {
             (None, _) => return Poll::Ready(Err(over().into())),
         };
         let Some(plan) = &self.plan else { return Poll::Ready(Err(over().into())) };
-        Poll::Ready(finish(&mut self.finish, reply, &plan.client().format).map_err(E::from))
+        Poll::Ready(finish(&mut self.finish, reply, plan.format()).map_err(E::from))
     }
 }
 

@@ -71,7 +71,7 @@ pub(super) async fn drive(mut plan: Plan, progress: Progress) -> Result<(Reply, 
     if let Err(error) = &plan.body {
         return Err(error.clone());
     }
-    let format = plan.client().format.clone();
+    let format = plan.format().clone();
     let reply = match plan.client().layers.clone() {
         None => tries(plan, progress).await?,
         Some(layers) => layered(layers, Request::new(plan, progress.began)).await?,

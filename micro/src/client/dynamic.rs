@@ -88,7 +88,7 @@ impl Client {
     {
         let encode: EncFn<Q> = (&&Wire::<Q>::new()).enc();
         let endpoint = Arc::new(self.dynamic(service, name, kind));
-        let body = scratch(|out| encode(&self.inner.format, request, out));
+        let body = scratch(|out| encode(&self.format, request, out));
         Plan { endpoint, body, source: None, options: None, context: Context::try_current() }
     }
 
@@ -98,7 +98,7 @@ impl Client {
     {
         let encode: EncFn<Q> = (&&Wire::<Q>::new()).enc();
         let endpoint = Arc::new(self.dynamic(service, name, kind));
-        let source = Some(Mutex::new(encoded(requests, self.inner.format.clone(), encode)));
+        let source = Some(Mutex::new(encoded(requests, self.format.clone(), encode)));
         let context = Context::try_current();
         Plan { endpoint, body: Ok(Bytes::new()), source, options: None, context }
     }

@@ -82,7 +82,7 @@ impl Request {
 
     /// Returns the format of the request, in which a reply is decoded too.
     pub fn format(&self) -> &Format {
-        &self.plan.client().format
+        self.plan.format()
     }
 
     /// Returns the metadata of this hop.

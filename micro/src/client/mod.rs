@@ -69,6 +69,7 @@ use self::targets::Targets;
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
+    format: Format,
 }
 
 struct Inner {
@@ -76,7 +77,6 @@ struct Inner {
     transport: Arc<dyn Transport>,
     selector: Arc<dyn Selector>,
     codecs: Codecs,
-    format: Format,
     scope: Scope,
     /// The budget that all services share, if one was given.
     budget: Option<Arc<Budget>>,
@@ -97,6 +97,27 @@ impl Client {
     /// Begins a client that is made of given parts.
     pub fn builder() -> Builder {
         Builder::default()
+    }
+
+    /// Makes a handle to the same client whose calls travel in another format, for services that do
+    /// not speak the client's own; events keep it.
+    ///
+    /// ```
+    /// use micro::client::Client;
+    /// use micro::codec::Format;
+    ///
+    /// let client = Client::builder().build();
+    /// let to_web_services = client.in_format(Format::Json);
+    /// # drop(to_web_services);
+    /// ```
+    #[must_use]
+    pub fn in_format(&self, format: Format) -> Self {
+        Self { inner: Arc::clone(&self.inner), format }
+    }
+
+    /// Returns the format in which requests and responses travel.
+    pub fn format(&self) -> &Format {
+        &self.format
     }
 
     /// Returns the codecs that the client knows.

@@ -10,6 +10,7 @@ use crate::client::Inner;
 use crate::client::attempt::Chosen;
 use crate::client::endpoint::Endpoint;
 use crate::client::options::Options;
+use crate::codec::Format;
 use crate::core::budget::Budget;
 use crate::core::context::Context;
 use crate::core::error::Result;
@@ -35,6 +36,11 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn client(&self) -> &Inner {
         &self.endpoint.client.inner
+    }
+
+    /// Returns the format of the request and the response.
+    pub(super) fn format(&self) -> &Format {
+        &self.endpoint.client.format
     }
 
     /// Returns what retries of calls to the service come out of.
@@ -125,7 +131,7 @@ impl Plan {
             route: &self.endpoint.route,
             now,
             deadline: Some(deadline),
-            content_type: self.client().format.content_type(),
+            content_type: self.format().content_type(),
             extra: self.extra(),
             waker: None,
         }

@@ -54,7 +54,7 @@ impl Stub {
     }
 
     fn with_request<Q>(&self, index: usize, request: &Q, encode: EncFn<Q>) -> Plan {
-        let body = scratch(|out| encode(&self.client.inner.format, request, out));
+        let body = scratch(|out| encode(&self.client.format, request, out));
         self.plan(index, body)
     }
 
@@ -64,7 +64,7 @@ impl Stub {
         requests: Streaming<Q>,
         encode: EncFn<Q>,
     ) -> Plan {
-        let source = encoded(requests, self.client.inner.format.clone(), encode);
+        let source = encoded(requests, self.client.format.clone(), encode);
         Plan { source: Some(Mutex::new(source)), ..self.plan(index, Ok(Bytes::new())) }
     }
 

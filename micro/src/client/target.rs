@@ -10,7 +10,6 @@ use tokio::time::Instant;
 use crate::client::Inner;
 use crate::client::peer::Peer;
 use crate::core::budget::Budget;
-use crate::core::net::Address;
 use crate::registry::{Instance, View};
 use crate::selector::{Candidates, LoadTable, OutlierLimits};
 
@@ -70,7 +69,7 @@ impl Target {
         }
         let instances = self.readable(&snapshot.instances, &mut joining);
         let candidates = self.loads.candidates(&instances, now);
-        let address = |instance: &Instance| instance.address.parse::<Address>().ok();
+        let address = |instance: &Instance| instance.dialed().ok();
         let peers: Vec<_> = candidates
             .iter()
             .filter_map(|candidate| Some(client.pool.peer(&address(&candidate.instance)?)))
@@ -84,7 +83,7 @@ impl Target {
         let mut unreadable = Joining::new();
         let mut readable = Vec::with_capacity(instances.len());
         for instance in instances {
-            match instance.address.parse::<Address>() {
+            match instance.dialed() {
                 Ok(_) => readable.push(Arc::clone(instance)),
                 Err(error) => {
                     if !known.contains(&instance.id) {

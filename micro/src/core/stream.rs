@@ -267,6 +267,13 @@ pub trait MessageSource: Send {
 /// A source that waits to be pumped to the peer.
 pub type BoxSource = Pin<Box<dyn MessageSource>>;
 
+/// Waits for the next message of a source; `None` at its end. Cancel safe.
+pub async fn next_encoded(source: &mut BoxSource) -> Option<Result<Bytes>> {
+    let mut out = Vec::new();
+    let next = std::future::poll_fn(|cx| source.as_mut().poll_encode(cx, &mut out)).await;
+    next.map(|encoded| encoded.map(|()| out.into()))
+}
+
 /// A stream of messages as they arrived, not yet decoded.
 pub type RawStream = Streaming<Bytes>;
 

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::error::Result;
+use crate::core::net::Address;
+
 /// A service as the registry keeps it: name, version, endpoints and the nodes that serve them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -108,6 +111,32 @@ pub struct Snapshot {
     pub revision: u64,
     /// All nodes, sorted by id, draining ones included.
     pub instances: Arc<[Arc<Instance>]>,
+}
+
+impl Instance {
+    /// Returns the address as clients dial it.
+    ///
+    /// Nodes of this framework speak everything at their address. Those of others say by
+    /// `protocol` and `transport` in their metadata what they speak: `grpc` is dialed as
+    /// `grpc://..`, `http` as `http://..`, and go-micro's `mucp` over `http` as `mucp://..`.
+    ///
+    /// # Errors
+    /// 400 when the address cannot be read.
+    pub fn dialed(&self) -> Result<Address> {
+        let address = self.address.parse()?;
+        let fact = |key: &str| self.metadata.get(key).map(String::as_str);
+        let scheme = match (fact("server"), fact("protocol"), fact("transport")) {
+            (Some("micro"), ..) => return Ok(address),
+            (_, Some("grpc"), _) => "grpc",
+            (_, Some("http"), _) => "http",
+            (_, Some("mucp"), Some("http")) => "mucp",
+            _ => return Ok(address),
+        };
+        match address {
+            Address::Scheme { .. } => Ok(address),
+            plain => Ok(Address::Scheme { scheme: scheme.to_owned(), rest: plain.to_string() }),
+        }
+    }
 }
 
 impl Snapshot {
@@ -236,5 +265,26 @@ mod tests {
         leaving.nodes[0].metadata.insert(STATE.into(), STATE_DRAINING.into());
         assert!(leaving.instances()[0].draining);
         assert!(!record("1", "a").instances()[0].draining);
+    }
+
+    #[test]
+    fn nodes_of_other_frameworks_are_dialed_by_what_they_speak() {
+        for (facts, expected) in [
+            (&[][..], "10.0.0.5:80"),
+            (&[("protocol", "mucp"), ("server", "micro"), ("transport", "http")], "10.0.0.5:80"),
+            (
+                &[("protocol", "mucp"), ("server", "mucp"), ("transport", "http")],
+                "mucp://10.0.0.5:80",
+            ),
+            (&[("protocol", "grpc"), ("transport", "grpc")], "grpc://10.0.0.5:80"),
+            (&[("protocol", "http")], "http://10.0.0.5:80"),
+            (&[("protocol", "mucp")], "10.0.0.5:80"),
+        ] {
+            let metadata = facts.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let node = Node { id: "a".into(), address: "10.0.0.5:80".into(), metadata };
+            let record = Record { name: "shop".into(), nodes: vec![node], ..Record::default() };
+            let dialed = record.instances()[0].dialed().unwrap();
+            assert_eq!(dialed.to_string(), expected, "{facts:?}");
+        }
     }
 }

@@ -110,6 +110,7 @@ impl Backends {
                 secure::dialing(settings, named)?
             }
         };
+        let transport = open::reaching(transport);
         let session = settings.auth_token.clone().map(|token| Arc::new(Session::fixed(token)));
         let (broker, broker_url) = match given.broker {
             Some(broker) => (handed("broker", settings.broker.as_ref(), broker), None),

@@ -95,6 +95,12 @@ pub fn transport(url: &str) -> Result<Arc<dyn Transport>> {
     }
 }
 
+/// Lets a transport reach nodes of other frameworks, too: those whose address has a scheme that is
+/// compiled in.
+pub(crate) fn reaching(transport: Arc<dyn Transport>) -> Arc<dyn Transport> {
+    Arc::new(transport::Schemes::over(transport))
+}
+
 /// Opens a selector.
 ///
 /// # Errors

@@ -39,6 +39,7 @@ use crate::service::settings::Settings;
 use crate::service::signal::Signals;
 use crate::service::stored::Stored;
 use crate::service::wiring::Wiring;
+use crate::transport::Transport;
 
 /// How long a start waits for the broker and for the registry; one that is down later than that
 /// does not keep the process from serving, only from being ready.
@@ -217,7 +218,7 @@ impl Service {
         let place = place(&backends, settings, self.metadata, &address)?;
         if let Some(inbox) = backends.broker.inbox() {
             // A port of its own speaks HTTP; another transport's listener may not.
-            inbox.reached_at(&place.address, backends.transport.name() == "native");
+            inbox.reached_at(&place.address, is_on_the_port(backends.transport.as_ref()));
         }
         let subscriptions = readiness.subscriptions();
         subscriptions.make(&backends.broker, subscribed, START_WAIT, &backends.tasks).await?;
@@ -373,10 +374,15 @@ fn guard(auth: &Auth, backends: &Backends) -> server::Guard {
     if identity::is_mutual(backends) { guard.everywhere() } else { guard }
 }
 
-/// Serves on the one port, or through the transport where that is not the native one.
+/// Tells whether what a transport dials is served on the one port.
+fn is_on_the_port(transport: &dyn Transport) -> bool {
+    transport.name() == "native" || !transport.has_listener()
+}
+
+/// Serves on the one port, or through the transport where that has a listener of its own.
 async fn listen(server: &Server, backends: &Backends, settings: &Settings) -> Result<Address> {
     let address = settings.server_address.as_deref();
-    if backends.transport.name() == "native" {
+    if is_on_the_port(backends.transport.as_ref()) {
         return server.listen(&address.unwrap_or(ADDRESS).parse()?).await;
     }
     let address = match address {

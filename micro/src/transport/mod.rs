@@ -4,6 +4,7 @@
 //! which calls start, and serves the calls of others by handing them to a [`Dispatch`].
 
 pub mod native;
+mod schemes;
 #[cfg(feature = "tls")]
 pub mod tls;
 
@@ -18,11 +19,20 @@ use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 
 pub use self::native::{Memory, Native};
+pub use self::schemes::Schemes;
 
 /// A way to reach the nodes of services.
 pub trait Transport: fmt::Debug + Send + Sync + 'static {
     /// Returns the short name, which nodes state as their `transport` in the registry.
     fn name(&self) -> &'static str;
+
+    /// Returns whether the transport listens by itself.
+    ///
+    /// One that dials what the one port of a server speaks does not, and [`Transport::listen`] is a
+    /// 501 there.
+    fn has_listener(&self) -> bool {
+        true
+    }
 
     /// Connects to a node.
     ///

@@ -4,6 +4,7 @@
 //! to its [`Dispatch`]. Transports and routers meet here and never name each other.
 
 mod messages;
+mod relay;
 mod running;
 
 use std::collections::VecDeque;
@@ -24,6 +25,7 @@ use crate::core::stream::{BoxSource, RawStream};
 use crate::core::trace::Trace;
 
 pub use self::messages::messages_of;
+pub use self::relay::Line;
 #[cfg(feature = "server")]
 pub(crate) use self::running::panicked;
 pub use self::running::{DONE, Ended, Release, Running, Slot};

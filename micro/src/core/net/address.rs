@@ -16,6 +16,13 @@ pub enum Address {
     Unix(PathBuf),
     /// `memory:name`, within one process.
     Memory(String),
+    /// `scheme://rest` or `scheme+unix:/path`: what only the transport of that scheme can read.
+    Scheme {
+        /// Such as `grpc`, in lower case.
+        scheme: String,
+        /// What the transport is given, such as `host:port` or `unix:/path`.
+        rest: String,
+    },
 }
 
 impl FromStr for Address {
@@ -29,11 +36,20 @@ impl FromStr for Address {
         if let Some(name) = text.strip_prefix("memory:") {
             return Ok(Self::Memory(name.to_owned()));
         }
+        if let Some((scheme, rest)) = schemed(text) {
+            return if rest.is_empty() || rest == "unix:" {
+                Err(invalid(text))
+            } else {
+                Ok(Self::Scheme { scheme: scheme.to_ascii_lowercase(), rest: rest.to_owned() })
+            };
+        }
         let host = text.strip_prefix("tcp://").unwrap_or(text);
         // go-micro writes ":8080" for all interfaces; the rest of the world expects a host.
         let host = if host.starts_with(':') { format!("0.0.0.0{host}") } else { host.to_owned() };
         match host.rsplit_once(':') {
-            Some((name, port)) if !name.is_empty() && port.parse::<u16>().is_ok() => {
+            Some((name, port))
+                if !name.is_empty() && !name.contains('/') && port.parse::<u16>().is_ok() =>
+            {
                 Ok(Self::Tcp(host))
             }
             _ => Err(invalid(text)),
@@ -41,11 +57,24 @@ impl FromStr for Address {
     }
 }
 
+/// Splits a text into its scheme and what is behind it, if it has a scheme of a transport.
+fn schemed(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (scheme, rest.trim_end_matches('/')),
+        None => {
+            let (scheme, _) = text.split_once("+unix:")?;
+            (scheme, text.get(scheme.len() + 1..)?)
+        }
+    };
+    let letters = scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    (letters && !scheme.is_empty() && scheme != "tcp").then_some((scheme, rest))
+}
+
 fn invalid(text: &str) -> Error {
     let text = text.escape_debug();
     Error::bad_request(
         "micro.net",
-        format!("`{text}` is not an address; write host:port or unix:/path"),
+        format!("`{text}` is not an address; write host:port, unix:/path or scheme://host:port"),
     )
 }
 
@@ -55,6 +84,10 @@ impl fmt::Display for Address {
             Self::Tcp(host) => f.write_str(host),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Memory(name) => write!(f, "memory:{name}"),
+            Self::Scheme { scheme, rest } if rest.starts_with("unix:") => {
+                write!(f, "{scheme}+{rest}")
+            }
+            Self::Scheme { scheme, rest } => write!(f, "{scheme}://{rest}"),
         }
     }
 }
@@ -62,9 +95,16 @@ impl fmt::Display for Address {
 impl Address {
     /// Returns whether only this machine can reach the address.
     ///
-    /// Host names count as reachable from elsewhere, `localhost` excepted.
+    /// Host names count as reachable from elsewhere, `localhost` excepted, and so does what a
+    /// scheme alone explains.
     pub fn is_local(&self) -> bool {
-        let Self::Tcp(host) = self else { return true };
+        let host = match self {
+            Self::Tcp(host) => host,
+            Self::Unix(_) | Self::Memory(_) => return true,
+            Self::Scheme { rest, .. } => {
+                return rest.parse::<Self>().is_ok_and(|address| address.is_local());
+            }
+        };
         let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
         let name = name.trim_start_matches('[').trim_end_matches(']');
         name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
@@ -77,15 +117,24 @@ mod tests {
 
     #[test]
     fn every_form_survives_a_round_trip() {
-        for text in ["127.0.0.1:8080", "[::1]:80", "unix:/run/micro.sock", "memory:a"] {
+        for text in [
+            "127.0.0.1:8080",
+            "[::1]:80",
+            "unix:/run/micro.sock",
+            "memory:a",
+            "grpc://127.0.0.1:50051",
+            "http+unix:/run/micro.sock",
+        ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
+        assert_eq!("tcp://a:80".parse::<Address>().unwrap().to_string(), "a:80");
+        assert_eq!("HTTP://a:80/".parse::<Address>().unwrap().to_string(), "http://a:80");
         assert_eq!(":80".parse::<Address>().unwrap().to_string(), "0.0.0.0:80");
     }
 
     #[test]
     fn a_bad_address_is_named_in_the_error() {
-        for text in ["", "localhost", "host:99999", "unix:"] {
+        for text in ["", "localhost", "host:99999", "unix:", "grpc://", "http+unix:", "://a:1"] {
             let error = text.parse::<Address>().unwrap_err();
             assert!(error.detail().contains(&format!("`{text}`")), "{error}");
         }
@@ -99,6 +148,10 @@ mod tests {
             ("localhost:1", true),
             ("unix:/a", true),
             ("memory:a", true),
+            ("grpc://[::1]:1", true),
+            ("http+unix:/a", true),
+            ("grpc://10.0.0.1:1", false),
+            ("nats://subject", false),
             ("0.0.0.0:1", false),
             ("10.0.0.1:1", false),
             ("example:1", false),

@@ -147,6 +147,7 @@ impl Stream {
                 io::ErrorKind::Unsupported,
                 format!("memory:{name} is reached through the memory transport that listens on it"),
             )),
+            Address::Scheme { .. } => Err(schemed(address)),
         }
     }
 
@@ -272,6 +273,7 @@ impl Listener {
                 io::ErrorKind::Unsupported,
                 format!("memory:{name} needs the memory transport"),
             )),
+            Address::Scheme { .. } => Err(schemed(address)),
         }
     }
 
@@ -300,4 +302,10 @@ impl Listener {
             Self::Unix(socket) => Ok(Stream::Unix(socket.accept().await?)),
         }
     }
+}
+
+/// Makes the error of an address that names a transport.
+fn schemed(address: &Address) -> io::Error {
+    let detail = format!("{address} needs the transport that its scheme names");
+    io::Error::new(io::ErrorKind::Unsupported, detail)
 }

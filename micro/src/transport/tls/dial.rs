@@ -40,6 +40,10 @@ impl Transport for Tls {
         "native"
     }
 
+    fn has_listener(&self) -> bool {
+        false
+    }
+
     fn dial<'a>(
         &'a self,
         address: &'a Address,
@@ -87,6 +91,10 @@ impl Pinned {
 impl Transport for Pinned {
     fn name(&self) -> &'static str {
         "native"
+    }
+
+    fn has_listener(&self) -> bool {
+        false
     }
 
     fn dial<'a>(

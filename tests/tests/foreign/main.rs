@@ -1,0 +1,16 @@
+//! Programs that no one here wrote, as clients and as servers.
+//!
+//! A test whose program is missing is ignored and says what to install; with
+//! `MICRO_REQUIRE_SERVERS=1` it fails.
+
+mod program;
+mod python;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    let trials: Vec<Trial> = python::trials();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
