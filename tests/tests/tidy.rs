@@ -29,7 +29,7 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 26] = [
+const VENDORS: [(&str, &[&str]); 27] = [
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("clap", &["bin/micro/"]),
@@ -46,11 +46,12 @@ const VENDORS: [(&str, &[&str]); 26] = [
     ("pprof", &["debug/sampler.rs"]),
     ("prost", &["codec/proto/", "codec/wire.rs"]),
     ("quick_xml", &["config/format/"]),
+    ("quinn", &["transport/quic/"]),
     ("rcgen", &["auth/authority/"]),
     ("redb", &["store/file/"]),
     ("rmp_serde", &["codec/msgpack.rs", "testkit/codec/"]),
     ("rustix", &["debug/output.rs"]),
-    ("rustls", &["transport/tls/"]),
+    ("rustls", &["transport/quic/config.rs", "transport/tls/"]),
     ("serde_saphyr", &["config/format/"]),
     ("socket2", &["core/net/", "registry/mdns/"]),
     ("toml", &["config/format/"]),

@@ -176,6 +176,16 @@ impl Backends {
         [self.tasks.clone(), self.spawned.clone()]
     }
 
+    /// Returns what the URLs of the process begin with.
+    #[cfg(feature = "server")]
+    pub(crate) fn scheme(&self) -> &'static str {
+        #[cfg(feature = "tls")]
+        if self.certificate.is_some() {
+            return "https";
+        }
+        "http"
+    }
+
     /// Returns what transports work within.
     #[cfg(feature = "server")]
     pub(crate) fn scope(&self) -> Scope {

@@ -6,7 +6,7 @@
 //! | broker | `memory` (within the process) |
 //! | store | `memory`, `file` (also `file:///shop.redb` or, for a file in it, `file:///directory/`) |
 //! | tracer | `memory`, `otlp` (as `otlp://127.0.0.1:4318`) |
-//! | transport | `native`, `memory` |
+//! | transport | `native`, `memory`, `quic` |
 //! | selector | `p2c`, `random`, `round-robin`, `least-connections`, `consistent-hash` |
 //!
 //! A name that is unknown, or whose feature is not enabled, is a start-up error that says what to
@@ -47,7 +47,11 @@ const STORES: &[Backend] =
 const TRACERS: &[Backend] =
     &[Backend::built_in("memory"), Backend::behind("otlp", "otlp", cfg!(feature = "otlp"))];
 
-const TRANSPORTS: &[Backend] = &[Backend::built_in("native"), Backend::built_in("memory")];
+const TRANSPORTS: &[Backend] = &[
+    Backend::built_in("native"),
+    Backend::built_in("memory"),
+    Backend::behind("quic", "quic", cfg!(feature = "quic")),
+];
 
 /// Opens a registry with limits of its own.
 ///
@@ -91,6 +95,8 @@ pub fn transport(url: &str) -> Result<Arc<dyn Transport>> {
     plain(&url, "transport")?;
     match url.scheme.as_str() {
         "memory" => Ok(Arc::new(transport::Memory::default())),
+        #[cfg(feature = "quic")]
+        "quic" => Ok(Arc::new(transport::Quic::new())),
         _ => Ok(Arc::new(transport::Native)),
     }
 }
@@ -269,7 +275,7 @@ mod tests {
             (registry("loacl").unwrap_err(), "did you mean `local`?"),
             (registry("file").unwrap_err(), "needs a path"),
             (registry("memory://x").unwrap_err(), "takes no address"),
-            (transport("quic").unwrap_err(), "there are native, memory"),
+            (transport("warp").unwrap_err(), "there are native, memory"),
             (broker("nats").unwrap_err(), "there are memory, http"),
             (
                 store("redis://h", "s", &StoreLimits::default()).await.unwrap_err(),

@@ -387,7 +387,8 @@ async fn listen(server: &Server, backends: &Backends, settings: &Settings) -> Re
     }
     let address = match address {
         Some(address) => address.parse()?,
-        None => Address::Memory(node_id()),
+        None if backends.transport.name() == "memory" => Address::Memory(node_id()),
+        None => ADDRESS.parse()?,
     };
     let scope = backends.scope();
     backends.transport.listen(&address, server.router(), &scope).await

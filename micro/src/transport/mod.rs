@@ -4,6 +4,8 @@
 //! which calls start, and serves the calls of others by handing them to a [`Dispatch`].
 
 pub mod native;
+#[cfg(feature = "quic")]
+pub mod quic;
 mod schemes;
 #[cfg(feature = "tls")]
 pub mod tls;
@@ -19,6 +21,8 @@ use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 
 pub use self::native::{Memory, Native};
+#[cfg(feature = "quic")]
+pub use self::quic::Quic;
 pub use self::schemes::Schemes;
 
 /// A way to reach the nodes of services.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use micro::Client;
 use micro::codec::Codecs;
 use micro::core::clock;
@@ -13,15 +14,14 @@ use micro::core::content_type::ContentType;
 use micro::core::exchange::{Connection, Dispatch, Exchange, Head, Inbound, Outgoing};
 use micro::core::future::BoxFuture;
 use micro::core::net::Address;
-use micro::core::shutdown::Shutdown;
+use micro::core::shutdown::TaskTracker;
 use micro::core::stream::BoxSource;
 use micro::prelude::*;
 use micro::server::{Accepted, Protocol, Recognised};
 use micro::transport::{Scope, Transport};
-use micro::{bytes::Bytes, registry};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 
 const HELLO: &str = "bell/1 ";
 const LINE_BYTES_MAX: u64 = 64 * 1024;
@@ -61,9 +61,7 @@ impl Protocol for Bell {
                     Ok(reply) => [b"ok ", &reply[..], b"\n"].concat(),
                     Err(error) => format!("no {}\n", error.to_json()).into_bytes(),
                 };
-                if wire.write_all(&line).await.is_err() {
-                    return;
-                }
+                let _gone = wire.write_all(&line).await;
             }
         })
     }
@@ -95,9 +93,8 @@ impl Transport for Bell {
         address: &'a Address,
         scope: &'a Scope,
     ) -> BoxFuture<'a, Result<Arc<dyn Connection>>> {
-        let (address, scope) = (address.to_string(), scope.clone());
-        let node: Arc<dyn Connection> = Arc::new(Node { address, scope, closed: Shutdown::new() });
-        Box::pin(std::future::ready(Ok(node)))
+        let node: Arc<dyn Connection> = Arc::new(Node(address.to_string(), scope.tasks.clone()));
+        Box::pin(async { Ok(node) })
     }
 
     fn listen<'a>(
@@ -106,18 +103,13 @@ impl Transport for Bell {
         _: Arc<dyn Dispatch>,
         _: &'a Scope,
     ) -> BoxFuture<'a, Result<Address>> {
-        let error = Error::unimplemented("bell", "it is served on the one port");
-        Box::pin(std::future::ready(Err(error)))
+        Box::pin(async { Err(Error::unimplemented("bell", "it is served on the one port")) })
     }
 }
 
-/// Rings anew for each call.
+/// Rings anew for each call, so that there is nothing to close.
 #[derive(Debug)]
-struct Node {
-    address: String,
-    scope: Scope,
-    closed: Shutdown,
-}
+struct Node(String, TaskTracker);
 
 impl Connection for Node {
     fn start(
@@ -130,30 +122,26 @@ impl Connection for Node {
         let millis = head.deadline.map_or(9999, |at| clock::remaining(head.now, at).as_millis());
         let body = std::str::from_utf8(body).map_err(|_| Error::internal("bell", "not JSON"))?;
         let line = format!("{HELLO}{service} {endpoint} {millis} {body}\n");
-        let address = self.address.clone();
-        Ok(Exchange::relayed(&self.scope.tasks, "bell", 1, |reply| async move {
+        let address = self.0.clone();
+        Ok(Exchange::relayed(&self.1, "bell", 1, |reply| async move {
             reply.reply(ring(&address, &line).await);
         }))
     }
 
     fn is_open(&self) -> bool {
-        !self.closed.is_closed()
+        true
     }
     fn is_full(&self) -> bool {
         false
     }
     fn ready(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(std::future::ready(Ok(())))
+        Box::pin(async { Ok(()) })
     }
     fn closed(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.closed.closed())
+        Box::pin(std::future::pending())
     }
-    fn drain(&self) {
-        self.closed.close();
-    }
-    fn close(&self) {
-        self.closed.close();
-    }
+    fn drain(&self) {}
+    fn close(&self) {}
 }
 
 async fn ring(address: &str, line: &str) -> Result<Bytes> {
@@ -168,54 +156,43 @@ async fn ring(address: &str, line: &str) -> Result<Bytes> {
     }
 }
 
-#[derive(Clone, Default)]
-struct Alarm(Arc<(Notify, Notify)>);
-
-struct Gone(Arc<(Notify, Notify)>);
-
-impl Drop for Gone {
-    fn drop(&mut self) {
-        self.0.1.notify_one();
-    }
-}
+#[derive(Clone)]
+struct Alarm(Arc<Semaphore>);
 
 #[service(name = "alarm")]
 impl Alarm {
     #[handler]
     async fn set(&self, at: String) -> Result<String> {
-        if at.is_empty() { Err(Error::conflict("alarm", "no time")) } else { Ok(format!("at {at}")) }
+        (!at.is_empty()).then(|| format!("at {at}")).ok_or(Error::conflict("alarm", "no time"))
     }
 
     #[handler]
     async fn wait(&self) -> Result<()> {
-        let _gone = Gone(Arc::clone(&self.0));
-        self.0.0.notify_one();
+        let _until_dropped = self.0.acquire().await.unwrap();
         std::future::pending().await
     }
 }
 
 #[tokio::test]
 async fn a_protocol_from_outside_calls_the_handlers_of_the_one_port() {
-    let alarm = Alarm::default();
-    let service = Service::new("bells").no_env().registry(registry::Memory::new());
+    let alarm = Alarm(Arc::new(Semaphore::new(1)));
+    let service = Service::new("bells").no_env().registry(micro::registry::Memory::new());
     let running = service.mount(alarm.clone()).protocol(Bell).start().await.unwrap();
-    let address: Address = running.address().to_string().parse().unwrap();
     let json = Codecs::default().format(&ContentType::Json).unwrap();
     let client = Client::builder().transport(Arc::new(Bell)).format(json);
-    let bells: AlarmClient = client.address(address.clone()).build().into();
+    let bells: AlarmClient = client.address(running.address().clone()).build().into();
     assert_eq!(bells.set("seven".to_owned()).await.unwrap(), "at seven");
     assert_eq!(bells.set(String::new()).await.unwrap_err().code(), 409);
-    let late = bells.wait().timeout(Duration::from_millis(100)).await.unwrap_err();
-    assert_eq!(late.code(), 408);
-    alarm.0.1.notified().await;
-    alarm.0.0.notified().await;
-    tokio::select! {
-        _ = bells.wait() => panic!("it waits"),
-        () = alarm.0.0.notified() => {}
+    let soon = Duration::from_millis(100);
+    assert_eq!(bells.wait().timeout(soon).await.unwrap_err().code(), 408);
+    drop(alarm.0.acquire().await.unwrap());
+    let waiting = TaskTracker::new().spawn("call", bells.wait().timeout(soon * 1000));
+    while alarm.0.available_permits() > 0 {
+        tokio::task::yield_now().await;
     }
-    alarm.0.1.notified().await;
-    let native: AlarmClient = Client::builder().address(address).build().into();
+    waiting.abort();
+    drop(alarm.0.acquire().await.unwrap());
+    let native: AlarmClient = running.client();
     assert_eq!(native.set("eight".to_owned()).await.unwrap(), "at eight", "on the same port");
-    assert_eq!(ring(running.address().to_string().as_str(), "bell/1 x\n").await.unwrap_err().code(), 400);
     running.stop().await;
 }

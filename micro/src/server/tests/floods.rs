@@ -137,7 +137,7 @@ async fn f42_empty_and_small_data_is_cut_off() {
         talk.send(&open(1)).await;
         let gone = flood(&rig, &mut talk, &frame(DATA, 0, 1, bytes), 200_000).await;
         let gone = gone.unwrap_or(usize::MAX);
-        assert!(gone <= most || bytes == b" ", "after {gone}");
+        assert!(gone <= most, "after {gone}");
         others_are_served(&rig).await;
     }
 }
@@ -237,8 +237,8 @@ async fn f43_bodies_that_drip_over_http2_are_given_up() {
 
 /// The bytes of the latest ping, as an answer has them.
 fn last_ping(talk: &Talk) -> Vec<u8> {
-    let pings = talk.heard.frames.iter().filter(|f| f.0 == PING && f.1 & ACK == 0);
-    pings.last().map_or_else(|| vec![0; 8], |ping| ping.3.clone())
+    let mut pings = talk.heard.frames.iter().filter(|f| f.0 == PING && f.1 & ACK == 0);
+    pings.next_back().map_or_else(|| vec![0; 8], |ping| ping.3.clone())
 }
 
 #[tokio::test(start_paused = true)]

@@ -164,7 +164,8 @@ cases! {
     extensions_without_end: chunks(&format!("3;{}\r\n\"x\"\r\n0\r\n\r\n", "a".repeat(20_000)))
         => Want::Closed;
     a_last_chunk_ended_by_a_line_feed: chunks("3\r\n\"x\"\r\n0\n\r\n") => Want::Once(400);
-    trailers_ended_by_a_line_feed: chunks("3\r\n\"x\"\r\n0\r\na: b\n\r\n") => Want::Once(200);
+    // What follows is taken for more trailers, the hidden request among them.
+    trailers_ended_by_a_line_feed: chunks("3\r\n\"x\"\r\n0\r\na: b\n\r\n") => Want::Clear(200);
     trailers_without_end: chunks(&format!("3\r\n\"x\"\r\n0\r\n{}", "a: b\r\n".repeat(20_000)))
         => Want::Closed;
     a_trailer_with_a_zero: chunks("3\r\n\"x\"\r\n0\r\na: b\0c\r\n\r\n") => Want::Closed;

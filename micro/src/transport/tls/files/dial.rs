@@ -69,6 +69,14 @@ impl Roots {
         Ok(Stream::Wrapped(Wrapped::new(socket, remote, stranger)))
     }
 
+    /// Returns what to dial with where the native protocol is spoken inside.
+    #[cfg(feature = "quic")]
+    pub(in crate::transport) async fn native_config(&self) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&*self.present().await);
+        config.alpn_protocols = vec![NATIVE_PROTOCOL.to_vec()];
+        Arc::new(config)
+    }
+
     /// Returns what to dial with, after reading the files again where that is due.
     async fn present(&self) -> Arc<ClientConfig> {
         let (config, seen) = {
@@ -124,6 +132,10 @@ impl Transport for Roots {
         "native"
     }
 
+    fn has_listener(&self) -> bool {
+        false
+    }
+
     fn dial<'a>(
         &'a self,
         address: &'a Address,
@@ -134,7 +146,7 @@ impl Transport for Roots {
             let connecting = async {
                 let stream = Stream::connect(address, timeout).await?;
                 match address {
-                    Address::Tcp(at) => self.secure(stream, host(at), &[NATIVE_PROTOCOL]).await,
+                    Address::Tcp(at) => self.secure(stream, host_of(at), &[NATIVE_PROTOCOL]).await,
                     _ => Ok(stream),
                 }
             };
@@ -164,7 +176,7 @@ impl Transport for Roots {
 }
 
 /// Returns the host of an address, as certificates name it.
-fn host(address: &str) -> &str {
+pub(in crate::transport) fn host_of(address: &str) -> &str {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     host.trim_start_matches('[').trim_end_matches(']')
 }

@@ -16,6 +16,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::dial::Roots;
+#[cfg(feature = "quic")]
+pub(in crate::transport) use self::dial::host_of;
 pub use self::pem::FILE_BYTES_MAX;
 pub use self::serve::Files;
 

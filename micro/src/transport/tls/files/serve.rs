@@ -137,6 +137,12 @@ impl Files {
         (Arc::clone(&present.config), present)
     }
 
+    /// Returns what is shown at the moment.
+    #[cfg(feature = "quic")]
+    pub(in crate::transport) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.present.load().config)
+    }
+
     pub(in crate::transport::tls) fn handshakes(&self) -> &Semaphore {
         &self.handshakes
     }
