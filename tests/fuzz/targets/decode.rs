@@ -1,0 +1,51 @@
+//! Every codec on bytes from a stranger, into a type that nests, and into what takes anything.
+#![no_main]
+
+use std::collections::BTreeMap;
+
+use libfuzzer_sys::fuzz_target;
+use micro::codec::{Codec, Json, MsgPack, erased_serde};
+use serde::{Deserialize, Serialize};
+
+/// Everything that `serde` tells apart, within itself.
+#[derive(Debug, Deserialize, Serialize)]
+struct Node {
+    id: Option<u64>,
+    ratio: f64,
+    name: String,
+    kind: Kind,
+    children: Vec<Node>,
+    by_name: BTreeMap<String, Node>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+enum Kind {
+    Leaf,
+    Number(i32),
+    Pair(u8, Box<Node>),
+    Named { inner: Box<Node> },
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((which, bytes)) = data.split_first() else { return };
+    let codec: &dyn Codec = if which % 2 == 0 { &Json } else { &MsgPack };
+    let mut node: Option<Node> = None;
+    let typed = codec.decode(bytes, &mut |deserializer| {
+        node = Some(erased_serde::deserialize(deserializer)?);
+        Ok(())
+    });
+    if typed.is_ok() {
+        // What was understood can be said again and is understood again.
+        let node = node.expect("visited once");
+        let mut out = Vec::new();
+        codec.encode(&node, &mut out).expect("it came in this format");
+        let again = codec.decode(&out, &mut |deserializer| {
+            erased_serde::deserialize::<Node>(deserializer).map(drop)
+        });
+        again.expect("it was encoded here");
+    }
+    // Whether this is a value at all is open; that it neither panics nor recurses deeply is not.
+    let _any = codec.decode(bytes, &mut |deserializer| {
+        erased_serde::deserialize::<serde_json::Value>(deserializer).map(drop)
+    });
+});
