@@ -34,6 +34,37 @@ pub const FIRST_BYTES_MAX: usize = 64;
 /// A client of it speaks first, and by bytes with which neither TLS, nor the native transport, nor
 /// a request of HTTP begins: upper case letters and a space are taken for HTTP. Inside of TLS it is
 /// recognised in the same way, where the client agrees on no protocol in the handshake.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use micro::core::exchange::Dispatch;
+/// use micro::core::future::BoxFuture;
+/// use micro::server::{Accepted, Protocol, Recognised};
+/// use tokio::io::AsyncWriteExt;
+///
+/// /// Greets whoever begins by a tilde.
+/// #[derive(Debug)]
+/// struct Greeting;
+///
+/// impl Protocol for Greeting {
+///     fn name(&self) -> &'static str {
+///         "greeting"
+///     }
+///
+///     fn recognise(&self, first: &[u8]) -> Recognised {
+///         if first.starts_with(b"~") { Recognised::Yes } else { Recognised::No }
+///     }
+///
+///     fn serve(self: Arc<Self>, at: Accepted, _: Arc<dyn Dispatch>) -> BoxFuture<'static, ()> {
+///         let mut stream = at.stream;
+///         Box::pin(async move { drop(stream.write_all(b"hello\n").await) })
+///     }
+/// }
+///
+/// let service = micro::Service::new("shop").protocol(Greeting);
+/// # drop(service);
+/// ```
 pub trait Protocol: fmt::Debug + Send + Sync + 'static {
     /// Returns the short name, for logs.
     fn name(&self) -> &'static str;
