@@ -3,6 +3,8 @@
 //! A test whose program is missing is ignored and says what to install; with
 //! `MICRO_REQUIRE_SERVERS=1` it fails.
 
+#[cfg(feature = "grpc")]
+mod grpc;
 #[cfg(feature = "tls")]
 mod https;
 mod program;
@@ -14,6 +16,8 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let trials: Vec<Trial> = python::trials();
+    #[cfg(feature = "grpc")]
+    let trials = trials.into_iter().chain(grpc::trials()).collect();
     #[cfg(feature = "tls")]
     let trials = trials.into_iter().chain(https::trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

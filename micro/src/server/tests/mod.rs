@@ -7,6 +7,8 @@ mod conformance;
 mod connections;
 mod ends;
 mod floods;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod http2;
 mod inside;
 mod limits;
