@@ -5,6 +5,8 @@
 
 #[cfg(feature = "grpc")]
 mod grpc;
+#[cfg(feature = "http")]
+mod http;
 pub mod native;
 #[cfg(feature = "quic")]
 pub mod quic;
@@ -24,6 +26,8 @@ use crate::core::shutdown::{Shutdown, TaskTracker};
 
 #[cfg(feature = "grpc")]
 pub use self::grpc::Grpc;
+#[cfg(feature = "http")]
+pub use self::http::Http;
 pub use self::native::{Memory, Native};
 #[cfg(feature = "quic")]
 pub use self::quic::Quic;

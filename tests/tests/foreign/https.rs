@@ -6,14 +6,8 @@ use libtest_mimic::{Failed, Trial};
 use micro::prelude::*;
 use micro::registry::Memory;
 
+use crate::curl::CURL;
 use crate::program::{Program, trial};
-
-const CURL: Program = Program {
-    name: "curl",
-    variable: "MICRO_TEST_CURL_BIN",
-    probe: &["--version"],
-    package: "curl (Debian)",
-};
 
 const OPENSSL: Program = Program {
     name: "openssl",

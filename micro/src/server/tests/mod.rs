@@ -3,6 +3,8 @@
 mod accounts;
 mod browsers;
 mod calls;
+#[cfg(feature = "compression")]
+mod compression;
 mod conformance;
 mod connections;
 mod ends;
@@ -14,8 +16,10 @@ mod inside;
 mod limits;
 mod network;
 mod noise;
+mod openapi;
 mod ports;
 mod protocols;
+mod queries;
 mod routing;
 #[cfg(feature = "tls")]
 mod secure;
@@ -131,6 +135,7 @@ impl Rig {
             origin: Origin::OffHost,
             proven: Proven::Nobody,
             bound: "test".into(),
+            known: std::sync::OnceLock::new(),
             seat: Arc::clone(&member.seat),
         };
         let stream = Prefixed::new(bytes::BytesMut::new(), Stream::Pipe(there));
