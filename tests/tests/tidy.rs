@@ -29,18 +29,34 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 27] = [
+const VENDORS: [(&str, &[&str]); 28] = [
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("clap", &["bin/micro/"]),
     ("clap_complete", &["bin/micro/"]),
     ("comfy_table", &["bin/micro/"]),
-    ("flate2", &["codec/grpc/", "registry/mdns/"]),
-    ("h2", &["transport/grpc/"]),
+    (
+        "flate2",
+        &["codec/grpc/", "registry/mdns/", "server/http/coding/", "server/tests/compression.rs"],
+    ),
+    ("h2", &["transport/grpc/", "transport/http/"]),
     ("hcl", &["config/format/"]),
     ("hickory_proto", &["registry/mdns/"]),
-    ("hyper", &["debug/otlp/", "server/", "service/port.rs", "transport/grpc/"]),
-    ("hyper_util", &["debug/otlp/", "server/", "transport/grpc/"]),
+    (
+        "hyper",
+        &[
+            "auth/jwt/url.rs",
+            "debug/otlp/",
+            "server/",
+            "service/port.rs",
+            "transport/grpc/",
+            "transport/http/",
+        ],
+    ),
+    (
+        "hyper_util",
+        &["auth/jwt/url.rs", "debug/otlp/", "server/", "transport/grpc/", "transport/http/"],
+    ),
     ("indicatif", &["bin/micro/"]),
     ("inventory", &["service/catalog.rs", "__private.rs"]),
     ("notify", &["config/file/", "registry/local/"]),
@@ -52,6 +68,7 @@ const VENDORS: [(&str, &[&str]); 27] = [
     ("rmp_serde", &["codec/msgpack.rs", "testkit/codec/"]),
     ("rustix", &["debug/output.rs"]),
     ("rustls", &["transport/tls/"]),
+    ("schemars", &["service/schema.rs"]),
     ("serde_saphyr", &["config/format/"]),
     ("socket2", &["core/net/", "registry/mdns/"]),
     ("toml", &["config/format/"]),

@@ -24,6 +24,8 @@ mod proto;
 mod raw;
 #[cfg(feature = "client")]
 mod scratch;
+#[cfg(any(feature = "http", feature = "server"))]
+pub(crate) mod sequence;
 mod single;
 #[cfg(feature = "client")]
 mod source;
@@ -192,6 +194,15 @@ impl Codecs {
             let detail = format!("no codec for `{name}`; there are {}", self.names().join(", "));
             Error::new("micro.codec", 415, detail)
         })
+    }
+
+    /// Lists the content types, beside JSON, in which any message travels.
+    #[cfg(feature = "server")]
+    pub(crate) fn serde_types(&self) -> Vec<String> {
+        let plain = [ContentType::Bytes, ContentType::Text];
+        let others = self.others.iter().map(|codec| codec.content_type());
+        let others = others.filter(|kind| !plain.contains(kind));
+        std::iter::once(ContentType::MsgPack).chain(others).map(|kind| kind.to_string()).collect()
     }
 
     fn names(&self) -> Vec<String> {

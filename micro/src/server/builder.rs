@@ -25,7 +25,7 @@ use crate::server::cancellation::Cancellation;
 use crate::server::gate::Gate;
 #[cfg(feature = "grpc")]
 use crate::server::grpc::{Descriptors, HEALTH, Health, Known, Paths, REFLECTION, Reflection};
-use crate::server::http::{Browser, Face, HttpNext, Ready, Site, Wrap, marked};
+use crate::server::http::{Browser, Cors, Documents, Face, HttpNext, Ready, Site, Wrap, marked};
 use crate::server::inbox::Deliveries;
 use crate::server::layer::{Next, Request};
 use crate::server::listen::Port;
@@ -53,6 +53,7 @@ pub struct Builder {
     http_layers: Vec<Wrap>,
     user: Option<axum::Router>,
     browser: Browser,
+    cors: Cors,
     ready: Option<Ready>,
     lapsed: Option<Lapsed>,
     monitor: Monitor,
@@ -181,7 +182,13 @@ impl Builder {
 
     /// Lets web pages of an origin call, such as `https://shop.example`; `*` lets all.
     pub fn allow_origin(mut self, origin: &str) -> Self {
-        self.browser.allow_origin(origin);
+        self.cors = self.cors.origin(origin);
+        self
+    }
+
+    /// Sets which web pages of other origins may call, and what they may send and see.
+    pub fn cors(mut self, cors: Cors) -> Self {
+        self.cors = cors;
         self
     }
 
@@ -241,10 +248,11 @@ impl Builder {
     /// Makes the server; no I/O.
     ///
     /// # Errors
-    /// 400 when the limits do not fit each other or descriptors are none, 409 when two services have an endpoint of one
-    /// name; the error names both.
+    /// 400 when the limits do not fit each other, descriptors are none or pages cannot be allowed so,
+    /// 409 when two services have an endpoint of one name; the error names both.
     pub fn build(mut self) -> Result<Server> {
         self.limits.validate()?;
+        self.browser.share_with(&self.cors)?;
         let ready = self.ready.take().unwrap_or_else(|| Arc::new(|| true));
         let in_flight = self.limits.call.in_flight_max;
         let gate = Arc::new(Gate::new(in_flight, in_flight));
@@ -274,6 +282,7 @@ impl Builder {
             user: self.user,
             inbox: self.inbox,
             browser: self.browser,
+            documents: Documents::default(),
             ready,
             #[cfg(feature = "grpc")]
             paths: Paths::of(&router.table),

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -147,6 +147,7 @@ fn admit(port: &Arc<Port>, stream: Stream, bound: &Arc<str>) {
         origin,
         proven: Proven::Nobody,
         bound: Arc::clone(bound),
+        known: OnceLock::new(),
         seat: Arc::clone(&member.seat),
     };
     port.scope.tasks.spawn("connection", serve(Arc::clone(port), stream, peer, member));

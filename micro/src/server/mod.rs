@@ -22,21 +22,30 @@
 //!
 //! A request is served by the first of these that applies:
 //!
-//! 1. `POST /{service}/{Type.Method}`, looked up exactly, body by `Content-Type`;
+//! 1. `POST /{service}/{Type.Method}`, looked up exactly, body by `Content-Type`; for an endpoint that
+//!    is declared idempotent also `GET` and `HEAD`, the fields of the request as a query;
 //! 2. `GET /healthz` (the process lives) and `GET /readyz` (it takes work), both to the end of a stop;
 //! 3. `POST /?id=<node>`: an event for a subscription of a broker that is reached this way;
 //! 4. the user's own `axum::Router`;
 //! 5. `GET /metrics` (the numbers of the process, for Prometheus), for local callers and for those
-//!    with an account;
+//!    with an account, and `GET /openapi.json` (what is served, as OpenAPI 3.1), where strangers see
+//!    what is public;
 //! 6. a JSON 404 that lists what exists.
 //!
 //! **Bodies.** A missing `Content-Type`, and the one that `curl -d` sends by itself, mean JSON. The
-//! response comes in the format of the request unless `Accept` names another one that there is.
+//! response comes in the format of the request unless `Accept` names another one that there is. With
+//! the feature `compression` requests may come in `gzip` and `deflate`, within limits of what they
+//! become, and responses of a kilobyte or more are compressed for those who ask.
 //!
-//! **Streams.** Requests stream as one JSON value a line; responses as one JSON value a line
-//! (`application/x-ndjson`), as server-sent events when `Accept` asks for `text/event-stream`
-//! (`data`, then one `end` or `error` event), or as MessagePack values in a row. A stream that
-//! fails ends with the line `{"error": ..}`. Streams both ways at once need HTTP/2.
+//! **Queries.** `?text=a&page=2&tags=x&tags=y`: the type of a field says what its text means; a list
+//! takes a parameter as often as it is given, a field with fields of its own is JSON, an option whose
+//! parameter is empty is none. Responses are JSON unless `Accept` says otherwise.
+//!
+//! **Streams.** Requests stream as one JSON value a line, or as MessagePack values in a row; responses
+//! so too (`application/x-ndjson`, `application/msgpack`), or as server-sent events when `Accept`
+//! asks for `text/event-stream` (`data`, then one `end` or `error` event). A stream that fails ends
+//! with the line `{"error": ..}`, in MessagePack with an extension value of type 101 that holds that
+//! error as JSON. Streams both ways at once need HTTP/2.
 //!
 //! **Errors** are go-micro's JSON with the status of their code, whatever the format of the call.
 //! `micro-retry: safe` says that no handler saw the request.
@@ -49,7 +58,7 @@
 //!
 //! **Browsers.** A page of another origin, a host name that is not this server's, or
 //! `Sec-Fetch-Site: cross-site` get 403 unless allowed, so that no web page calls a service on
-//! loopback.
+//! loopback. [`Cors`] says which pages may call, and what they may send and see.
 //!
 //! **gRPC** (feature `grpc`). A request over HTTP/2 whose content type is `application/grpc`, or that
 //! with a codec behind a `+`, is a call before it is anything else of these. `/{service}.{Type}/{Method}`
@@ -102,7 +111,7 @@ pub use self::builder::Builder;
 pub use self::cancellation::Cancellation;
 pub use self::guard::Guard;
 pub use self::handle::Server;
-pub use self::http::HttpNext;
+pub use self::http::{Cors, HttpNext};
 pub use self::layer::{Next, Request};
 pub use self::policy::{Access, Policy};
 pub use self::router::Router;

@@ -57,8 +57,9 @@ pub(super) struct Entry {
     /// What errors name: `service.Type.Method`.
     pub(super) id: String,
     /// Where HTTP finds it: `/service/Type.Method`.
-    path: String,
-    type_name: &'static str,
+    pub(super) path: String,
+    /// The service that it is of.
+    pub(super) descriptor: &'static ServiceDescriptor,
     /// Whether the call runs to its end when the caller goes away.
     detached: bool,
     index: usize,
@@ -299,7 +300,7 @@ impl Table {
         if let Some(other) = self.entries.iter().find(|other| other.path == entry.path) {
             let detail = format!(
                 "`{}` and `{}` both have an endpoint {}; rename one or give its service another name",
-                other.type_name, entry.type_name, entry.id,
+                other.descriptor.type_name, entry.descriptor.type_name, entry.id,
             );
             return Err(Error::conflict("micro.server", detail));
         }
@@ -314,6 +315,12 @@ impl Table {
     fn list(&self, shown: impl Fn(&Entry) -> bool) -> String {
         let shown = self.entries.iter().filter(|entry| !entry.internal && shown(entry));
         shown.map(|entry| name(entry)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Lists the endpoints that a caller may learn of: all, or only the public ones.
+    pub(super) fn shown(&self, all: bool) -> impl Iterator<Item = &Entry> {
+        let entries = self.entries.iter().map(AsRef::as_ref);
+        entries.filter(move |entry| !entry.internal && (all || entry.spec.public))
     }
 
     /// Returns an endpoint by its place.
@@ -373,7 +380,7 @@ fn entry(
         id: format!("{name}.{}", spec.name),
         path: format!("/{name}/{}", spec.name),
         detached: spec.detached,
-        type_name: service.descriptor.type_name,
+        descriptor: service.descriptor,
         index,
         mounted: Arc::clone(&service.mounted),
         process: Arc::clone(&process.gate),

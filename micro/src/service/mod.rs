@@ -64,7 +64,7 @@ mod url;
 #[cfg(feature = "server")]
 mod wiring;
 
-pub use self::schema::schema;
+pub use self::schema::{Shape, ShapeNamed, ShapeTyped, schema};
 
 #[cfg(feature = "cli")]
 pub use self::toolbox::{Setting, Toolbox, settings};

@@ -10,6 +10,8 @@ use crate::core::error::Error;
 use crate::core::error::Result;
 use crate::core::limits::Limits;
 use crate::core::secret::Secret;
+#[cfg(feature = "server")]
+use crate::server;
 
 /// One setting as people may write it.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +38,12 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("server_address", "ADDRESS", "where to listen; default 127.0.0.1:0, a free port"),
     spec("server_advertise", "ADDRESS", "what to register; default: where it listens"),
     spec("server_metadata", "K=V,..", "facts about the node for the registry"),
+    spec("server_hosts", "HOST,..", "names by which HTTP calls it, beside addresses and localhost"),
+    spec("cors_origins", "ORIGIN,..", "web pages of other origins that may call; default none"),
+    spec("cors_headers", "HEADER,..", "headers that such pages may send; default any"),
+    spec("cors_exposed", "HEADER,..", "headers of responses that such pages may read"),
+    spec("cors_credentials", "BOOL", "whether such pages call with cookies; default false"),
+    spec("cors_max_age", "DURATION", "how long browsers remember what pages may; default 10m"),
     spec("registry", "URL", "where services find each other; default local"),
     spec("registry_address", "ADDRESS", "address for a registry given by name"),
     spec("broker", "URL", "what carries events; default memory"),
@@ -72,6 +80,12 @@ pub(crate) struct Settings {
     pub(crate) server_address: Option<String>,
     pub(crate) server_advertise: Option<String>,
     pub(crate) server_metadata: Vec<String>,
+    pub(crate) server_hosts: Vec<String>,
+    pub(crate) cors_origins: Vec<String>,
+    pub(crate) cors_headers: Vec<String>,
+    pub(crate) cors_exposed: Vec<String>,
+    pub(crate) cors_credentials: bool,
+    pub(crate) cors_max_age: Option<Duration>,
     pub(crate) registry: Option<String>,
     pub(crate) registry_address: Option<String>,
     pub(crate) broker: Option<String>,
@@ -119,6 +133,21 @@ impl Settings {
         self.server_metadata.iter().map(pair).collect()
     }
 
+    /// Tells a server which names are its own, and which web pages may call it.
+    #[cfg(feature = "server")]
+    pub(crate) fn browsers(&self, server: server::Builder) -> server::Builder {
+        let server = self.server_hosts.iter().fold(server, |server, host| server.allow_host(host));
+        let cors = server::Cors::new();
+        let cors = self.cors_origins.iter().fold(cors, |cors, origin| cors.origin(origin));
+        let cors = self.cors_headers.iter().fold(cors, |cors, name| cors.header(name));
+        let cors = self.cors_exposed.iter().fold(cors, |cors, name| cors.expose(name));
+        let cors = if self.cors_credentials { cors.credentials() } else { cors };
+        server.cors(match self.cors_max_age {
+            Some(max_age) => cors.max_age(max_age),
+            None => cors,
+        })
+    }
+
     /// Puts the settings that are limits in their place.
     pub(crate) fn apply(&self, mut limits: Limits) -> Result<Limits> {
         if let Some(ttl) = self.register_ttl {
@@ -158,6 +187,7 @@ mod tests {
             let text = match spec.value {
                 "DURATION" => "7s",
                 "NUMBER" => "7",
+                "BOOL" => "true",
                 "K=V,.." => "zone=a, rack=b",
                 _ => "x",
             };

@@ -196,6 +196,7 @@ impl Service {
         )
         .with_auth(backends.auth.clone().unwrap_or_default());
         let services = self.describe();
+        identity::check_served(&backends, &services)?;
         let around = Surroundings {
             codecs: Arc::new(backends.codecs.clone()),
             shutdown: backends.shutdown.clone(),
@@ -211,6 +212,7 @@ impl Service {
         let name = settings.server_name.clone().unwrap_or(self.name);
         let steps = self.server.into_iter().chain(steps);
         let steps = steps.chain([seen.clone().served(&name, &services, (&backends, &readiness))]);
+        let steps = std::iter::once(browsers(settings)).chain(steps);
         let server = server(&backends, readiness.clone(), steps)?;
         let address = listen(&server, &backends, settings).await?;
         let place = place(&backends, settings, self.metadata, &address)?;
@@ -329,6 +331,12 @@ async fn make(
         subscriptions.extend(made.subscriptions);
     }
     Ok((steps, subscriptions))
+}
+
+/// Puts what the settings say of browsers into a server, before what the program says.
+fn browsers(settings: &Settings) -> Configure<server::Builder> {
+    let settings = settings.clone();
+    Box::new(move |server| settings.browsers(server))
 }
 
 fn server(

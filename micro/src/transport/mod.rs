@@ -5,6 +5,8 @@
 
 #[cfg(feature = "grpc")]
 mod grpc;
+#[cfg(feature = "http")]
+mod http;
 pub mod native;
 mod schemes;
 #[cfg(feature = "tls")]
@@ -22,6 +24,8 @@ use crate::core::shutdown::{Shutdown, TaskTracker};
 
 #[cfg(feature = "grpc")]
 pub use self::grpc::Grpc;
+#[cfg(feature = "http")]
+pub use self::http::Http;
 pub use self::native::{Memory, Native};
 pub use self::schemes::Schemes;
 

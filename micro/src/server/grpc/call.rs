@@ -39,7 +39,7 @@ impl Site {
         peer: &Peer,
         request: Request<B>,
     ) -> Result<Response<Reply>> {
-        self.browser.check(request.headers(), request.uri(), &peer.bound)?;
+        self.browser.check(request.headers(), request.uri(), peer)?;
         let router = &self.router;
         let target = self.target(peer, &request)?;
         let entry = router.entry(target)?;
@@ -66,8 +66,13 @@ impl Site {
             messages,
             remote: std::sync::Arc::clone(&peer.remote),
         };
-        let arrival =
-            Arrival { origin: peer.origin, proven: &peer.proven, account, response: None };
+        let arrival = Arrival {
+            origin: peer.origin,
+            proven: &peer.proven,
+            account,
+            request: None,
+            response: None,
+        };
         let running = router.run(inbound, arrival)?;
         let bytes_max = limits.message.bytes_max;
         let frames = match self.outcome(running, target).await? {

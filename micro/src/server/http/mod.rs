@@ -5,19 +5,25 @@ pub(super) mod baggage;
 pub(super) mod body;
 mod browser;
 mod call;
+mod coding;
 mod connection;
+mod cors;
 pub(super) mod face;
 pub(super) mod head;
 mod inbox;
 mod layer;
 mod lines;
 mod metrics;
+mod openapi;
 mod paced;
 mod pump;
+mod query;
 pub(super) mod reply;
 
+pub use self::cors::Cors;
 pub use self::layer::HttpNext;
 
 pub(super) use self::browser::Browser;
 pub(super) use self::face::{Face, Peer, Ready, Site, marked};
 pub(super) use self::layer::Wrap;
+pub(super) use self::openapi::Documents;

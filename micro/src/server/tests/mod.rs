@@ -3,6 +3,8 @@
 mod accounts;
 mod browsers;
 mod calls;
+#[cfg(feature = "compression")]
+mod compression;
 mod connections;
 mod ends;
 #[cfg(feature = "grpc")]
@@ -12,7 +14,9 @@ mod inside;
 mod limits;
 mod network;
 mod noise;
+mod openapi;
 mod ports;
+mod queries;
 mod routing;
 mod streams;
 mod unread;
@@ -125,6 +129,7 @@ impl Rig {
             origin: Origin::OffHost,
             proven: Proven::Nobody,
             bound: "test".into(),
+            known: std::sync::OnceLock::new(),
             seat: Arc::clone(&member.seat),
         };
         let stream = Prefixed::new(bytes::BytesMut::new(), Stream::Pipe(there));
