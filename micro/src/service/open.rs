@@ -50,9 +50,9 @@ const TRACERS: &[Backend] =
 const TRANSPORTS: &[Backend] = &[
     Backend::built_in("native"),
     Backend::built_in("memory"),
-    Backend::behind("grpc", "grpc", cfg!(feature = "grpc")),
     Backend::behind("http", "http", cfg!(feature = "http")),
     Backend::behind("h2c", "http", cfg!(feature = "http")),
+    Backend::behind("grpc", "grpc", cfg!(feature = "grpc")),
 ];
 
 /// Opens a registry with limits of its own.
