@@ -29,9 +29,12 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 28] = [
+const VENDORS: [(&str, &[&str]); 32] = [
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
+    ("bson", &["codec/bson.rs", "codec/mod.rs"]),
+    ("ciborium", &["codec/cbor/"]),
+    ("ciborium_ll", &["codec/cbor/"]),
     ("clap", &["bin/micro/"]),
     ("clap_complete", &["bin/micro/"]),
     ("comfy_table", &["bin/micro/"]),
@@ -71,6 +74,7 @@ const VENDORS: [(&str, &[&str]); 28] = [
     ("schemars", &["service/schema.rs"]),
     ("serde_saphyr", &["config/format/"]),
     ("socket2", &["core/net/", "registry/mdns/"]),
+    ("tokio_tungstenite", &["transport/websocket/"]),
     ("toml", &["config/format/"]),
     ("tracing_subscriber", &["bin/micro/"]),
     ("x509_parser", &["transport/tls/"]),

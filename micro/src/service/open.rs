@@ -6,7 +6,7 @@
 //! | broker | `memory` (within the process) |
 //! | store | `memory`, `file` (also `file:///shop.redb` or, for a file in it, `file:///directory/`) |
 //! | tracer | `memory`, `otlp` (as `otlp://127.0.0.1:4318`) |
-//! | transport | `native`, `memory`, `grpc`, `http` (HTTP/1.1), `h2c` (HTTP/2 without TLS) |
+//! | transport | `native`, `memory`, `grpc`, `http` (HTTP/1.1), `h2c` (HTTP/2 without TLS), `ws` |
 //! | selector | `p2c`, `random`, `round-robin`, `least-connections`, `consistent-hash` |
 //!
 //! A name that is unknown, or whose feature is not enabled, is a start-up error that says what to
@@ -52,6 +52,7 @@ const TRANSPORTS: &[Backend] = &[
     Backend::built_in("memory"),
     Backend::behind("http", "http", cfg!(feature = "http")),
     Backend::behind("h2c", "http", cfg!(feature = "http")),
+    Backend::behind("ws", "ws", cfg!(feature = "ws")),
     Backend::behind("grpc", "grpc", cfg!(feature = "grpc")),
 ];
 
@@ -103,6 +104,8 @@ pub fn transport(url: &str) -> Result<Arc<dyn Transport>> {
         "http" => Ok(Arc::new(transport::Http::new())),
         #[cfg(feature = "http")]
         "h2c" => Ok(Arc::new(transport::Http::h2c())),
+        #[cfg(feature = "ws")]
+        "ws" => Ok(Arc::new(transport::WebSocket)),
         _ => Ok(Arc::new(transport::Native)),
     }
 }
@@ -117,6 +120,8 @@ pub(crate) fn reaching(transport: Arc<dyn Transport>) -> Arc<dyn Transport> {
     let schemes = schemes
         .with("http", Arc::new(transport::Http::new()))
         .with("h2c", Arc::new(transport::Http::h2c()));
+    #[cfg(feature = "ws")]
+    let schemes = schemes.with("ws", Arc::new(transport::WebSocket));
     Arc::new(schemes)
 }
 

@@ -11,6 +11,8 @@ pub mod native;
 mod schemes;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "ws")]
+pub mod websocket;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +30,8 @@ pub use self::grpc::Grpc;
 pub use self::http::Http;
 pub use self::native::{Memory, Native};
 pub use self::schemes::Schemes;
+#[cfg(feature = "ws")]
+pub use self::websocket::WebSocket;
 
 /// A way to reach the nodes of services.
 pub trait Transport: fmt::Debug + Send + Sync + 'static {

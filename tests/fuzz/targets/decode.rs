@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use micro::codec::{Codec, Json, MsgPack, erased_serde};
+use micro::codec::{Bson, Cbor, Codec, Json, MsgPack, erased_serde};
 use serde::{Deserialize, Serialize};
 
 /// Everything that `serde` tells apart, within itself.
@@ -28,7 +28,8 @@ enum Kind {
 
 fuzz_target!(|data: &[u8]| {
     let Some((which, bytes)) = data.split_first() else { return };
-    let codec: &dyn Codec = if which % 2 == 0 { &Json } else { &MsgPack };
+    let codecs: [&dyn Codec; 4] = [&Json, &MsgPack, &Cbor, &Bson];
+    let codec = codecs[usize::from(*which) % codecs.len()];
     let mut node: Option<Node> = None;
     let typed = codec.decode(bytes, &mut |deserializer| {
         node = Some(erased_serde::deserialize(deserializer)?);

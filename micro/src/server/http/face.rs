@@ -28,6 +28,9 @@ use crate::server::http::layer::HttpNext;
 use crate::server::http::metrics::METRICS;
 use crate::server::http::openapi::{Documents, OPENAPI};
 use crate::server::http::reply::{self, Reply};
+use crate::server::http::rpc;
+#[cfg(feature = "ws")]
+use crate::server::http::websocket;
 use crate::server::policy::{Caller, Origin};
 use crate::server::roster::Seat;
 use crate::server::router::Router;
@@ -247,16 +250,27 @@ impl Site {
         &self,
         peer: &Peer,
         target: Option<Target>,
-        request: Request<B>,
+        #[cfg_attr(not(feature = "ws"), expect(unused_mut, reason = "WebSockets take a part"))]
+        mut request: Request<B>,
     ) -> Result<Response<Reply>> {
         #[cfg(feature = "grpc")]
         crate::server::grpc::refuse_http1(&request)?;
+        // A handshake is a `GET`, too.
+        #[cfg(feature = "ws")]
+        if websocket::is_asked(&request)
+            && let Some(response) = self.upgrade(peer, &mut request, target)?
+        {
+            return Ok(response);
+        }
         if let Some(target) = target.filter(|target| self.is_readable(*target))
             && is_read(request.method())
         {
             let head = request.method() == Method::HEAD;
             let response = self.call(peer, target, request).await;
             return Ok(if head { reply::headless(response) } else { response });
+        }
+        if request.uri().path() == rpc::PATH {
+            return self.rpc(peer, request).await;
         }
         if let Some(inbox) = &self.inbox
             && let Some(node) = inbox::node(&request)
@@ -294,7 +308,7 @@ impl Site {
     }
 
     /// Asks the user's router; `None` when it has nothing at the path.
-    async fn ask_user<B: Payload>(
+    pub(super) async fn ask_user<B: Payload>(
         &self,
         mut user: axum::Router,
         peer: &Peer,

@@ -4,7 +4,7 @@ mod accept;
 pub(super) mod baggage;
 pub(super) mod body;
 mod browser;
-mod call;
+pub(super) mod call;
 mod coding;
 mod connection;
 mod cors;
@@ -19,6 +19,9 @@ mod paced;
 mod pump;
 mod query;
 pub(super) mod reply;
+mod rpc;
+#[cfg(feature = "ws")]
+mod websocket;
 
 pub use self::cors::Cors;
 pub use self::layer::HttpNext;

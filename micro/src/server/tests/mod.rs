@@ -18,8 +18,11 @@ mod openapi;
 mod ports;
 mod queries;
 mod routing;
+mod rpc;
 mod streams;
 mod unread;
+#[cfg(feature = "ws")]
+mod websocket;
 
 use std::io;
 use std::sync::Arc;
