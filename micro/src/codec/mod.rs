@@ -14,6 +14,8 @@ mod bytes;
 #[cfg(feature = "cbor")]
 mod cbor;
 mod depth;
+#[cfg(feature = "mucp")]
+pub mod envelope;
 mod erased;
 #[cfg(feature = "grpc")]
 #[cfg_attr(

@@ -26,12 +26,14 @@
 //!    is declared idempotent also `GET` and `HEAD`, the fields of the request as a query;
 //! 2. `GET /healthz` (the process lives) and `GET /readyz` (it takes work), both to the end of a stop;
 //! 3. `POST /?id=<node>`: an event for a subscription of a broker that is reached this way;
-//! 4. the user's own `axum::Router`;
-//! 5. `POST /rpc`: JSON-RPC 2.0;
-//! 6. `GET /metrics` (the numbers of the process, for Prometheus), for local callers and for those
+//! 4. calls of go-micro's clients, with the feature `mucp`: headers such as `Micro-Endpoint` at `/`, or
+//!    at any path where the user has no routes, and go-micro's envelopes at `POST /`;
+//! 5. the user's own `axum::Router`;
+//! 6. `POST /rpc`: JSON-RPC 2.0;
+//! 7. `GET /metrics` (the numbers of the process, for Prometheus), for local callers and for those
 //!    with an account, and `GET /openapi.json` (what is served, as OpenAPI 3.1), where strangers see
 //!    what is public;
-//! 7. a JSON 404 that lists what exists.
+//! 8. a JSON 404 that lists what exists.
 //!
 //! **Bodies.** A missing `Content-Type`, and the one that `curl -d` sends by itself, mean JSON. The
 //! response comes in the format of the request unless `Accept` names another one that there is. With
@@ -121,6 +123,11 @@
 //!
 //! `data` is go-micro's JSON of the error.
 //!
+//! # Other protocols
+//!
+//! [`Builder::protocol`] adds a [`Protocol`] that this crate does not know. It is recognised by its
+//! first bytes and dispatches to the same handlers.
+//!
 //! # Limits
 //!
 //! Those of [`Limits`](crate::core::limits::Limits) hold for every protocol. A call past the
@@ -140,6 +147,7 @@ mod inbox;
 mod layer;
 mod listen;
 mod policy;
+mod protocol;
 mod recheck;
 mod roster;
 mod router;
@@ -163,6 +171,7 @@ pub use self::handle::Server;
 pub use self::http::{Cors, HttpNext};
 pub use self::layer::{Next, Request};
 pub use self::policy::{Access, Policy};
+pub use self::protocol::{Accepted, FIRST_BYTES_MAX, Protocol, Pulse, Recognised, Wire};
 pub use self::router::Router;
 pub use self::serve::{Endpoint, Incoming, IntoError, Serve, Shared};
 pub use self::subscription::{Subscribed, Subscriber, Subscription, Surroundings};

@@ -356,6 +356,22 @@ impl Table {
         Some((self.find(&path)?, path))
     }
 
+    /// Finds an endpoint by its own name, if there is one service that has it.
+    #[cfg(feature = "mucp")]
+    pub(super) fn only(&self, endpoint: &str) -> Option<Target> {
+        let mut named =
+            self.entries.iter().filter(|entry| !entry.internal && entry.spec.name == endpoint);
+        let only = named.next().filter(|_| named.next().is_none())?;
+        self.find(&only.path)
+    }
+
+    /// Tells whether an endpoint belongs to a type of this name.
+    #[cfg(feature = "mucp")]
+    pub(super) fn has_type(&self, name: &str) -> bool {
+        let kind = |entry: &Entry| entry.spec.name.split_once('.').map(|(kind, _)| kind);
+        self.entries.iter().any(|entry| !entry.internal && kind(entry) == Some(name))
+    }
+
     /// Makes the 404 for a name or path; lists all endpoints, or only the public ones.
     pub(super) fn missing(&self, asked: &str, all: bool) -> Error {
         let asked = asked.trim_start_matches('/');

@@ -26,6 +26,8 @@ use crate::server::http::head;
 use crate::server::http::inbox;
 use crate::server::http::layer::HttpNext;
 use crate::server::http::metrics::METRICS;
+#[cfg(feature = "mucp")]
+use crate::server::http::mucp;
 use crate::server::http::openapi::{Documents, OPENAPI};
 use crate::server::http::reply::{self, Reply};
 use crate::server::http::rpc;
@@ -253,8 +255,15 @@ impl Site {
         #[cfg_attr(not(feature = "ws"), expect(unused_mut, reason = "WebSockets take a part"))]
         mut request: Request<B>,
     ) -> Result<Response<Reply>> {
+        #[cfg(feature = "mucp")]
+        let called = mucp::asked(&request, self.user.is_some());
+        #[cfg(all(feature = "grpc", not(feature = "mucp")))]
+        let called: Option<Infallible> = None;
+        // go-micro puts messages into gRPC's frame without speaking it.
         #[cfg(feature = "grpc")]
-        crate::server::grpc::refuse_http1(&request)?;
+        if called.is_none() {
+            crate::server::grpc::refuse_http1(&request)?;
+        }
         // A handshake is a `GET`, too.
         #[cfg(feature = "ws")]
         if websocket::is_asked(&request)
@@ -276,6 +285,10 @@ impl Site {
             && let Some(node) = inbox::node(&request)
         {
             return self.take(inbox, &node, peer, request).await;
+        }
+        #[cfg(feature = "mucp")]
+        if let Some(called) = called {
+            return Ok(self.mucp(peer, called, request).await);
         }
         // A page of the user's own at such a path is the one that is meant.
         let path = request.uri().path().to_owned();
