@@ -162,11 +162,7 @@ impl crate::codec::Codec for Turned {
         crate::core::content_type::ContentType::parse("application/x-turned")
     }
 
-    fn encode(
-        &self,
-        value: &dyn crate::codec::erased_serde::Serialize,
-        out: &mut Vec<u8>,
-    ) -> Result<()> {
+    fn encode(&self, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<()> {
         let begun = out.len();
         crate::codec::Json.encode(value, out)?;
         out[begun..].reverse();
