@@ -6,7 +6,7 @@
 //! | broker | `memory` (within the process) |
 //! | store | `memory`, `file` (also `file:///shop.redb` or, for a file in it, `file:///directory/`) |
 //! | tracer | `memory`, `otlp` (as `otlp://127.0.0.1:4318`) |
-//! | transport | `native`, `memory`, `http` (HTTP/1.1), `h2c` (HTTP/2 without TLS) |
+//! | transport | `native`, `memory`, `grpc`, `http` (HTTP/1.1), `h2c` (HTTP/2 without TLS) |
 //! | selector | `p2c`, `random`, `round-robin`, `least-connections`, `consistent-hash` |
 //!
 //! A name that is unknown, or whose feature is not enabled, is a start-up error that says what to
@@ -50,6 +50,7 @@ const TRACERS: &[Backend] =
 const TRANSPORTS: &[Backend] = &[
     Backend::built_in("native"),
     Backend::built_in("memory"),
+    Backend::behind("grpc", "grpc", cfg!(feature = "grpc")),
     Backend::behind("http", "http", cfg!(feature = "http")),
     Backend::behind("h2c", "http", cfg!(feature = "http")),
 ];
@@ -96,6 +97,8 @@ pub fn transport(url: &str) -> Result<Arc<dyn Transport>> {
     plain(&url, "transport")?;
     match url.scheme.as_str() {
         "memory" => Ok(Arc::new(transport::Memory::default())),
+        #[cfg(feature = "grpc")]
+        "grpc" => Ok(Arc::new(transport::Grpc::default())),
         #[cfg(feature = "http")]
         "http" => Ok(Arc::new(transport::Http::new())),
         #[cfg(feature = "http")]
@@ -108,6 +111,8 @@ pub fn transport(url: &str) -> Result<Arc<dyn Transport>> {
 /// compiled in.
 pub(crate) fn reaching(transport: Arc<dyn Transport>) -> Arc<dyn Transport> {
     let schemes = transport::Schemes::over(transport);
+    #[cfg(feature = "grpc")]
+    let schemes = schemes.with("grpc", Arc::new(transport::Grpc::default()));
     #[cfg(feature = "http")]
     let schemes = schemes
         .with("http", Arc::new(transport::Http::new()))
@@ -283,7 +288,7 @@ mod tests {
             (registry("loacl").unwrap_err(), "did you mean `local`?"),
             (registry("file").unwrap_err(), "needs a path"),
             (registry("memory://x").unwrap_err(), "takes no address"),
-            (transport("quic").unwrap_err(), "there are native, memory, http, h2c"),
+            (transport("quic").unwrap_err(), "there are native, memory, grpc, http, h2c"),
             (broker("nats").unwrap_err(), "there are memory, http"),
             (
                 store("redis://h", "s", &StoreLimits::default()).await.unwrap_err(),

@@ -196,6 +196,7 @@ impl Service {
         )
         .with_auth(backends.auth.clone().unwrap_or_default());
         let services = self.describe();
+        identity::check_served(&backends, &services)?;
         let around = Surroundings {
             codecs: Arc::new(backends.codecs.clone()),
             shutdown: backends.shutdown.clone(),

@@ -3,6 +3,8 @@
 //! The unit is the exchange, not the byte or the message: a transport dials [`Connection`]s on
 //! which calls start, and serves the calls of others by handing them to a [`Dispatch`].
 
+#[cfg(feature = "grpc")]
+mod grpc;
 #[cfg(feature = "http")]
 mod http;
 pub mod native;
@@ -20,6 +22,8 @@ use crate::core::limits::Limits;
 use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 
+#[cfg(feature = "grpc")]
+pub use self::grpc::Grpc;
 #[cfg(feature = "http")]
 pub use self::http::Http;
 pub use self::native::{Memory, Native};

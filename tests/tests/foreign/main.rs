@@ -3,7 +3,11 @@
 //! A test whose program is missing is ignored and says what to install; with
 //! `MICRO_REQUIRE_SERVERS=1` it fails.
 
+#[cfg(feature = "http")]
 mod curl;
+#[cfg(feature = "grpc")]
+mod grpc;
+#[cfg(feature = "http")]
 mod openapi;
 mod program;
 mod python;
@@ -13,7 +17,10 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
-    let all = [curl::trials(), openapi::trials(), python::trials()];
-    let trials: Vec<Trial> = all.into_iter().flatten().collect();
+    let trials: Vec<Trial> = python::trials();
+    #[cfg(feature = "grpc")]
+    let trials = trials.into_iter().chain(grpc::trials()).collect();
+    #[cfg(feature = "http")]
+    let trials = trials.into_iter().chain(curl::trials()).chain(openapi::trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

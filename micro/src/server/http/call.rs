@@ -74,7 +74,7 @@ impl Site {
                 (Bytes::new(), Some(messages(body, row, limits.message.bytes_max)))
             }
             Asked::Message => {
-                let room = Room::new(&peer.seat, limits.message.reassembly_bytes_max);
+                let room = Room::new(&*peer.seat, limits.message.reassembly_bytes_max);
                 let mut body = unpacked(body, head.coding);
                 (read(&mut body, limits, (now, until), room).await?, None)
             }
@@ -115,7 +115,11 @@ impl Site {
     }
 
     /// Runs a call to its end or its deadline.
-    async fn outcome(&self, mut running: Running, target: Target) -> Result<Outgoing> {
+    pub(in crate::server) async fn outcome(
+        &self,
+        mut running: Running,
+        target: Target,
+    ) -> Result<Outgoing> {
         // Most handlers are done at once and need no timer.
         let first =
             std::future::poll_fn(|task| Poll::Ready(std::pin::Pin::new(&mut running).poll(task)));

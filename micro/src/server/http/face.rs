@@ -48,7 +48,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn caller(&self) -> Caller<'_> {
+    pub(in crate::server) fn caller(&self) -> Caller<'_> {
         Caller { remote: &self.remote, origin: self.origin, proven: &self.proven }
     }
 }
@@ -64,6 +64,8 @@ pub(crate) struct Site {
     pub(crate) browser: Browser,
     pub(crate) documents: Documents,
     pub(crate) ready: Ready,
+    #[cfg(feature = "grpc")]
+    pub(crate) paths: crate::server::grpc::Paths,
 }
 
 /// A site behind its layers.
@@ -153,6 +155,10 @@ impl Site {
         peer: &Peer,
         request: Request<B>,
     ) -> Response<Reply> {
+        #[cfg(feature = "grpc")]
+        if crate::server::grpc::asks(&request) {
+            return self.grpc(peer, request).await;
+        }
         let post = request.method() == Method::POST;
         let target = if post { self.router.table.find(request.uri().path()) } else { None };
         let Some(target) = target else {
@@ -243,6 +249,8 @@ impl Site {
         target: Option<Target>,
         request: Request<B>,
     ) -> Result<Response<Reply>> {
+        #[cfg(feature = "grpc")]
+        crate::server::grpc::refuse_http1(&request)?;
         if let Some(target) = target.filter(|target| self.is_readable(*target))
             && is_read(request.method())
         {

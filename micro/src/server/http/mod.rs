@@ -1,15 +1,15 @@
 //! HTTP/1.1 and HTTP/2 on the one port; what is served how stands in the docs of the server.
 
 mod accept;
-mod baggage;
-mod body;
+pub(super) mod baggage;
+pub(super) mod body;
 mod browser;
 mod call;
 mod coding;
 mod connection;
 mod cors;
-mod face;
-mod head;
+pub(super) mod face;
+pub(super) mod head;
 mod inbox;
 mod layer;
 mod lines;
@@ -18,7 +18,7 @@ mod openapi;
 mod paced;
 mod pump;
 mod query;
-mod reply;
+pub(super) mod reply;
 
 pub use self::cors::Cors;
 pub use self::layer::HttpNext;

@@ -17,6 +17,8 @@ use crate::core::content_type::ContentType;
 use crate::core::error::{BoxError, Error, Retry};
 use crate::core::exchange::Slot;
 use crate::core::status;
+#[cfg(feature = "grpc")]
+use crate::server::grpc::Frames;
 use crate::server::http::coding;
 use crate::server::http::coding::Coding;
 #[cfg(feature = "compression")]
@@ -28,7 +30,7 @@ const MICRO_RETRY: HeaderName = HeaderName::from_static("micro-retry");
 
 /// The body of a response.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(in crate::server) struct Reply {
     kind: Kind,
     /// The request counts as served until its response is gone.
     busy: Option<Busy>,
@@ -42,18 +44,26 @@ enum Kind {
     Pump(Box<Pump>),
     #[cfg(feature = "compression")]
     Packed(Box<Packed>),
+    #[cfg(feature = "grpc")]
+    Grpc(Frames),
     Other(axum::body::Body),
 }
 
 impl Reply {
     /// Makes the body of one piece.
-    pub(super) fn full(bytes: Bytes) -> Self {
+    pub(in crate::server) fn full(bytes: Bytes) -> Self {
         Self { kind: Kind::Full(bytes), busy: None, slot: None }
     }
 
     /// Makes the body of a stream.
     pub(super) fn pump(pump: Pump) -> Self {
         Self { kind: Kind::Pump(Box::new(pump)), busy: None, slot: None }
+    }
+
+    /// Makes the body of a call of gRPC.
+    #[cfg(feature = "grpc")]
+    pub(in crate::server) fn grpc(frames: Frames) -> Self {
+        Self { kind: Kind::Grpc(frames), busy: None, slot: None }
     }
 
     /// Wraps the body of somebody else's response.
@@ -79,6 +89,8 @@ impl Reply {
             Kind::Pump(_) => false,
             #[cfg(feature = "compression")]
             Kind::Packed(_) => false,
+            #[cfg(feature = "grpc")]
+            Kind::Grpc(_) => false,
             Kind::Other(body) => body.size_hint().exact() == Some(0),
         }
     }
@@ -103,6 +115,8 @@ impl Body for Reply {
                 let piece = std::task::ready!(packed.poll_piece(task));
                 Poll::Ready(piece.map(|piece| piece.map(Frame::data).map_err(Into::into)))
             }
+            #[cfg(feature = "grpc")]
+            Kind::Grpc(frames) => frames.poll_frame(task),
             Kind::Other(body) => {
                 Pin::new(body).poll_frame(task).map(|frame| frame.map(|f| f.map_err(Into::into)))
             }
@@ -115,6 +129,8 @@ impl Body for Reply {
             Kind::Pump(_) => false,
             #[cfg(feature = "compression")]
             Kind::Packed(_) => false,
+            #[cfg(feature = "grpc")]
+            Kind::Grpc(_) => false,
             Kind::Other(body) => body.is_end_stream(),
         }
     }
@@ -127,6 +143,8 @@ impl Body for Reply {
             Kind::Pump(_) => SizeHint::default(),
             #[cfg(feature = "compression")]
             Kind::Packed(_) => SizeHint::default(),
+            #[cfg(feature = "grpc")]
+            Kind::Grpc(_) => SizeHint::default(),
             Kind::Other(body) => body.size_hint(),
         }
     }

@@ -7,6 +7,8 @@ mod calls;
 mod compression;
 mod connections;
 mod ends;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod http2;
 mod inside;
 mod limits;

@@ -7,7 +7,8 @@
 //! Only TLS 1.3 is spoken, and no session is resumed, so that every handshake proves anew.
 //!
 //! * Who dials ([`Tls`]) takes a server only for a member of its own domain and namespace, and
-//!   never falls back to a connection without TLS.
+//!   never falls back to a connection without TLS. It calls there what the certificate lets its
+//!   holder serve: the service that it names, and those of its scopes `serve:NAME`.
 //! * Who serves ([`accept`]) takes connections without a certificate too: their calls are those of
 //!   nobody. A certificate that is shown has to be good: the calls of one that is not are refused
 //!   all alike, and only the log says why.
@@ -20,6 +21,7 @@ mod name;
 mod peer;
 mod socket;
 mod verify;
+mod vouched;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -32,6 +34,7 @@ pub use self::identity::{Identity, fingerprint};
 pub use self::name::{NAME_BYTES_MAX, Name};
 pub use self::peer::{SCOPES_OID, scopes_value};
 pub use self::verify::BACKDATED;
+pub use self::vouched::SERVE_SCOPE;
 
 /// The id of the errors of this part.
 const ERROR_ID: &str = "micro.tls";
