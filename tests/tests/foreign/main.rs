@@ -3,11 +3,12 @@
 //! A test whose program is missing is ignored and says what to install; with
 //! `MICRO_REQUIRE_SERVERS=1` it fails.
 
-#[cfg(feature = "http")]
 mod curl;
 #[cfg(feature = "grpc")]
 mod grpc;
-#[cfg(feature = "http")]
+#[cfg(feature = "tls")]
+mod https;
+mod numbers;
 mod openapi;
 mod program;
 mod python;
@@ -17,10 +18,11 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
-    let trials: Vec<Trial> = python::trials();
+    let all = [curl::trials(), numbers::trials(), openapi::trials(), python::trials()];
+    let trials: Vec<Trial> = all.into_iter().flatten().collect();
     #[cfg(feature = "grpc")]
     let trials = trials.into_iter().chain(grpc::trials()).collect();
-    #[cfg(feature = "http")]
-    let trials = trials.into_iter().chain(curl::trials()).chain(openapi::trials()).collect();
+    #[cfg(feature = "tls")]
+    let trials = trials.into_iter().chain(https::trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -4,7 +4,6 @@ use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::Body;
@@ -119,7 +118,7 @@ pub(in crate::server) fn broken(error: impl Into<BoxError>) -> Error {
 }
 
 /// Waits for the next data, not past the pace.
-async fn data<B: Payload>(body: &mut B, pace: &mut Pace) -> Result<Option<Bytes>> {
+async fn data<B: Payload>(body: &mut B, pace: &mut Pace<'_>) -> Result<Option<Bytes>> {
     // Progress: each turn takes a frame, and only trailers go on.
     loop {
         // What has come already needs no timer.
@@ -139,22 +138,24 @@ async fn data<B: Payload>(body: &mut B, pace: &mut Pace) -> Result<Option<Bytes>
 }
 
 /// How fast a body has to come.
-pub(in crate::server) struct Pace {
+pub(in crate::server) struct Pace<'a> {
     until: Instant,
     window_end: Instant,
     window_left: usize,
-    bytes: usize,
-    timeout: Duration,
+    limits: &'a ConnectionLimits,
 }
 
-impl Pace {
-    pub(in crate::server) fn new(limits: &ConnectionLimits, now: Instant, until: Instant) -> Self {
+impl<'a> Pace<'a> {
+    pub(in crate::server) fn new(
+        limits: &'a ConnectionLimits,
+        now: Instant,
+        until: Instant,
+    ) -> Self {
         Self {
             until,
             window_end: clock::after(now, limits.body_progress_timeout),
             window_left: limits.body_progress_bytes,
-            bytes: limits.body_progress_bytes,
-            timeout: limits.body_progress_timeout,
+            limits,
         }
     }
 
@@ -165,8 +166,8 @@ impl Pace {
     pub(in crate::server) fn took(&mut self, bytes: usize) {
         self.window_left = self.window_left.saturating_sub(bytes);
         if self.window_left == 0 {
-            self.window_left = self.bytes;
-            self.window_end = clock::after(clock::now(), self.timeout);
+            self.window_left = self.limits.body_progress_bytes;
+            self.window_end = clock::after(clock::now(), self.limits.body_progress_timeout);
         }
     }
 
@@ -174,7 +175,7 @@ impl Pace {
         if self.until <= self.window_end {
             return Error::timeout("micro.server", "the deadline passed while the body came");
         }
-        let (bytes, time) = (self.bytes, self.timeout);
+        let (bytes, time) = (self.limits.body_progress_bytes, self.limits.body_progress_timeout);
         Error::timeout("micro.server", format!("the body brought less than {bytes} B in {time:?}"))
     }
 }
@@ -186,6 +187,7 @@ mod tests {
     use std::collections::VecDeque;
     use std::convert::Infallible;
     use std::sync::Arc;
+    use std::time::Duration;
 
     use hyper::body::{Frame, SizeHint};
 

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE,
 };
 #[cfg(feature = "compression")]
 use http::header::{CONTENT_ENCODING, VARY};
@@ -42,10 +42,10 @@ pub(in crate::server) struct Reply {
 enum Kind {
     Full(Bytes),
     Pump(Box<Pump>),
-    #[cfg(feature = "compression")]
-    Packed(Box<Packed>),
     #[cfg(feature = "grpc")]
     Grpc(Frames),
+    #[cfg(feature = "compression")]
+    Packed(Box<Packed>),
     Other(axum::body::Body),
 }
 
@@ -87,10 +87,10 @@ impl Reply {
         match &self.kind {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Pump(_) => false,
-            #[cfg(feature = "compression")]
-            Kind::Packed(_) => false,
             #[cfg(feature = "grpc")]
             Kind::Grpc(_) => false,
+            #[cfg(feature = "compression")]
+            Kind::Packed(_) => false,
             Kind::Other(body) => body.size_hint().exact() == Some(0),
         }
     }
@@ -127,10 +127,10 @@ impl Body for Reply {
         match &self.kind {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Pump(_) => false,
-            #[cfg(feature = "compression")]
-            Kind::Packed(_) => false,
             #[cfg(feature = "grpc")]
             Kind::Grpc(_) => false,
+            #[cfg(feature = "compression")]
+            Kind::Packed(_) => false,
             Kind::Other(body) => body.is_end_stream(),
         }
     }
@@ -141,10 +141,10 @@ impl Body for Reply {
                 SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
             }
             Kind::Pump(_) => SizeHint::default(),
-            #[cfg(feature = "compression")]
-            Kind::Packed(_) => SizeHint::default(),
             #[cfg(feature = "grpc")]
             Kind::Grpc(_) => SizeHint::default(),
+            #[cfg(feature = "compression")]
+            Kind::Packed(_) => SizeHint::default(),
             Kind::Other(body) => body.size_hint(),
         }
     }
@@ -186,6 +186,9 @@ pub(super) fn error(error: &Error) -> Response<Reply> {
     }
     if status == 415 {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(coding::ACCEPTED));
+    }
+    if status == 426 {
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     }
     if status == 401 {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
