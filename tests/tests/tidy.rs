@@ -29,22 +29,23 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 26] = [
+const VENDORS: [(&str, &[&str]); 27] = [
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("clap", &["bin/micro/"]),
     ("clap_complete", &["bin/micro/"]),
     ("comfy_table", &["bin/micro/"]),
-    ("flate2", &["registry/mdns/"]),
+    ("flate2", &["codec/grpc/", "registry/mdns/"]),
+    ("h2", &["transport/grpc/"]),
     ("hcl", &["config/format/"]),
     ("hickory_proto", &["registry/mdns/"]),
-    ("hyper", &["auth/jwt/url.rs", "debug/otlp/", "server/", "service/port.rs"]),
-    ("hyper_util", &["auth/jwt/url.rs", "debug/otlp/", "server/"]),
+    ("hyper", &["auth/jwt/url.rs", "debug/otlp/", "server/", "service/port.rs", "transport/grpc/"]),
+    ("hyper_util", &["auth/jwt/url.rs", "debug/otlp/", "server/", "transport/grpc/"]),
     ("indicatif", &["bin/micro/"]),
     ("inventory", &["service/catalog.rs", "__private.rs"]),
     ("notify", &["config/file/", "registry/local/"]),
     ("pprof", &["debug/sampler.rs"]),
-    ("prost", &["codec/proto/", "codec/wire.rs"]),
+    ("prost", &["codec/grpc/", "codec/proto/", "codec/wire.rs", "server/grpc/"]),
     ("quick_xml", &["config/format/"]),
     ("rcgen", &["auth/authority/"]),
     ("redb", &["store/file/"]),

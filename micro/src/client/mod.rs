@@ -18,6 +18,7 @@ mod endpoint;
 mod failure;
 mod hedge;
 mod layer;
+mod lent;
 mod options;
 mod peer;
 mod plan;

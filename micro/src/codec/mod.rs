@@ -11,6 +11,12 @@
 mod bytes;
 mod depth;
 mod erased;
+#[cfg(feature = "grpc")]
+#[cfg_attr(
+    not(feature = "server"),
+    allow(dead_code, unused_imports, reason = "a client reads what a server writes")
+)]
+pub(crate) mod grpc;
 mod json;
 mod msgpack;
 #[cfg(feature = "prost")]

@@ -13,6 +13,8 @@ use tower_service::Service;
 use crate::broker::Inbox;
 use crate::codec::Codecs;
 use crate::core::clock::Instant;
+#[cfg(feature = "grpc")]
+use crate::core::descriptor::ServiceDescriptor;
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::exchange::Outgoing;
 use crate::core::limits::Limits;
@@ -21,6 +23,8 @@ use crate::debug::Monitor;
 use crate::server::Server;
 use crate::server::cancellation::Cancellation;
 use crate::server::gate::Gate;
+#[cfg(feature = "grpc")]
+use crate::server::grpc::{Descriptors, HEALTH, Health, Known, Paths, REFLECTION, Reflection};
 use crate::server::http::{Browser, Face, HttpNext, Ready, Site, Wrap, marked};
 use crate::server::inbox::Deliveries;
 use crate::server::layer::{Next, Request};
@@ -53,6 +57,8 @@ pub struct Builder {
     lapsed: Option<Lapsed>,
     monitor: Monitor,
     inbox: Option<Arc<dyn Inbox>>,
+    #[cfg(feature = "grpc")]
+    descriptors: Vec<&'static [u8]>,
     #[cfg(feature = "tls")]
     identity: Option<Arc<Identity>>,
 }
@@ -210,6 +216,18 @@ impl Builder {
         self.mount(Deliveries(inbox))
     }
 
+    /// Lets tools of gRPC ask what can be called, out of an encoded
+    /// `google.protobuf.FileDescriptorSet`, as `protoc --descriptor_set_out` writes it.
+    ///
+    /// May be given several times. Server reflection, v1 and v1alpha, is served once there is one;
+    /// on an open server, too, callers from other hosts need an account for it. The file has to be
+    /// written with `--include_imports`, or tools miss what it imports.
+    #[cfg(feature = "grpc")]
+    pub fn descriptors(mut self, set: &'static [u8]) -> Self {
+        self.descriptors.push(set);
+        self
+    }
+
     /// Speaks TLS, too, with those who begin a connection by it, as this process.
     ///
     /// The certificates of callers become their accounts. Whoever calls without one, or without
@@ -223,13 +241,16 @@ impl Builder {
     /// Makes the server; no I/O.
     ///
     /// # Errors
-    /// 400 when the limits do not fit each other, 409 when two services have an endpoint of one
+    /// 400 when the limits do not fit each other or descriptors are none, 409 when two services have an endpoint of one
     /// name; the error names both.
-    pub fn build(self) -> Result<Server> {
+    pub fn build(mut self) -> Result<Server> {
         self.limits.validate()?;
+        let ready = self.ready.take().unwrap_or_else(|| Arc::new(|| true));
         let in_flight = self.limits.call.in_flight_max;
         let gate = Arc::new(Gate::new(in_flight, in_flight));
         let services = self.mounts.descriptors();
+        #[cfg(feature = "grpc")]
+        self.mount_grpc(&services, &ready)?;
         let process = Process {
             gate: Arc::clone(&gate),
             shutdown: self.shutdown.clone(),
@@ -253,7 +274,9 @@ impl Builder {
             user: self.user,
             inbox: self.inbox,
             browser: self.browser,
-            ready: self.ready.unwrap_or_else(|| Arc::new(|| true)),
+            ready,
+            #[cfg(feature = "grpc")]
+            paths: Paths::of(&router.table),
         };
         let port = Port {
             face: Arc::new(Face::new(site, self.http_layers)),
@@ -265,6 +288,30 @@ impl Builder {
             router,
         };
         Ok(Server::new(Arc::new(port), services))
+    }
+
+    /// Mounts what gRPC expects of every server.
+    #[cfg(feature = "grpc")]
+    fn mount_grpc(&mut self, services: &[&ServiceDescriptor], ready: &Ready) -> Result<()> {
+        let health = Health {
+            monitor: self.monitor.clone(),
+            ready: Arc::clone(ready),
+            shutdown: self.shutdown.clone(),
+            known: Arc::new(Known::of(services, self.rule.shows_all())),
+        };
+        // Every connection of every client may watch, for as long as it lasts.
+        let gate = Arc::new(Gate::new(self.limits.call.in_flight_max, 0));
+        self.mounts.add_gated(&[HEALTH], Arc::new(health), Some(&gate));
+        if self.descriptors.is_empty() {
+            return Ok(());
+        }
+        let mut descriptors = Descriptors::default();
+        for set in &self.descriptors {
+            descriptors.add(set)?;
+        }
+        let reflection = Reflection(Arc::new(descriptors));
+        self.mounts.add_internal(&REFLECTION, Arc::new(reflection));
+        Ok(())
     }
 }
 

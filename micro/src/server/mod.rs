@@ -51,6 +51,15 @@
 //! `Sec-Fetch-Site: cross-site` get 403 unless allowed, so that no web page calls a service on
 //! loopback.
 //!
+//! **gRPC** (feature `grpc`). A request over HTTP/2 whose content type is `application/grpc`, or that
+//! with a codec behind a `+`, is a call before it is anything else of these. `/{service}.{Type}/{Method}`
+//! is looked up exactly; where what stands before the last dot is no mounted service it is passed over,
+//! and `{Type}/{Method}` has to be one service's alone. A response is compressed for those who compress.
+//! `grpc-message` is the detail of the error, and the first of the details go-micro's `errors.Error`.
+//! Trailers `micro-retry: safe` and `grpc-retry-pushback-ms` are what HTTP has headers for. A caller's
+//! deadline bounds its stream of responses, too. `grpc.health.v1` answers what `/readyz` does, by
+//! services as well; reflection is there once `Builder::descriptors` gave it something.
+//!
 //! A client that disconnects drops its handler, unless the endpoint is `detached` or the server is
 //! by its [`Cancellation`].
 //!
@@ -64,6 +73,8 @@
 mod builder;
 mod cancellation;
 mod gate;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod guard;
 mod handle;
 mod http;

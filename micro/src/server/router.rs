@@ -137,8 +137,8 @@ impl Router {
             return admitted;
         }
         let admitted = admitted.and_then(|account| match entry.internal {
-            true => inside(&entry.id, account, caller.origin),
-            false => Ok(account),
+            true if !entry.spec.public => inside(&entry.id, account, caller.origin),
+            _ => Ok(account),
         });
         admitted.map_err(|error| entry.refused(error))
     }

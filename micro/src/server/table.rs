@@ -174,6 +174,8 @@ struct Mounting {
     descriptor: &'static ServiceDescriptor,
     mounted: Arc<dyn Mounted>,
     internal: bool,
+    /// What bounds its calls, where that is neither the process nor what shows its inside.
+    gate: Option<Arc<Gate>>,
 }
 
 /// Services on their way into a [`Table`].
@@ -192,6 +194,7 @@ impl Mounts {
             descriptor: S::DESCRIPTOR,
             mounted: Arc::new(Mount(service)),
             internal: false,
+            gate: None,
         });
     }
 
@@ -199,12 +202,23 @@ impl Mounts {
     ///
     /// Where one of those has an endpoint of the same name, that one is served.
     pub(super) fn add_internal<S: Serve>(&mut self, names: &[&str], service: Arc<S>) {
+        self.add_gated(names, service, None);
+    }
+
+    /// Adds a service as [`Self::add_internal`] does, bounded by a gate of its own.
+    pub(super) fn add_gated<S: Serve>(
+        &mut self,
+        names: &[&str],
+        service: Arc<S>,
+        gate: Option<&Arc<Gate>>,
+    ) {
         let mounted: Arc<dyn Mounted> = Arc::new(Mount(service));
         self.services.extend(names.iter().map(|name| Mounting {
             name: (*name).into(),
             descriptor: S::DESCRIPTOR,
             mounted: Arc::clone(&mounted),
             internal: true,
+            gate: gate.cloned(),
         }));
     }
 
@@ -268,7 +282,8 @@ impl Table {
                 if internal && taken {
                     continue;
                 }
-                let gate = if internal { &apart } else { &process.gate };
+                let shared = if internal { &apart } else { &process.gate };
+                let gate = service.gate.as_ref().unwrap_or(shared);
                 table.insert(Entry {
                     process: Arc::clone(gate),
                     detached: entry.detached || (mounts.detached && !internal),
@@ -304,6 +319,12 @@ impl Table {
     /// Returns an endpoint by its place.
     pub(super) fn entry(&self, target: Target) -> Option<&Arc<Entry>> {
         self.entries.get(usize::try_from(target.index).ok()?)
+    }
+
+    /// Lists the endpoints with their places.
+    #[cfg(feature = "grpc")]
+    pub(super) fn each(&self) -> impl Iterator<Item = (Target, &Entry)> {
+        self.entries.iter().filter_map(|entry| Some((self.find(&entry.path)?, &**entry)))
     }
 
     /// Finds an endpoint by its path over HTTP.

@@ -6,7 +6,7 @@
 //! | broker | `memory` (within the process) |
 //! | store | `memory`, `file` (also `file:///shop.redb` or, for a file in it, `file:///directory/`) |
 //! | tracer | `memory`, `otlp` (as `otlp://127.0.0.1:4318`) |
-//! | transport | `native`, `memory` |
+//! | transport | `native`, `memory`, `grpc` |
 //! | selector | `p2c`, `random`, `round-robin`, `least-connections`, `consistent-hash` |
 //!
 //! A name that is unknown, or whose feature is not enabled, is a start-up error that says what to
@@ -47,7 +47,11 @@ const STORES: &[Backend] =
 const TRACERS: &[Backend] =
     &[Backend::built_in("memory"), Backend::behind("otlp", "otlp", cfg!(feature = "otlp"))];
 
-const TRANSPORTS: &[Backend] = &[Backend::built_in("native"), Backend::built_in("memory")];
+const TRANSPORTS: &[Backend] = &[
+    Backend::built_in("native"),
+    Backend::built_in("memory"),
+    Backend::behind("grpc", "grpc", cfg!(feature = "grpc")),
+];
 
 /// Opens a registry with limits of its own.
 ///
@@ -91,6 +95,8 @@ pub fn transport(url: &str) -> Result<Arc<dyn Transport>> {
     plain(&url, "transport")?;
     match url.scheme.as_str() {
         "memory" => Ok(Arc::new(transport::Memory::default())),
+        #[cfg(feature = "grpc")]
+        "grpc" => Ok(Arc::new(transport::Grpc::default())),
         _ => Ok(Arc::new(transport::Native)),
     }
 }
@@ -98,7 +104,10 @@ pub fn transport(url: &str) -> Result<Arc<dyn Transport>> {
 /// Lets a transport reach nodes of other frameworks, too: those whose address has a scheme that is
 /// compiled in.
 pub(crate) fn reaching(transport: Arc<dyn Transport>) -> Arc<dyn Transport> {
-    Arc::new(transport::Schemes::over(transport))
+    let schemes = transport::Schemes::over(transport);
+    #[cfg(feature = "grpc")]
+    let schemes = schemes.with("grpc", Arc::new(transport::Grpc::default()));
+    Arc::new(schemes)
 }
 
 /// Opens a selector.

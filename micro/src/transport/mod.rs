@@ -3,6 +3,8 @@
 //! The unit is the exchange, not the byte or the message: a transport dials [`Connection`]s on
 //! which calls start, and serves the calls of others by handing them to a [`Dispatch`].
 
+#[cfg(feature = "grpc")]
+mod grpc;
 pub mod native;
 mod schemes;
 #[cfg(feature = "tls")]
@@ -18,6 +20,8 @@ use crate::core::limits::Limits;
 use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 
+#[cfg(feature = "grpc")]
+pub use self::grpc::Grpc;
 pub use self::native::{Memory, Native};
 pub use self::schemes::Schemes;
 

@@ -3,6 +3,8 @@
 //! A test whose program is missing is ignored and says what to install; with
 //! `MICRO_REQUIRE_SERVERS=1` it fails.
 
+#[cfg(feature = "grpc")]
+mod grpc;
 mod program;
 mod python;
 
@@ -12,5 +14,7 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let trials: Vec<Trial> = python::trials();
+    #[cfg(feature = "grpc")]
+    let trials = trials.into_iter().chain(grpc::trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -33,7 +33,7 @@ impl Browser {
     ///
     /// # Errors
     /// 403.
-    pub(super) fn check(
+    pub(in crate::server) fn check(
         &self,
         headers: &HeaderMap,
         uri: &Uri,

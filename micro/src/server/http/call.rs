@@ -62,7 +62,7 @@ impl Site {
         let (body, messages) = if target.kind.streams_requests() {
             (Bytes::new(), Some(lines(body, limits.message.bytes_max)))
         } else {
-            let room = Room::new(&peer.seat, limits.message.reassembly_bytes_max);
+            let room = Room::new(&*peer.seat, limits.message.reassembly_bytes_max);
             (read(&mut body, limits, (now, until), room).await?, None)
         };
         peer.seat.unread.store(messages.is_some(), Ordering::Relaxed);
@@ -93,7 +93,11 @@ impl Site {
     }
 
     /// Runs a call to its end or its deadline.
-    async fn outcome(&self, mut running: Running, target: Target) -> Result<Outgoing> {
+    pub(in crate::server) async fn outcome(
+        &self,
+        mut running: Running,
+        target: Target,
+    ) -> Result<Outgoing> {
         // Most handlers are done at once and need no timer.
         let first =
             std::future::poll_fn(|task| Poll::Ready(std::pin::Pin::new(&mut running).poll(task)));

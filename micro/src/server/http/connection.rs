@@ -172,6 +172,8 @@ async fn drive<C: Future + Unpin>(
     seat: &Seat,
     mut watch: Watch,
 ) {
+    // An order that came while the peer greeted was heard there and is not told again.
+    watch.told(seat, clock::now());
     let mut timer = pin!(clock::sleep_until(watch.next));
     loop {
         tokio::select! {

@@ -43,7 +43,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn caller(&self) -> Caller<'_> {
+    pub(in crate::server) fn caller(&self) -> Caller<'_> {
         Caller { remote: &self.remote, origin: self.origin, proven: &self.proven }
     }
 }
@@ -58,6 +58,8 @@ pub(crate) struct Site {
     pub(crate) inbox: Option<Arc<dyn Inbox>>,
     pub(crate) browser: Browser,
     pub(crate) ready: Ready,
+    #[cfg(feature = "grpc")]
+    pub(crate) paths: crate::server::grpc::Paths,
 }
 
 /// A site behind its layers.
@@ -147,6 +149,10 @@ impl Site {
         peer: &Peer,
         request: Request<B>,
     ) -> Response<Reply> {
+        #[cfg(feature = "grpc")]
+        if crate::server::grpc::asks(&request) {
+            return self.grpc(peer, request).await;
+        }
         let post = request.method() == Method::POST;
         let target = if post { self.router.table.find(request.uri().path()) } else { None };
         let Some(target) = target else {
@@ -200,6 +206,8 @@ impl Site {
         request: Request<B>,
     ) -> Result<Response<Reply>> {
         let allowed = self.browser.check(request.headers(), request.uri(), &peer.bound)?;
+        #[cfg(feature = "grpc")]
+        crate::server::grpc::refuse_http1(&request)?;
         let path = request.uri().path().to_owned();
         let is_endpoint = self.router.table.find(&path).is_some();
         if let (true, Some(origin)) = (is_endpoint, &allowed)

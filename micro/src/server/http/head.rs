@@ -140,7 +140,11 @@ fn extra(head: &mut Head) -> &mut Extra {
 }
 
 /// Adds a header, joining it to one of the same name as HTTP does.
-fn add(metadata: &mut Metadata, name: &HeaderName, value: &HeaderValue) -> Result<()> {
+pub(in crate::server) fn add(
+    metadata: &mut Metadata,
+    name: &HeaderName,
+    value: &HeaderValue,
+) -> Result<()> {
     let text = std::str::from_utf8(value.as_bytes()).map_err(|e| {
         Error::bad_request("micro.server", format!("header {name} is not UTF-8")).with_source(e)
     })?;
@@ -151,13 +155,13 @@ fn add(metadata: &mut Metadata, name: &HeaderName, value: &HeaderValue) -> Resul
     metadata.insert(name.as_str(), joined).map(|_| ())
 }
 
-fn is_ignored(name: &str) -> bool {
+pub(in crate::server) fn is_ignored(name: &str) -> bool {
     IGNORED.binary_search(&name).is_ok()
         || IGNORED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Reads a time: nanoseconds, or a number with a unit.
-fn timeout(value: &HeaderValue) -> Result<Duration> {
+pub(in crate::server) fn timeout(value: &HeaderValue) -> Result<Duration> {
     let text = value.to_str().unwrap_or_default().trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

@@ -60,7 +60,7 @@ impl Site {
         let _slot = router.enter_route().await?;
         let now = clock::now();
         let until = clock::after(now, limits.call.default_timeout);
-        let room = Room::new(&peer.seat, limits.message.reassembly_bytes_max);
+        let room = Room::new(&*peer.seat, limits.message.reassembly_bytes_max);
         let mut body = request.into_body();
         let document = read(&mut body, limits, (now, until), room).await?;
         peer.seat.unread.store(false, Ordering::Relaxed);

@@ -1,20 +1,20 @@
 //! HTTP/1.1 and HTTP/2 on the one port; what is served how stands in the docs of the server.
 
 mod accept;
-mod baggage;
-mod body;
+pub(super) mod baggage;
+pub(super) mod body;
 mod browser;
 mod call;
 mod connection;
-mod face;
-mod head;
+pub(super) mod face;
+pub(super) mod head;
 mod inbox;
 mod layer;
 mod lines;
 mod metrics;
 mod paced;
 mod pump;
-mod reply;
+pub(super) mod reply;
 
 pub use self::layer::HttpNext;
 

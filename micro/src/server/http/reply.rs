@@ -12,6 +12,8 @@ use crate::core::content_type::ContentType;
 use crate::core::error::{BoxError, Error, Retry};
 use crate::core::exchange::Slot;
 use crate::core::status;
+#[cfg(feature = "grpc")]
+use crate::server::grpc::Frames;
 use crate::server::http::pump::Pump;
 use crate::server::roster::Busy;
 
@@ -19,7 +21,7 @@ const MICRO_RETRY: HeaderName = HeaderName::from_static("micro-retry");
 
 /// The body of a response.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(in crate::server) struct Reply {
     kind: Kind,
     /// The request counts as served until its response is gone.
     busy: Option<Busy>,
@@ -31,18 +33,26 @@ pub(super) struct Reply {
 enum Kind {
     Full(Bytes),
     Pump(Box<Pump>),
+    #[cfg(feature = "grpc")]
+    Grpc(Frames),
     Other(axum::body::Body),
 }
 
 impl Reply {
     /// Makes the body of one piece.
-    pub(super) fn full(bytes: Bytes) -> Self {
+    pub(in crate::server) fn full(bytes: Bytes) -> Self {
         Self { kind: Kind::Full(bytes), busy: None, slot: None }
     }
 
     /// Makes the body of a stream.
     pub(super) fn pump(pump: Pump) -> Self {
         Self { kind: Kind::Pump(Box::new(pump)), busy: None, slot: None }
+    }
+
+    /// Makes the body of a call of gRPC.
+    #[cfg(feature = "grpc")]
+    pub(in crate::server) fn grpc(frames: Frames) -> Self {
+        Self { kind: Kind::Grpc(frames), busy: None, slot: None }
     }
 
     /// Wraps the body of somebody else's response.
@@ -66,6 +76,8 @@ impl Reply {
         match &self.kind {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Pump(_) => false,
+            #[cfg(feature = "grpc")]
+            Kind::Grpc(_) => false,
             Kind::Other(body) => body.size_hint().exact() == Some(0),
         }
     }
@@ -86,6 +98,8 @@ impl Body for Reply {
                 let chunk = std::task::ready!(pump.poll_chunk(task));
                 Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data).map_err(Into::into)))
             }
+            #[cfg(feature = "grpc")]
+            Kind::Grpc(frames) => frames.poll_frame(task),
             Kind::Other(body) => {
                 Pin::new(body).poll_frame(task).map(|frame| frame.map(|f| f.map_err(Into::into)))
             }
@@ -96,6 +110,8 @@ impl Body for Reply {
         match &self.kind {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Pump(_) => false,
+            #[cfg(feature = "grpc")]
+            Kind::Grpc(_) => false,
             Kind::Other(body) => body.is_end_stream(),
         }
     }
@@ -106,6 +122,8 @@ impl Body for Reply {
                 SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
             }
             Kind::Pump(_) => SizeHint::default(),
+            #[cfg(feature = "grpc")]
+            Kind::Grpc(_) => SizeHint::default(),
             Kind::Other(body) => body.size_hint(),
         }
     }

@@ -5,6 +5,8 @@ mod browsers;
 mod calls;
 mod connections;
 mod ends;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod http2;
 mod inside;
 mod limits;

@@ -72,7 +72,7 @@ async fn over_http2_requests_and_responses_interleave() {
     assert_eq!((rest.len(), rig.server.in_flight()), (0, 0));
 }
 
-struct Receive<T>(mpsc::Receiver<T>);
+pub(super) struct Receive<T>(pub(super) mpsc::Receiver<T>);
 
 impl<T> futures_core::Stream for Receive<T> {
     type Item = T;

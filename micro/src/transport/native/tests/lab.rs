@@ -39,7 +39,7 @@ pub(super) struct Lab {
 
 pub(super) type During = Box<dyn FnOnce() + Send>;
 
-pub(super) const NAMES: [(&str, CallKind); 16] = [
+pub(super) const NAMES: [(&str, CallKind); 18] = [
     ("Echo", CallKind::Unary),
     ("Later", CallKind::Unary),
     ("Never", CallKind::Unary),
@@ -56,6 +56,8 @@ pub(super) const NAMES: [(&str, CallKind); 16] = [
     ("Ignore", CallKind::Bidi),
     ("Passing", CallKind::ServerStream),
     ("Final", CallKind::Unary),
+    ("DetachedFlood", CallKind::ServerStream),
+    ("DetachedSum", CallKind::ClientStream),
 ];
 
 /// A byte of a number, for messages that differ.
@@ -75,7 +77,11 @@ impl Dispatch for Lab {
         let index = NAMES.iter().position(|name| name.0 == endpoint);
         let index = index.ok_or_else(|| Error::not_found("lab", format!("no {endpoint}")))?;
         let (name, kind) = NAMES[index];
-        Ok(Target { index: u32::try_from(index).unwrap(), kind, detached: name == "Detached" })
+        Ok(Target {
+            index: u32::try_from(index).unwrap(),
+            kind,
+            detached: name.starts_with("Detached"),
+        })
     }
 
     fn dispatch(&self, call: Inbound) -> Result<Running> {
@@ -100,7 +106,7 @@ impl Dispatch for Lab {
                 if let Some(during) = during {
                     during();
                 }
-                if name == "Flood" {
+                if name.ends_with("Flood") {
                     return Ok(Outgoing::Stream(flood(made)));
                 }
                 handle(name, call).await
@@ -164,7 +170,7 @@ async fn handle(name: &str, call: Inbound) -> Result<Outgoing> {
             let count = usize::from(call.body[0]);
             Outgoing::Stream(source(Streaming::from_iter((0..count).map(|n| vec![byte(n)]))))
         }
-        "Sum" => {
+        "Sum" | "DetachedSum" => {
             let mut messages = call.messages.unwrap();
             let mut sum = 0_u8;
             while let Some(message) = messages.next().await {
