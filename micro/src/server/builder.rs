@@ -25,18 +25,19 @@ use crate::server::cancellation::Cancellation;
 use crate::server::gate::Gate;
 #[cfg(feature = "grpc")]
 use crate::server::grpc::{Descriptors, HEALTH, Health, Known, Paths, REFLECTION, Reflection};
-use crate::server::http::{Browser, Face, HttpNext, Ready, Site, Wrap, marked};
+use crate::server::http::{Browser, Cors, Documents, Face, HttpNext, Ready, Site, Wrap, marked};
 use crate::server::inbox::Deliveries;
 use crate::server::layer::{Next, Request};
 use crate::server::listen::Port;
 use crate::server::policy::{Policy, Rule};
+use crate::server::protocol::Protocol;
 use crate::server::roster::Roster;
 use crate::server::router::{Lapsed, Router};
 use crate::server::serve::Serve;
 use crate::server::table::{Mounts, Process, Table};
 use crate::transport::Scope;
 #[cfg(feature = "tls")]
-use crate::transport::tls::Identity;
+use crate::transport::tls::{self, Identity};
 
 /// What a [`Server`] is made of; every part has a default.
 #[must_use]
@@ -53,14 +54,16 @@ pub struct Builder {
     http_layers: Vec<Wrap>,
     user: Option<axum::Router>,
     browser: Browser,
+    cors: Cors,
     ready: Option<Ready>,
     lapsed: Option<Lapsed>,
     monitor: Monitor,
     inbox: Option<Arc<dyn Inbox>>,
+    protocols: Vec<Arc<dyn Protocol>>,
     #[cfg(feature = "grpc")]
     descriptors: Vec<&'static [u8]>,
     #[cfg(feature = "tls")]
-    identity: Option<Arc<Identity>>,
+    secret: Option<tls::Server>,
 }
 
 impl Builder {
@@ -181,7 +184,13 @@ impl Builder {
 
     /// Lets web pages of an origin call, such as `https://shop.example`; `*` lets all.
     pub fn allow_origin(mut self, origin: &str) -> Self {
-        self.browser.allow_origin(origin);
+        self.cors = self.cors.origin(origin);
+        self
+    }
+
+    /// Sets which web pages of other origins may call, and what they may send and see.
+    pub fn cors(mut self, cors: Cors) -> Self {
+        self.cors = cors;
         self
     }
 
@@ -216,6 +225,13 @@ impl Builder {
         self.mount(Deliveries(inbox))
     }
 
+    /// Serves a protocol that this crate does not know on the same port; the one added first is
+    /// asked first.
+    pub fn protocol(mut self, protocol: Arc<dyn Protocol>) -> Self {
+        self.protocols.push(protocol);
+        self
+    }
+
     /// Lets tools of gRPC ask what can be called, out of an encoded
     /// `google.protobuf.FileDescriptorSet`, as `protoc --descriptor_set_out` writes it.
     ///
@@ -234,17 +250,29 @@ impl Builder {
     /// TLS, calls as nobody.
     #[cfg(feature = "tls")]
     pub fn identity(mut self, identity: Arc<Identity>) -> Self {
-        self.identity = Some(identity);
+        self.secret = Some(tls::Server::Member(identity));
+        self
+    }
+
+    /// Speaks TLS with whoever connects over TCP, by a certificate in files.
+    ///
+    /// Whoever begins without TLS is told so and closed; over a Unix socket there is none. Where
+    /// the files name authorities of clients, a certificate of one of them is asked for and becomes
+    /// the account of the caller. Takes the place of [`Builder::identity`].
+    #[cfg(feature = "tls")]
+    pub fn certificate(mut self, files: Arc<tls::Files>) -> Self {
+        self.secret = Some(tls::Server::Files(files));
         self
     }
 
     /// Makes the server; no I/O.
     ///
     /// # Errors
-    /// 400 when the limits do not fit each other or descriptors are none, 409 when two services have an endpoint of one
-    /// name; the error names both.
+    /// 400 when the limits do not fit each other, descriptors are none or pages cannot be allowed so,
+    /// 409 when two services have an endpoint of one name; the error names both.
     pub fn build(mut self) -> Result<Server> {
         self.limits.validate()?;
+        self.browser.share_with(&self.cors)?;
         let ready = self.ready.take().unwrap_or_else(|| Arc::new(|| true));
         let in_flight = self.limits.call.in_flight_max;
         let gate = Arc::new(Gate::new(in_flight, in_flight));
@@ -274,6 +302,7 @@ impl Builder {
             user: self.user,
             inbox: self.inbox,
             browser: self.browser,
+            documents: Documents::default(),
             ready,
             #[cfg(feature = "grpc")]
             paths: Paths::of(&router.table),
@@ -283,8 +312,10 @@ impl Builder {
             roster: Arc::new(Roster::default()),
             scope: Scope { limits: self.limits, tasks: self.tasks, shutdown: self.shutdown },
             tls_noted: AtomicBool::new(false),
+            plain_noted: AtomicBool::new(false),
+            protocols: self.protocols,
             #[cfg(feature = "tls")]
-            identity: self.identity,
+            secret: self.secret,
             router,
         };
         Ok(Server::new(Arc::new(port), services))

@@ -133,6 +133,11 @@ impl Rule {
         }
     }
 
+    /// Returns whether callers have to say who they are for something.
+    pub(super) fn knows_accounts(&self) -> bool {
+        matches!(self, Self::Asked(_))
+    }
+
     /// Returns whether anonymous callers on other hosts may learn which endpoints there are.
     pub(super) fn shows_all(&self) -> bool {
         matches!(self, Self::Open)

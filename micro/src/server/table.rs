@@ -57,8 +57,9 @@ pub(super) struct Entry {
     /// What errors name: `service.Type.Method`.
     pub(super) id: String,
     /// Where HTTP finds it: `/service/Type.Method`.
-    path: String,
-    type_name: &'static str,
+    pub(super) path: String,
+    /// The service that it is of.
+    pub(super) descriptor: &'static ServiceDescriptor,
     /// Whether the call runs to its end when the caller goes away.
     detached: bool,
     index: usize,
@@ -299,7 +300,7 @@ impl Table {
         if let Some(other) = self.entries.iter().find(|other| other.path == entry.path) {
             let detail = format!(
                 "`{}` and `{}` both have an endpoint {}; rename one or give its service another name",
-                other.type_name, entry.type_name, entry.id,
+                other.descriptor.type_name, entry.descriptor.type_name, entry.id,
             );
             return Err(Error::conflict("micro.server", detail));
         }
@@ -316,6 +317,12 @@ impl Table {
         shown.map(|entry| name(entry)).collect::<Vec<_>>().join(", ")
     }
 
+    /// Lists the endpoints that a caller may learn of: all, or only the public ones.
+    pub(super) fn shown(&self, all: bool) -> impl Iterator<Item = &Entry> {
+        let entries = self.entries.iter().map(AsRef::as_ref);
+        entries.filter(move |entry| !entry.internal && (all || entry.spec.public))
+    }
+
     /// Returns an endpoint by its place.
     pub(super) fn entry(&self, target: Target) -> Option<&Arc<Entry>> {
         self.entries.get(usize::try_from(target.index).ok()?)
@@ -330,6 +337,39 @@ impl Table {
     /// Finds an endpoint by its path over HTTP.
     pub(super) fn find(&self, path: &str) -> Option<Target> {
         self.paths.get(path).copied()
+    }
+
+    /// Finds an endpoint by `service.Type.Method`, or by `Type.Method` where a single service has
+    /// it; returns its path as well.
+    pub(super) fn named(&self, name: &str) -> Option<(Target, String)> {
+        let (rest, method) = name.rsplit_once('.')?;
+        let path = match rest.rsplit_once('.') {
+            Some((service, type_name)) => format!("/{service}/{type_name}.{method}"),
+            None => {
+                let mut same = self.entries.iter().filter(|entry| entry.spec.name == name);
+                match (same.next(), same.next()) {
+                    (Some(entry), None) => entry.path.clone(),
+                    _ => return None,
+                }
+            }
+        };
+        Some((self.find(&path)?, path))
+    }
+
+    /// Finds an endpoint by its own name, if there is one service that has it.
+    #[cfg(feature = "mucp")]
+    pub(super) fn only(&self, endpoint: &str) -> Option<Target> {
+        let mut named =
+            self.entries.iter().filter(|entry| !entry.internal && entry.spec.name == endpoint);
+        let only = named.next().filter(|_| named.next().is_none())?;
+        self.find(&only.path)
+    }
+
+    /// Tells whether an endpoint belongs to a type of this name.
+    #[cfg(feature = "mucp")]
+    pub(super) fn has_type(&self, name: &str) -> bool {
+        let kind = |entry: &Entry| entry.spec.name.split_once('.').map(|(kind, _)| kind);
+        self.entries.iter().any(|entry| !entry.internal && kind(entry) == Some(name))
     }
 
     /// Makes the 404 for a name or path; lists all endpoints, or only the public ones.
@@ -373,7 +413,7 @@ fn entry(
         id: format!("{name}.{}", spec.name),
         path: format!("/{name}/{}", spec.name),
         detached: spec.detached,
-        type_name: service.descriptor.type_name,
+        descriptor: service.descriptor,
         index,
         mounted: Arc::clone(&service.mounted),
         process: Arc::clone(&process.gate),

@@ -47,6 +47,7 @@ mod run;
 #[cfg(feature = "server")]
 mod running;
 mod schema;
+mod secure;
 mod settings;
 #[cfg(feature = "server")]
 mod signal;
@@ -64,7 +65,7 @@ mod url;
 #[cfg(feature = "server")]
 mod wiring;
 
-pub use self::schema::schema;
+pub use self::schema::{Shape, ShapeNamed, ShapeTyped, schema};
 
 #[cfg(feature = "cli")]
 pub use self::toolbox::{Setting, Toolbox, settings};

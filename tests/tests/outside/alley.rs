@@ -101,7 +101,7 @@ impl Connection for Lane {
         let (tasks, limits) = (self.scope.tasks.clone(), Arc::clone(&self.scope.limits));
         let latest = clock::after(head.now, limits.call.timeout_max);
         let (window, deadline) = (limits.stream.window_bytes, head.deadline.unwrap_or(latest));
-        Ok(Exchange::relayed(&tasks, "alley", window, move |mut line| async move {
+        Ok(Exchange::relayed(&tasks, "alley", window, head.deadline, move |mut line| async move {
             let _counted = self.running.subscribe();
             let (mut opened, cut) = (false, || Error::unavailable("alley", "it was closed"));
             let ended = tokio::select! {

@@ -16,6 +16,7 @@ use crate::server::grpc::head::{self, Head};
 use crate::server::grpc::messages::Messages;
 use crate::server::grpc::paths::Missing;
 use crate::server::http::body::{Payload, too_large};
+use crate::server::http::call::outcome;
 use crate::server::http::reply::Reply;
 use crate::server::http::{Peer, Site};
 use crate::server::policy::Origin;
@@ -39,7 +40,7 @@ impl Site {
         peer: &Peer,
         request: Request<B>,
     ) -> Result<Response<Reply>> {
-        self.browser.check(request.headers(), request.uri(), &peer.bound)?;
+        self.browser.check(request.headers(), request.uri(), peer)?;
         let router = &self.router;
         let target = self.target(peer, &request)?;
         let entry = router.entry(target)?;
@@ -66,11 +67,16 @@ impl Site {
             messages,
             remote: std::sync::Arc::clone(&peer.remote),
         };
-        let arrival =
-            Arrival { origin: peer.origin, proven: &peer.proven, account, response: None };
+        let arrival = Arrival {
+            origin: peer.origin,
+            proven: &peer.proven,
+            account,
+            request: None,
+            response: None,
+        };
         let running = router.run(inbound, arrival)?;
         let bytes_max = limits.message.bytes_max;
-        let frames = match self.outcome(running, target).await? {
+        let frames = match outcome(&self.router, running, target).await? {
             Outgoing::Message(bytes) if bytes.len() > bytes_max => {
                 return Err(too_large(bytes_max).with_id(entry.id.clone()));
             }

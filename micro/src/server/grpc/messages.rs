@@ -69,7 +69,7 @@ impl<B: Payload> Messages<B> {
     }
 
     /// Waits for the next message, not past the pace.
-    async fn next(&mut self, pace: &mut Pace) -> Result<Option<Bytes>> {
+    async fn next(&mut self, pace: &mut Pace<'_>) -> Result<Option<Bytes>> {
         let first = std::future::poll_fn(|task| Poll::Ready(self.poll_message(task))).await;
         if let Poll::Ready(next) = first {
             return next.transpose();

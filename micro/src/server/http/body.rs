@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::Body;
@@ -20,6 +21,9 @@ pub(in crate::server) trait Payload:
 }
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static> Payload for B {}
+
+/// How many times as much as came of a body is set aside for the rest of it.
+const RESERVED_FACTOR: usize = 4;
 
 /// Reads a whole body; one that came in one piece is not copied.
 ///
@@ -46,6 +50,9 @@ pub(super) async fn read<B: Payload>(
     }
     room.take(first.len())?;
     let mut whole = BytesMut::from(first);
+    // Room for what is declared, as far as what came already vouches for it.
+    let declared = usize::try_from(body.size_hint().lower()).unwrap_or_default();
+    whole.reserve(declared.min(whole.len().saturating_mul(RESERVED_FACTOR)));
     while let Some(next) = data(body, &mut pace).await? {
         if whole.len() + next.len() > max {
             return Err(too_large(max));
@@ -101,17 +108,27 @@ pub(in crate::server) fn too_large(max: usize) -> Error {
     Error::too_large("micro.server", format!("a message may have {max} bytes, this one has more"))
 }
 
-/// Makes the error of a body that ends before it should.
+/// Makes the error of a body that ends before it should, or says what is wrong with it itself.
 pub(in crate::server) fn broken(error: impl Into<BoxError>) -> Error {
+    let error = match error.into().downcast::<Error>() {
+        Ok(own) => return *own,
+        Err(error) => error,
+    };
     Error::bad_request("micro.server", "the body broke off").with_source(error)
 }
 
 /// Waits for the next data, not past the pace.
-async fn data<B: Payload>(body: &mut B, pace: &mut Pace) -> Result<Option<Bytes>> {
+async fn data<B: Payload>(body: &mut B, pace: &mut Pace<'_>) -> Result<Option<Bytes>> {
     // Progress: each turn takes a frame, and only trailers go on.
     loop {
-        let frame = std::future::poll_fn(|task| Pin::new(&mut *body).poll_frame(task));
-        let frame = clock::timeout_at(pace.end(), frame).await.map_err(|_elapsed| pace.missed())?;
+        // What has come already needs no timer.
+        let mut poll = |task: &mut Context<'_>| Pin::new(&mut *body).poll_frame(task);
+        let frame = match std::future::poll_fn(|task| Poll::Ready(poll(task))).await {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => clock::timeout_at(pace.end(), std::future::poll_fn(poll))
+                .await
+                .map_err(|_elapsed| pace.missed())?,
+        };
         let Some(frame) = frame else { return Ok(None) };
         if let Ok(data) = frame.map_err(broken)?.into_data() {
             pace.took(data.len());
@@ -121,20 +138,24 @@ async fn data<B: Payload>(body: &mut B, pace: &mut Pace) -> Result<Option<Bytes>
 }
 
 /// How fast a body has to come.
-pub(in crate::server) struct Pace {
+pub(in crate::server) struct Pace<'a> {
     until: Instant,
     window_end: Instant,
     window_left: usize,
-    limits: ConnectionLimits,
+    limits: &'a ConnectionLimits,
 }
 
-impl Pace {
-    pub(in crate::server) fn new(limits: &ConnectionLimits, now: Instant, until: Instant) -> Self {
+impl<'a> Pace<'a> {
+    pub(in crate::server) fn new(
+        limits: &'a ConnectionLimits,
+        now: Instant,
+        until: Instant,
+    ) -> Self {
         Self {
             until,
             window_end: clock::after(now, limits.body_progress_timeout),
             window_left: limits.body_progress_bytes,
-            limits: limits.clone(),
+            limits,
         }
     }
 
@@ -166,7 +187,6 @@ mod tests {
     use std::collections::VecDeque;
     use std::convert::Infallible;
     use std::sync::Arc;
-    use std::task::{Context, Poll};
     use std::time::Duration;
 
     use hyper::body::{Frame, SizeHint};

@@ -4,7 +4,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE,
+};
+#[cfg(feature = "compression")]
+use http::header::{CONTENT_ENCODING, VARY};
 use http::{Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 
@@ -14,6 +19,10 @@ use crate::core::exchange::Slot;
 use crate::core::status;
 #[cfg(feature = "grpc")]
 use crate::server::grpc::Frames;
+use crate::server::http::coding;
+use crate::server::http::coding::Coding;
+#[cfg(feature = "compression")]
+use crate::server::http::coding::{Packed, Source};
 use crate::server::http::pump::Pump;
 use crate::server::roster::Busy;
 
@@ -35,6 +44,8 @@ enum Kind {
     Pump(Box<Pump>),
     #[cfg(feature = "grpc")]
     Grpc(Frames),
+    #[cfg(feature = "compression")]
+    Packed(Box<Packed>),
     Other(axum::body::Body),
 }
 
@@ -78,6 +89,8 @@ impl Reply {
             Kind::Pump(_) => false,
             #[cfg(feature = "grpc")]
             Kind::Grpc(_) => false,
+            #[cfg(feature = "compression")]
+            Kind::Packed(_) => false,
             Kind::Other(body) => body.size_hint().exact() == Some(0),
         }
     }
@@ -95,8 +108,12 @@ impl Body for Reply {
             Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Kind::Pump(pump) => {
-                let chunk = std::task::ready!(pump.poll_chunk(task));
-                Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data).map_err(Into::into)))
+                pump.poll_chunk(task).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
+            }
+            #[cfg(feature = "compression")]
+            Kind::Packed(packed) => {
+                let piece = std::task::ready!(packed.poll_piece(task));
+                Poll::Ready(piece.map(|piece| piece.map(Frame::data).map_err(Into::into)))
             }
             #[cfg(feature = "grpc")]
             Kind::Grpc(frames) => frames.poll_frame(task),
@@ -112,6 +129,8 @@ impl Body for Reply {
             Kind::Pump(_) => false,
             #[cfg(feature = "grpc")]
             Kind::Grpc(_) => false,
+            #[cfg(feature = "compression")]
+            Kind::Packed(_) => false,
             Kind::Other(body) => body.is_end_stream(),
         }
     }
@@ -124,6 +143,8 @@ impl Body for Reply {
             Kind::Pump(_) => SizeHint::default(),
             #[cfg(feature = "grpc")]
             Kind::Grpc(_) => SizeHint::default(),
+            #[cfg(feature = "compression")]
+            Kind::Packed(_) => SizeHint::default(),
             Kind::Other(body) => body.size_hint(),
         }
     }
@@ -163,10 +184,57 @@ pub(super) fn error(error: &Error) -> Response<Reply> {
             headers.insert(RETRY_AFTER, value);
         }
     }
+    if status == 415 {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(coding::ACCEPTED));
+    }
+    if status == 426 {
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    }
     if status == 401 {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
+}
+
+/// The shortest response that is compressed: below it headers outweigh what is gained.
+#[cfg(feature = "compression")]
+const PACKED_BYTES_MIN: usize = 1024;
+
+/// Compresses a response, if that is worth while and the client reads it.
+#[cfg(feature = "compression")]
+pub(super) fn packed(response: Response<Reply>, coding: Option<Coding>) -> Response<Reply> {
+    let (mut parts, reply) = response.into_parts();
+    let short = matches!(&reply.kind, Kind::Full(bytes) if bytes.len() < PACKED_BYTES_MIN);
+    if short || matches!(reply.kind, Kind::Packed(_) | Kind::Other(_)) {
+        return Response::from_parts(parts, reply);
+    }
+    parts.headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+    let Some(coding) = coding else { return Response::from_parts(parts, reply) };
+    parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+    let pack = |source| Kind::Packed(Box::new(Packed::new(source, coding)));
+    let kind = match reply.kind {
+        Kind::Full(bytes) => {
+            Packed::at_once(&bytes, coding).map_or_else(|| pack(Source::Full(bytes)), Kind::Full)
+        }
+        Kind::Pump(pump) => pack(Source::Pump(pump)),
+        other => other,
+    };
+    Response::from_parts(parts, Reply { kind, ..reply })
+}
+
+/// Leaves a response as it is.
+#[cfg(not(feature = "compression"))]
+pub(super) fn packed(response: Response<Reply>, _: Option<Coding>) -> Response<Reply> {
+    response
+}
+
+/// Takes the body off the response to a HEAD request, whose headers stay those of a GET.
+pub(super) fn headless(response: Response<Reply>) -> Response<Reply> {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Response::from_parts(parts, Reply::full(Bytes::new()))
 }
 
 /// Makes a response of plain text.

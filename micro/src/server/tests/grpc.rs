@@ -361,6 +361,7 @@ async fn off_host(rig: &Rig) -> Http2 {
         origin: Origin::OffHost,
         proven: Proven::Nobody,
         bound: "test".into(),
+        known: std::sync::OnceLock::new(),
         seat: Arc::clone(&member.seat),
     };
     let stream = Prefixed::new(bytes::BytesMut::new(), Stream::Pipe(there));

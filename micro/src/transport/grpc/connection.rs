@@ -157,10 +157,16 @@ impl Connection for Link {
             id: format!("{}.{}", head.route.service(), head.route.endpoint()),
         };
         let window = self.scope.limits.stream.window_bytes;
-        Ok(Exchange::relayed(&self.scope.tasks, "grpc call", window, |line| async move {
-            call.run(request, line).await;
-            drop(slot);
-        }))
+        Ok(Exchange::relayed(
+            &self.scope.tasks,
+            "grpc call",
+            window,
+            head.deadline,
+            |line| async move {
+                call.run(request, line).await;
+                drop(slot);
+            },
+        ))
     }
 
     fn is_open(&self) -> bool {
