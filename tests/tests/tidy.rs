@@ -29,9 +29,12 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 28] = [
+const VENDORS: [(&str, &[&str]); 34] = [
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
+    ("bson", &["codec/bson.rs", "codec/mod.rs"]),
+    ("ciborium", &["codec/cbor/"]),
+    ("ciborium_ll", &["codec/cbor/"]),
     ("clap", &["bin/micro/"]),
     ("clap_complete", &["bin/micro/"]),
     ("comfy_table", &["bin/micro/"]),
@@ -42,6 +45,7 @@ const VENDORS: [(&str, &[&str]); 28] = [
     ("h2", &["transport/grpc/", "transport/http/"]),
     ("hcl", &["config/format/"]),
     ("hickory_proto", &["registry/mdns/"]),
+    ("httparse", &["transport/mucp/"]),
     (
         "hyper",
         &[
@@ -51,11 +55,19 @@ const VENDORS: [(&str, &[&str]); 28] = [
             "service/port.rs",
             "transport/grpc/",
             "transport/http/",
+            "transport/mucp/",
         ],
     ),
     (
         "hyper_util",
-        &["auth/jwt/url.rs", "debug/otlp/", "server/", "transport/grpc/", "transport/http/"],
+        &[
+            "auth/jwt/url.rs",
+            "debug/otlp/",
+            "server/",
+            "transport/grpc/",
+            "transport/http/",
+            "transport/mucp/",
+        ],
     ),
     ("indicatif", &["bin/micro/"]),
     ("inventory", &["service/catalog.rs", "__private.rs"]),
@@ -63,14 +75,16 @@ const VENDORS: [(&str, &[&str]); 28] = [
     ("pprof", &["debug/sampler.rs"]),
     ("prost", &["codec/grpc/", "codec/proto/", "codec/wire.rs", "server/grpc/"]),
     ("quick_xml", &["config/format/"]),
+    ("quinn", &["transport/quic/"]),
     ("rcgen", &["auth/authority/"]),
     ("redb", &["store/file/"]),
     ("rmp_serde", &["codec/msgpack.rs", "testkit/codec/"]),
     ("rustix", &["debug/output.rs"]),
-    ("rustls", &["transport/tls/"]),
+    ("rustls", &["transport/quic/config.rs", "transport/tls/"]),
     ("schemars", &["service/schema.rs"]),
     ("serde_saphyr", &["config/format/"]),
     ("socket2", &["core/net/", "registry/mdns/"]),
+    ("tokio_tungstenite", &["transport/websocket/"]),
     ("toml", &["config/format/"]),
     ("tracing_subscriber", &["bin/micro/"]),
     ("x509_parser", &["transport/tls/"]),

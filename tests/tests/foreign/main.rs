@@ -6,6 +6,9 @@
 mod curl;
 #[cfg(feature = "grpc")]
 mod grpc;
+#[cfg(feature = "tls")]
+mod https;
+mod numbers;
 mod openapi;
 mod program;
 mod python;
@@ -15,9 +18,11 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
-    let all = [curl::trials(), openapi::trials(), python::trials()];
+    let all = [curl::trials(), numbers::trials(), openapi::trials(), python::trials()];
     let trials: Vec<Trial> = all.into_iter().flatten().collect();
     #[cfg(feature = "grpc")]
     let trials = trials.into_iter().chain(grpc::trials()).collect();
+    #[cfg(feature = "tls")]
+    let trials = trials.into_iter().chain(https::trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -5,21 +5,32 @@ mod browsers;
 mod calls;
 #[cfg(feature = "compression")]
 mod compression;
+mod conformance;
 mod connections;
 mod ends;
+mod floods;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod http2;
 mod inside;
 mod limits;
+#[cfg(all(feature = "mucp", feature = "prost"))]
+mod mucp;
 mod network;
 mod noise;
 mod openapi;
 mod ports;
+mod protocols;
 mod queries;
 mod routing;
+mod rpc;
+#[cfg(feature = "tls")]
+mod secure;
+mod smuggling;
 mod streams;
 mod unread;
+#[cfg(feature = "ws")]
+mod websocket;
 
 use std::io;
 use std::sync::Arc;
