@@ -94,9 +94,7 @@ impl Peer {
         match open.as_slice() {
             [] => None,
             [only] if self.wanted == 1 => Some(Arc::clone(only)),
-            many if many.len() >= self.wanted => {
-                many.get(self.turn(many.len())).map(Arc::clone)
-            }
+            many if many.len() >= self.wanted => many.get(self.turn(many.len())).map(Arc::clone),
             _ => None,
         }
     }

@@ -150,6 +150,7 @@ impl<T: Send + 'static> Streaming<T> {
 
 impl<T> Streaming<T> {
     /// Waits for the next message; `None` at the end. Cancel safe.
+    #[expect(clippy::should_implement_trait, reason = "it returns a future")]
     pub fn next(&mut self) -> impl Future<Output = Option<Result<T>>> + use<'_, T> {
         Next(self)
     }

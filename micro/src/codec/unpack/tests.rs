@@ -103,7 +103,8 @@ fn theirs<T: DeserializeOwned>(bytes: &[u8]) -> Option<(T, bool)> {
     let mut from = rmp_serde::Deserializer::from_read_ref(bytes);
     let value = T::deserialize(&mut from).ok()?;
     // The borrowing reader does not say how far it came, the other one does.
-    let _same: T = rmp_serde::from_read(&mut cursor).ok()?;
+    let mut counted = rmp_serde::Deserializer::new(&mut cursor);
+    let _same = T::deserialize(&mut counted).ok()?;
     let read = usize::try_from(cursor.position()).unwrap();
     Some((value, read == bytes.len()))
 }

@@ -142,7 +142,7 @@ mod tests {
         inbox.push("a".into());
         inbox.share(&whole, [2..3, 4..6]);
         inbox.share(&whole, []);
-        inbox.share(&whole, [7..7]);
+        inbox.share(&whole, std::iter::once(7..7));
         inbox.push(Bytes::new());
         inbox.copy(&whole, [7..9, 12..13]);
         inbox.copy(&whole, []);

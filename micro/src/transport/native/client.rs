@@ -118,7 +118,7 @@ fn message_for(
 ) -> Result<()> {
     match &mut stream.flow {
         Some(flow) if flow.opened => {
-            inbound::deliver(flow, message, read, link)?;
+            inbound::deliver(flow, &message, read, link)?;
             if header.has(FLAG_END) {
                 flow.end = flow.end.take().or(Some(Ok(())));
             }

@@ -79,9 +79,9 @@ const READS_HELD_MAX: usize = 8;
 ///
 /// # Errors
 /// When the peer sends more than its credit; the connection ends.
-pub(super) fn deliver(flow: &mut Flow, message: Bytes, read: u64, link: &Link) -> Result<()> {
+pub(super) fn deliver(flow: &mut Flow, message: &Bytes, read: u64, link: &Link) -> Result<()> {
     let part = 0..message.len();
-    deliver_parts(flow, &message, std::iter::once(part), (read, link))
+    deliver_parts(flow, message, std::iter::once(part), (read, link))
 }
 
 /// Puts a message into the inbox of its stream, and with it those of the stream that follow at once.

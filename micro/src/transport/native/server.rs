@@ -145,7 +145,7 @@ impl Calls {
             call.body = body;
             return self.start(link, header.stream, call, Stage::Unentered);
         }
-        match self.accept(link, header, call, body)? {
+        match self.accept(link, header, call, &body)? {
             Some(call) => self.start(link, header.stream, call, Stage::Entered),
             None => Ok(()),
         }
@@ -185,7 +185,7 @@ impl Calls {
         link: &Arc<Link>,
         header: Header,
         mut call: Inbound,
-        body: Bytes,
+        body: &Bytes,
     ) -> Result<Option<Inbound>> {
         let id = header.stream;
         let mut stream = Stream { detached: call.target.detached, ..Stream::default() };
@@ -193,7 +193,7 @@ impl Calls {
         let state = &mut *guard;
         if header.has(FLAG_MORE) {
             state.streams.count(body.len(), &link.limits)?;
-            stream.partial.extend_from_slice(&body);
+            stream.partial.extend_from_slice(body);
         }
         if !call.target.kind.streams_requests() {
             let waits = clock::after(call.now, link.limits.call.default_timeout);
@@ -345,7 +345,7 @@ impl Calls {
             return Ok(Some(call));
         }
         let Some(flow) = &mut stream.flow else { return Ok(None) };
-        inbound::deliver(flow, message, read, link)?;
+        inbound::deliver(flow, &message, read, link)?;
         if header.has(FLAG_END) {
             flow.end = flow.end.take().or(Some(Ok(())));
         }
