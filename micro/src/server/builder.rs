@@ -30,13 +30,14 @@ use crate::server::inbox::Deliveries;
 use crate::server::layer::{Next, Request};
 use crate::server::listen::Port;
 use crate::server::policy::{Policy, Rule};
+use crate::server::protocol::Protocol;
 use crate::server::roster::Roster;
 use crate::server::router::{Lapsed, Router};
 use crate::server::serve::Serve;
 use crate::server::table::{Mounts, Process, Table};
 use crate::transport::Scope;
 #[cfg(feature = "tls")]
-use crate::transport::tls::Identity;
+use crate::transport::tls::{self, Identity};
 
 /// What a [`Server`] is made of; every part has a default.
 #[must_use]
@@ -58,10 +59,11 @@ pub struct Builder {
     lapsed: Option<Lapsed>,
     monitor: Monitor,
     inbox: Option<Arc<dyn Inbox>>,
+    protocols: Vec<Arc<dyn Protocol>>,
     #[cfg(feature = "grpc")]
     descriptors: Vec<&'static [u8]>,
     #[cfg(feature = "tls")]
-    identity: Option<Arc<Identity>>,
+    secret: Option<tls::Server>,
 }
 
 impl Builder {
@@ -223,6 +225,13 @@ impl Builder {
         self.mount(Deliveries(inbox))
     }
 
+    /// Serves a protocol that this crate does not know on the same port; the one added first is
+    /// asked first.
+    pub fn protocol(mut self, protocol: Arc<dyn Protocol>) -> Self {
+        self.protocols.push(protocol);
+        self
+    }
+
     /// Lets tools of gRPC ask what can be called, out of an encoded
     /// `google.protobuf.FileDescriptorSet`, as `protoc --descriptor_set_out` writes it.
     ///
@@ -241,7 +250,18 @@ impl Builder {
     /// TLS, calls as nobody.
     #[cfg(feature = "tls")]
     pub fn identity(mut self, identity: Arc<Identity>) -> Self {
-        self.identity = Some(identity);
+        self.secret = Some(tls::Server::Member(identity));
+        self
+    }
+
+    /// Speaks TLS with whoever connects over TCP, by a certificate in files.
+    ///
+    /// Whoever begins without TLS is told so and closed; over a Unix socket there is none. Where
+    /// the files name authorities of clients, a certificate of one of them is asked for and becomes
+    /// the account of the caller. Takes the place of [`Builder::identity`].
+    #[cfg(feature = "tls")]
+    pub fn certificate(mut self, files: Arc<tls::Files>) -> Self {
+        self.secret = Some(tls::Server::Files(files));
         self
     }
 
@@ -292,8 +312,10 @@ impl Builder {
             roster: Arc::new(Roster::default()),
             scope: Scope { limits: self.limits, tasks: self.tasks, shutdown: self.shutdown },
             tls_noted: AtomicBool::new(false),
+            plain_noted: AtomicBool::new(false),
+            protocols: self.protocols,
             #[cfg(feature = "tls")]
-            identity: self.identity,
+            secret: self.secret,
             router,
         };
         Ok(Server::new(Arc::new(port), services))

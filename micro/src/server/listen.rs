@@ -16,17 +16,19 @@ use crate::core::exchange::Dispatch;
 use crate::core::limits::ConnectionLimits;
 use crate::core::net::{Address, Listener, Prefixed, Stream};
 use crate::core::proven::Proven;
+use crate::core::shutdown::Shutdown;
 use crate::server::http::{Face, Peer};
 use crate::server::policy::Origin;
+use crate::server::protocol::{self, Protocol};
 use crate::server::roster::{Member, Order, Roster, Seat};
 use crate::server::router::{Door, Router};
 #[cfg(feature = "tls")]
 use crate::server::secret;
-use crate::server::sniff::{Protocol, sniff};
+use crate::server::sniff::{Spoken, sniff};
 use crate::transport::Scope;
 use crate::transport::native;
 #[cfg(feature = "tls")]
-use crate::transport::tls::Identity;
+use crate::transport::tls;
 
 /// The first pause after an accept that failed for want of resources; it doubles each time.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -52,9 +54,14 @@ pub(super) struct Port {
     pub(super) roster: Arc<Roster>,
     pub(super) scope: Scope,
     pub(super) tls_noted: AtomicBool,
+    /// Whether it was logged that somebody did not speak TLS where nothing else is served.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "all else is served then"))]
+    pub(super) plain_noted: AtomicBool,
+    /// Protocols that this crate does not know.
+    pub(super) protocols: Vec<Arc<dyn Protocol>>,
     /// Who the process is to those who call by TLS.
     #[cfg(feature = "tls")]
-    pub(super) identity: Option<Arc<Identity>>,
+    pub(super) secret: Option<tls::Server>,
 }
 
 /// What connections come from.
@@ -173,13 +180,17 @@ async fn serve(port: Arc<Port>, stream: Stream, peer: Peer, member: Member) {
         return;
     };
     #[cfg(feature = "tls")]
-    if protocol == Protocol::Tls
-        && let Some(identity) = &port.identity
-    {
-        let opened = Box::pin(secret::open(&port, identity, (stream, buffer), &member));
-        let Some(opened) = opened.await else { return };
-        let peer = Peer { proven: opened.proven, ..peer };
-        return speak(port, (opened.protocol, opened.stream, opened.buffer), peer, member).await;
+    if let Some(server) = &port.secret {
+        if protocol == Spoken::Tls {
+            let opened = Box::pin(secret::open(&port, server, (stream, buffer), &member));
+            let Some(opened) = opened.await else { return };
+            let peer = Peer { proven: opened.proven, ..peer };
+            return speak(port, (opened.protocol, opened.stream, opened.buffer), peer, member)
+                .await;
+        }
+        if server.is_required(&stream) {
+            return secret::refuse_plain(&port, (protocol, stream), &peer).await;
+        }
     }
     speak(port, (protocol, stream, buffer), peer, member).await;
 }
@@ -187,20 +198,15 @@ async fn serve(port: Arc<Port>, stream: Stream, peer: Peer, member: Member) {
 /// Serves what a connection speaks.
 async fn speak(
     port: Arc<Port>,
-    (protocol, stream, buffer): (Protocol, Stream, BytesMut),
+    (protocol, stream, buffer): (Spoken, Stream, BytesMut),
     peer: Peer,
     member: Member,
 ) {
     match protocol {
-        Protocol::Native => {
+        Spoken::Native => {
             let session = native::Session::new(stream, &port.scope);
             member.seat.set_native(session.clone());
-            let door: Arc<dyn Dispatch> = Arc::new(Door {
-                router: Arc::clone(&port.router),
-                origin: peer.origin,
-                proven: peer.proven,
-                seat: peer.seat,
-            });
+            let door: Arc<dyn Dispatch> = Arc::new(door(&port, &peer));
             let timeout = port.scope.limits.connection.handshake_timeout;
             let greeted_by = clock::after(member.seat.since, timeout);
             tokio::select! {
@@ -208,16 +214,33 @@ async fn speak(
                 () = evicted(&member.seat, &session, &port.scope.limits.connection) => {}
             }
         }
-        Protocol::Http1 => {
+        Spoken::Http1 => {
             port.face.serve_http1(Prefixed::new(buffer, stream), peer).await;
         }
-        Protocol::Http2 => {
+        Spoken::Http2 => {
             port.face.serve_http2(Prefixed::new(buffer, stream), peer).await;
         }
-        Protocol::Tls => refuse_tls(&port, stream, &peer).await,
-        Protocol::Unknown => {
+        Spoken::Tls => refuse_tls(&port, stream, &peer).await,
+        Spoken::Foreign(place) => {
+            let Some(other) = port.protocols.get(place).map(Arc::clone) else { return };
+            let scope = Scope { shutdown: Shutdown::new(), ..port.scope.clone() };
+            let door = door(&port, &peer);
+            let carried = (Prefixed::new(buffer, stream), peer.remote);
+            protocol::serve(other, carried, door, scope).await;
+        }
+        Spoken::Unknown => {
             tracing::debug!(remote = %peer.remote, "closed a connection that speaks no protocol");
         }
+    }
+}
+
+/// Makes what dispatches the calls of one connection.
+fn door(port: &Port, peer: &Peer) -> Door {
+    Door {
+        router: Arc::clone(&port.router),
+        origin: peer.origin,
+        proven: peer.proven.clone(),
+        seat: Arc::clone(&peer.seat),
     }
 }
 
@@ -244,8 +267,8 @@ async fn first_bytes(
     stream: &Stream,
     buffer: &mut BytesMut,
     member: &Member,
-) -> Option<Protocol> {
-    greeted(port, member, sniff(stream, buffer)).await
+) -> Option<Spoken> {
+    greeted(port, member, sniff(stream, buffer, &port.protocols)).await
 }
 
 /// Waits for a part of the greeting within the handshake's time; `None` when the connection is to

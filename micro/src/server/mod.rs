@@ -123,6 +123,11 @@
 //!
 //! `data` is go-micro's JSON of the error.
 //!
+//! # Other protocols
+//!
+//! [`Builder::protocol`] adds a [`Protocol`] that this crate does not know. It is recognised by its
+//! first bytes and dispatches to the same handlers.
+//!
 //! # Limits
 //!
 //! Those of [`Limits`](crate::core::limits::Limits) hold for every protocol. A call past the
@@ -142,6 +147,7 @@ mod inbox;
 mod layer;
 mod listen;
 mod policy;
+mod protocol;
 mod recheck;
 mod roster;
 mod router;
@@ -165,6 +171,7 @@ pub use self::handle::Server;
 pub use self::http::{Cors, HttpNext};
 pub use self::layer::{Next, Request};
 pub use self::policy::{Access, Policy};
+pub use self::protocol::{Accepted, FIRST_BYTES_MAX, Protocol, Pulse, Recognised, Wire};
 pub use self::router::Router;
 pub use self::serve::{Endpoint, Incoming, IntoError, Serve, Shared};
 pub use self::subscription::{Subscribed, Subscriber, Subscription, Surroundings};

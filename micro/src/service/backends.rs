@@ -19,11 +19,12 @@ use crate::debug::Recorder;
 use crate::registry::{Cached, Registry};
 use crate::selector::Selector;
 use crate::service::open;
+use crate::service::secure;
 use crate::service::settings::Settings;
 use crate::service::url::Url;
 use crate::store::Store;
 #[cfg(feature = "tls")]
-use crate::transport::tls::Identity;
+use crate::transport::tls::{Files, Identity};
 use crate::transport::{Scope, Transport};
 
 /// What the program hands over; it wins over every setting.
@@ -69,6 +70,9 @@ pub(crate) struct Backends {
     /// Who the process is to its peers.
     #[cfg(feature = "tls")]
     pub(crate) identity: Option<Arc<Identity>>,
+    /// What is served by TLS, where that is in files.
+    #[cfg(feature = "tls")]
+    pub(crate) certificate: Option<Arc<Files>>,
     /// What signs the certificates of others.
     #[cfg(feature = "tls")]
     pub(crate) authority: Option<Arc<Authority>>,
@@ -108,7 +112,7 @@ impl Backends {
             Some(transport) => handed("transport", settings.transport.as_ref(), transport),
             None => {
                 let name = settings.transport.as_deref().unwrap_or("native");
-                open::open_transport(name, &content_type)?
+                secure::dialing(settings, open::open_transport(name, &content_type)?)?
             }
         };
         let transport = open::reaching(transport, &content_type);
@@ -138,6 +142,8 @@ impl Backends {
             auth: None,
             #[cfg(feature = "tls")]
             identity: None,
+            #[cfg(feature = "tls")]
+            certificate: None,
             #[cfg(feature = "tls")]
             authority: None,
             session,
@@ -175,6 +181,16 @@ impl Backends {
     #[cfg(feature = "server")]
     pub(crate) fn trackers(&self) -> [TaskTracker; 2] {
         [self.tasks.clone(), self.spawned.clone()]
+    }
+
+    /// Returns what the URLs of the process begin with.
+    #[cfg(feature = "server")]
+    pub(crate) fn scheme(&self) -> &'static str {
+        #[cfg(feature = "tls")]
+        if self.certificate.is_some() {
+            return "https";
+        }
+        "http"
     }
 
     /// Returns what transports work within.

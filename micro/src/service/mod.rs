@@ -47,6 +47,7 @@ mod run;
 #[cfg(feature = "server")]
 mod running;
 mod schema;
+mod secure;
 mod settings;
 #[cfg(feature = "server")]
 mod signal;

@@ -6,7 +6,7 @@
 //! | broker | `memory` (within the process) |
 //! | store | `memory`, `file` (also `file:///shop.redb` or, for a file in it, `file:///directory/`) |
 //! | tracer | `memory`, `otlp` (as `otlp://127.0.0.1:4318`) |
-//! | transport | `native`, `memory`, `grpc`, `http` (HTTP/1.1), `h2c` (HTTP/2 without TLS), `ws`, `mucp` (services of go-micro) |
+//! | transport | `native`, `memory`, `grpc`, `http` (HTTP/1.1), `h2c` (HTTP/2 without TLS), `ws`, `mucp` (services of go-micro), `quic` |
 //! | selector | `p2c`, `random`, `round-robin`, `least-connections`, `consistent-hash` |
 //!
 //! A name that is unknown, or whose feature is not enabled, is a start-up error that says what to
@@ -54,11 +54,12 @@ const TRACERS: &[Backend] =
 const TRANSPORTS: &[Backend] = &[
     Backend::built_in("native"),
     Backend::built_in("memory"),
-    Backend::behind("grpc", "grpc", cfg!(feature = "grpc")),
     Backend::behind("http", "http", cfg!(feature = "http")),
     Backend::behind("h2c", "http", cfg!(feature = "http")),
     Backend::behind("ws", "ws", cfg!(feature = "ws")),
     Backend::behind("mucp", "mucp", cfg!(feature = "mucp")),
+    Backend::behind("quic", "quic", cfg!(feature = "quic")),
+    Backend::behind("grpc", "grpc", cfg!(feature = "grpc")),
 ];
 
 /// Opens a registry with limits of its own.
@@ -120,6 +121,8 @@ pub(crate) fn open_transport(url: &str, content_type: &ContentType) -> Result<Ar
         "h2c" => Ok(Arc::new(transport::Http::h2c())),
         #[cfg(feature = "ws")]
         "ws" => Ok(Arc::new(transport::WebSocket)),
+        #[cfg(feature = "quic")]
+        "quic" => Ok(Arc::new(transport::Quic::new())),
         _ => Ok(Arc::new(transport::Native)),
     }
 }
@@ -335,7 +338,7 @@ mod tests {
             (registry("loacl").unwrap_err(), "did you mean `local`?"),
             (registry("file").unwrap_err(), "needs a path"),
             (registry("memory://x").unwrap_err(), "takes no address"),
-            (transport("quic").unwrap_err(), "native, memory"),
+            (transport("warp").unwrap_err(), "there are native, memory"),
             (broker("nats").unwrap_err(), "there are memory, http"),
             (
                 store("redis://h", "s", &StoreLimits::default()).await.unwrap_err(),

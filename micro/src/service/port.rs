@@ -10,7 +10,7 @@ use tower_service::Service as Tower;
 
 use crate::core::error::{BoxError, Error};
 use crate::core::exchange::Outgoing;
-use crate::server::{Cancellation, Cors, HttpNext, Next, Policy, Request};
+use crate::server::{Cancellation, Cors, HttpNext, Next, Policy, Protocol, Request};
 use crate::service::builder::Service;
 
 impl Service {
@@ -45,6 +45,13 @@ impl Service {
     #[must_use]
     pub fn router(self, router: axum::Router) -> Self {
         self.server(move |server| server.router(router))
+    }
+
+    /// Serves a protocol that this crate does not know on the same port.
+    #[must_use]
+    pub fn protocol(self, protocol: impl Protocol) -> Self {
+        let protocol: Arc<dyn Protocol> = Arc::new(protocol);
+        self.server(move |server| server.protocol(protocol))
     }
 
     /// Asks a policy who callers are and what they may do.

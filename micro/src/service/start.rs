@@ -34,6 +34,7 @@ use crate::service::observe::{Observe, Reach, install, show};
 use crate::service::readiness::Readiness;
 use crate::service::record::{Place, add_free, record};
 use crate::service::running::{Inner, Running};
+use crate::service::secure;
 use crate::service::settings::Settings;
 use crate::service::signal::Signals;
 use crate::service::stored::Stored;
@@ -159,6 +160,7 @@ impl Service {
         let kept = Kept::open(store, &settings, &self.name, &backends.limits.store).await?;
         authenticate::open(auth, &settings, &kept, &mut backends).await?;
         self.mounts.extend(identity::open(&settings, &kept, &self.name, &mut backends).await?);
+        secure::serving(&settings, &mut backends)?;
         backends.reopen_broker()?;
         if self.inputs.is_stored {
             let table = kept.handle(&self.name)?.table(STORED_TABLE)?;
@@ -362,6 +364,11 @@ fn server(
         Some(identity) => server.identity(Arc::clone(identity)),
         None => server,
     };
+    #[cfg(feature = "tls")]
+    let server = match &backends.certificate {
+        Some(files) => server.certificate(Arc::clone(files)),
+        None => server,
+    };
     let server = match backends.broker.inbox() {
         Some(inbox) => server.inbox(inbox),
         None => server,
@@ -388,7 +395,8 @@ async fn listen(server: &Server, backends: &Backends, settings: &Settings) -> Re
     }
     let address = match address {
         Some(address) => address.parse()?,
-        None => Address::Memory(node_id()),
+        None if backends.transport.name() == "memory" => Address::Memory(node_id()),
+        None => ADDRESS.parse()?,
     };
     let scope = backends.scope();
     backends.transport.listen(&address, server.router(), &scope).await

@@ -10,6 +10,8 @@ mod http;
 #[cfg(feature = "mucp")]
 pub mod mucp;
 pub mod native;
+#[cfg(feature = "quic")]
+pub mod quic;
 mod schemes;
 #[cfg(feature = "tls")]
 pub mod tls;
@@ -33,6 +35,8 @@ pub use self::http::Http;
 #[cfg(feature = "mucp")]
 pub use self::mucp::Mucp;
 pub use self::native::{Memory, Native};
+#[cfg(feature = "quic")]
+pub use self::quic::Quic;
 pub use self::schemes::Schemes;
 #[cfg(feature = "ws")]
 pub use self::websocket::WebSocket;

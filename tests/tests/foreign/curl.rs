@@ -8,7 +8,7 @@ use micro::registry::Memory;
 use crate::program::{Program, trial};
 
 /// curl that speaks HTTP/2 and unpacks what is compressed.
-const CURL: Program = Program {
+pub(crate) const CURL: Program = Program {
     name: "curl",
     variable: "MICRO_TEST_CURL_BIN",
     probe: &["--silent", "--http2-prior-knowledge", "--compressed", "--version"],

@@ -6,6 +6,8 @@
 mod curl;
 #[cfg(feature = "grpc")]
 mod grpc;
+#[cfg(feature = "tls")]
+mod https;
 mod numbers;
 mod openapi;
 mod program;
@@ -20,5 +22,7 @@ fn main() -> ExitCode {
     let trials: Vec<Trial> = all.into_iter().flatten().collect();
     #[cfg(feature = "grpc")]
     let trials = trials.into_iter().chain(grpc::trials()).collect();
+    #[cfg(feature = "tls")]
+    let trials = trials.into_iter().chain(https::trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -2,4 +2,5 @@
 
 mod alley;
 mod board;
+mod foreign_rpc;
 mod turns;

@@ -28,8 +28,9 @@ use crate::server::http::face::{Face, Peer};
 use crate::server::http::mucp::Handed;
 use crate::server::http::paced::Paced;
 use crate::server::http::reply::{self, Reply};
+use crate::server::http::sound;
 use crate::server::listen::LINGER;
-use crate::server::roster::{Order, Seat};
+use crate::server::roster::{Busy, Order, Seat};
 
 /// Bytes of one connection's read buffer, and so of one head: hostile peers get no more.
 const HEAD_BYTES_MAX: usize = METADATA_BYTES_MAX * METADATA_CLOSE_FACTOR;
@@ -140,6 +141,9 @@ impl Face {
         let busy = peer.seat.begin();
         // Until the body has been read the connection must not be closed abruptly.
         peer.seat.unread.store(!request.body().is_end_stream(), Ordering::Relaxed);
+        if let Some(error) = sound::fault(&request) {
+            return refused(&error, http1, busy);
+        }
         let upgrade = Upgrade::of(&request);
         let mut answer = pin!(self.answer(peer, request));
         let mut response = std::future::poll_fn(|task| {
@@ -152,7 +156,8 @@ impl Face {
         .await;
         if http1 && upgrade.is_done(response.status()) {
             peer.seat.set_upgraded();
-        } else if http1 && peer.seat.order() != Order::Serve {
+        } else if http1 && (upgrade == Upgrade::Tunnel || peer.seat.order() != Order::Serve) {
+            // What follows a tunnel that was refused may be meant for its other end.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response.body_mut().hold(busy);
@@ -161,7 +166,7 @@ impl Face {
 }
 
 /// Which answer turns the connection of a request into something else.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Upgrade {
     Never,
     /// A change of protocols, as a WebSocket asks for.
@@ -188,6 +193,17 @@ impl Upgrade {
     }
 }
 
+/// Answers what could be read in two ways; the rest of an HTTP/1 connection is not read at all.
+#[cold]
+fn refused(error: &Error, http1: bool, busy: Busy) -> Response<Reply> {
+    let mut response = reply::error(error);
+    if http1 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.body_mut().hold(busy);
+    response
+}
+
 #[cold]
 fn panicked() -> Response<Reply> {
     tracing::error!("a route, layer or policy panicked");
@@ -199,7 +215,7 @@ fn saturated(value: usize) -> u32 {
 }
 
 /// Runs a connection until it ends, is told to, or breaks its time limits.
-async fn drive<C: Future + Unpin>(
+pub(in crate::server) async fn drive<C: Future + Unpin>(
     connection: &mut C,
     graceful: impl Fn(Pin<&mut C>),
     seat: &Seat,
@@ -236,7 +252,7 @@ enum Verdict {
 
 /// Holds a connection against its time limits with one timer, whatever the requests.
 #[derive(Debug)]
-struct Watch {
+pub(in crate::server) struct Watch {
     limits: ConnectionLimits,
     /// When the connection was accepted, if the heads of its requests are watched.
     heads_since: Option<Instant>,
@@ -251,7 +267,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(limits: &ConnectionLimits, heads_since: Option<Instant>) -> Self {
+    pub(in crate::server) fn new(limits: &ConnectionLimits, heads_since: Option<Instant>) -> Self {
         let now = clock::now();
         // A head that begins after a tick is seen by the next one before its time is over.
         let tick = limits.header_read_timeout.min(limits.server_idle_timeout) / 2;

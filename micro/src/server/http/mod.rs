@@ -22,6 +22,7 @@ mod pump;
 mod query;
 pub(super) mod reply;
 mod rpc;
+mod sound;
 #[cfg(feature = "ws")]
 mod websocket;
 
@@ -29,6 +30,8 @@ pub use self::cors::Cors;
 pub use self::layer::HttpNext;
 
 pub(super) use self::browser::Browser;
+pub(super) use self::connection::{Watch, drive};
 pub(super) use self::face::{Face, Peer, Ready, Site, marked};
 pub(super) use self::layer::Wrap;
 pub(super) use self::openapi::Documents;
+pub(super) use self::paced::Paced;

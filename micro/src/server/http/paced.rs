@@ -15,7 +15,7 @@ use crate::core::net::Prefixed;
 use crate::server::roster::Seat;
 
 /// A stream whose peer is closed as slow when a write makes no progress in time.
-pub(super) struct Paced {
+pub(in crate::server) struct Paced {
     stream: Prefixed,
     seat: Arc<Seat>,
     write_timeout: Duration,
@@ -26,7 +26,11 @@ pub(super) struct Paced {
 }
 
 impl Paced {
-    pub(super) fn new(stream: Prefixed, seat: Arc<Seat>, write_timeout: Duration) -> Self {
+    pub(in crate::server) fn new(
+        stream: Prefixed,
+        seat: Arc<Seat>,
+        write_timeout: Duration,
+    ) -> Self {
         Self { stream, seat, write_timeout, stalled: None, cut: None }
     }
 

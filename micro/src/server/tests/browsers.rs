@@ -26,6 +26,78 @@ async fn foreign_pages_reach_nothing_but_health() {
     assert_eq!(rig.call("Echo", "\"x\"").await.status, 200);
 }
 
+/// Every path there is, and what it answers to a request of nobody foreign.
+const PATHS: [(&str, &str, u16); 13] = [
+    ("POST", "/sample/Sample.Echo", 200),
+    ("POST", "/sample/Sample.Public", 200),
+    ("POST", "/sample/Sample.Count", 200),
+    ("GET", "/sample/Sample.Echo", 405),
+    ("OPTIONS", "/sample/Sample.Echo", 405),
+    ("POST", "/sample/Sample.Nothing", 404),
+    ("GET", "/nothing", 404),
+    ("GET", "/", 404),
+    ("GET", "/page", 200),
+    ("POST", "/page", 405),
+    ("GET", "/metrics", 200),
+    ("GET", "/openapi.json", 200),
+    ("POST", "/?id=node", 404),
+];
+
+/// Paths that are answered to whoever asks: probes know no names.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+
+#[tokio::test(start_paused = true)]
+async fn f50_every_path_refuses_foreign_pages_and_names_over_both_versions() {
+    let user = axum::Router::new().route("/page", axum::routing::get(|| async { "page" }));
+    let rig = Rig::new(|builder| builder.router(user));
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        ("origin", "http://localhost.evil.example"),
+        ("host", "evil.example"),
+        ("host", "localhost.evil.example"),
+        ("sec-fetch-site", "cross-site"),
+        ("", ""),
+    ] {
+        for (method, path, own) in PATHS {
+            let expected = if name.is_empty() { own } else { 403 };
+            let plain = request(method, path, "1");
+            let asked = if name.is_empty() { plain } else { with(plain, name, value) };
+            let got = rig.send(asked).await;
+            assert_eq!(
+                got.status == 403,
+                expected == 403,
+                "{name}: {value} {method} {path} {got:?}"
+            );
+            let second = over_http2(&rig, (method, path), (name, value)).await;
+            assert_eq!(
+                second == 403,
+                expected == 403,
+                "h2 {name}: {value} {method} {path} {second}"
+            );
+        }
+        for path in PROBES {
+            let plain = request("GET", path, "");
+            let asked = if name.is_empty() { plain } else { with(plain, name, value) };
+            assert_eq!(rig.send(asked).await.status, 200, "{path}");
+        }
+    }
+    assert_eq!(rig.started(), 2, "the streams that were asked for by nobody foreign");
+}
+
+/// Sends a request over HTTP/2, where the name of the host is the authority.
+async fn over_http2(rig: &Rig, (method, path): (&str, &str), (name, value): (&str, &str)) -> u16 {
+    let mut http = http2(rig.dial()).await;
+    let host = if name == "host" { value } else { "localhost" };
+    let mut request = Request::builder().method(method).uri(format!("http://{host}{path}"));
+    if !matches!(name, "" | "host") {
+        request = request.header(name, value);
+    }
+    let body = Full::new(Bytes::from_static(b"1")).map_err(|never| match never {});
+    let body = http_body_util::combinators::BoxBody::new(body);
+    http.send_request(request.body(body).unwrap()).await.unwrap().status().as_u16()
+}
+
 /// A page of the shop asks whether it may.
 fn asked(path: &str, method: &'static str) -> Request<Full<Bytes>> {
     let asked = with(request("OPTIONS", path, ""), "access-control-request-method", method);

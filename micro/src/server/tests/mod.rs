@@ -5,8 +5,10 @@ mod browsers;
 mod calls;
 #[cfg(feature = "compression")]
 mod compression;
+mod conformance;
 mod connections;
 mod ends;
+mod floods;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod http2;
@@ -18,9 +20,13 @@ mod network;
 mod noise;
 mod openapi;
 mod ports;
+mod protocols;
 mod queries;
 mod routing;
 mod rpc;
+#[cfg(feature = "tls")]
+mod secure;
+mod smuggling;
 mod streams;
 mod unread;
 #[cfg(feature = "ws")]

@@ -1,4 +1,13 @@
-//! Mutual TLS: who a process is, and connections on which both ends know it of each other.
+//! TLS: mutual, with an authority of one's own, or by certificates in files.
+//!
+//! # By certificates in files
+//!
+//! [`Files`] is a certificate that others have signed and keep in a file: the server then speaks
+//! nothing but TLS over TCP. [`Roots`] dials such servers by the names of their hosts.
+//!
+//! # Mutual TLS
+//!
+//! Who a process is, and connections on which both ends know it of each other.
 //!
 //! An [`Identity`] holds the certificate of a process, which may be exchanged at any time: new
 //! handshakes show the new one. Certificates name a service as SPIFFE does, by one URI
@@ -15,6 +24,7 @@
 
 mod config;
 mod dial;
+pub(crate) mod files;
 mod handshake;
 mod identity;
 mod name;
@@ -29,7 +39,10 @@ pub(crate) mod tests;
 use crate::core::error::Error;
 
 pub use self::dial::{Pinned, Tls};
-pub use self::handshake::accept;
+#[cfg(feature = "quic")]
+pub(super) use self::files::host_of;
+pub use self::files::{ClientPaths, FILE_BYTES_MAX, Files, INTERVAL, Roots, ServerPaths};
+pub use self::handshake::{Agreed, Server, Taken, accept};
 pub use self::identity::{Identity, fingerprint};
 pub use self::name::{NAME_BYTES_MAX, Name};
 pub use self::peer::{SCOPES_OID, scopes_value};
@@ -41,6 +54,10 @@ const ERROR_ID: &str = "micro.tls";
 
 /// What a native connection calls itself when it agrees on a protocol.
 const NATIVE_PROTOCOL: &[u8] = b"micro/1";
+
+/// What HTTP/2 and HTTP/1.1 call themselves there.
+const HTTP2: &[u8] = b"h2";
+const HTTP1: &[u8] = b"http/1.1";
 
 fn unusable(what: &str) -> Error {
     Error::precondition_failed(ERROR_ID, what)

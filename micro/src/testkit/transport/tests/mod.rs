@@ -1,6 +1,8 @@
 //! The suite against the transports of this crate, and against transports with one flaw each.
 
-use super::broken::{Broken, Flaw};
+mod broken;
+
+use self::broken::{Broken, Flaw};
 use super::*;
 use crate::transport::{Memory, Native};
 
@@ -98,10 +100,10 @@ mod tls {
                         let (scope, identity) = (own.clone(), Arc::clone(&identity));
                         let dispatch = Arc::clone(&dispatch);
                         own.tasks.spawn("connection", async move {
-                            if let Ok((stream, _)) =
-                                accept(accepted, BytesMut::new(), &identity).await
-                            {
-                                native::serve(stream, BytesMut::new(), dispatch, &scope).await;
+                            let taken = accept(accepted, BytesMut::new(), &identity).await;
+                            if let Ok(taken) = taken {
+                                let prefix = BytesMut::new();
+                                native::serve(taken.stream, prefix, dispatch, &scope).await;
                             }
                         });
                     }
