@@ -123,7 +123,7 @@ impl Connection for Node {
         let body = std::str::from_utf8(body).map_err(|_| Error::internal("bell", "not JSON"))?;
         let line = format!("{HELLO}{service} {endpoint} {millis} {body}\n");
         let address = self.0.clone();
-        Ok(Exchange::relayed(&self.1, "bell", 1, |reply| async move {
+        Ok(Exchange::relayed(&self.1, "bell", 1, head.deadline, |reply| async move {
             reply.reply(ring(&address, &line).await);
         }))
     }

@@ -49,6 +49,24 @@ async fn native_over_a_unix_socket_conforms() {
     .await;
 }
 
+#[cfg(feature = "quic")]
+#[tokio::test]
+async fn quic_conforms() {
+    use crate::transport::Quic;
+    use crate::transport::tls::Roots;
+    use crate::transport::tls::files::tests::{Office, Wanted};
+    passes(async || {
+        let office = Office::open();
+        office.keep("server", &Wanted::of("127.0.0.1"));
+        let roots = Arc::new(Roots::open(office.client())?);
+        let quic = Arc::new(Quic::new().serving(office.files()).trusting(roots));
+        let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let nowhere = taken.local_addr().unwrap().to_string().parse()?;
+        Ok(Subject::new(quic, "127.0.0.1:0".parse()?, nowhere).with_guard((office.folder, taken)))
+    })
+    .await;
+}
+
 #[cfg(feature = "tls")]
 mod tls {
     use bytes::BytesMut;
@@ -98,10 +116,9 @@ mod tls {
                         let (scope, identity) = (own.clone(), Arc::clone(&identity));
                         let dispatch = Arc::clone(&dispatch);
                         own.tasks.spawn("connection", async move {
-                            if let Ok((stream, _)) =
-                                accept(accepted, BytesMut::new(), &identity).await
-                            {
-                                native::serve(stream, BytesMut::new(), dispatch, &scope).await;
+                            if let Ok(taken) = accept(accepted, BytesMut::new(), &identity).await {
+                                let (stream, read) = (taken.stream, BytesMut::new());
+                                native::serve(stream, read, dispatch, &scope).await;
                             }
                         });
                     }
