@@ -29,9 +29,12 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 29] = [
+const VENDORS: [(&str, &[&str]); 34] = [
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
+    ("bson", &["codec/bson.rs", "codec/mod.rs"]),
+    ("ciborium", &["codec/cbor/"]),
+    ("ciborium_ll", &["codec/cbor/"]),
     ("clap", &["bin/micro/"]),
     ("clap_complete", &["bin/micro/"]),
     ("comfy_table", &["bin/micro/"]),
@@ -42,6 +45,7 @@ const VENDORS: [(&str, &[&str]); 29] = [
     ("h2", &["transport/grpc/", "transport/http/"]),
     ("hcl", &["config/format/"]),
     ("hickory_proto", &["registry/mdns/"]),
+    ("httparse", &["transport/mucp/"]),
     (
         "hyper",
         &[
@@ -51,11 +55,19 @@ const VENDORS: [(&str, &[&str]); 29] = [
             "service/port.rs",
             "transport/grpc/",
             "transport/http/",
+            "transport/mucp/",
         ],
     ),
     (
         "hyper_util",
-        &["auth/jwt/url.rs", "debug/otlp/", "server/", "transport/grpc/", "transport/http/"],
+        &[
+            "auth/jwt/url.rs",
+            "debug/otlp/",
+            "server/",
+            "transport/grpc/",
+            "transport/http/",
+            "transport/mucp/",
+        ],
     ),
     ("indicatif", &["bin/micro/"]),
     ("inventory", &["service/catalog.rs", "__private.rs"]),
@@ -72,6 +84,7 @@ const VENDORS: [(&str, &[&str]); 29] = [
     ("schemars", &["service/schema.rs"]),
     ("serde_saphyr", &["config/format/"]),
     ("socket2", &["core/net/", "registry/mdns/"]),
+    ("tokio_tungstenite", &["transport/websocket/"]),
     ("toml", &["config/format/"]),
     ("tracing_subscriber", &["bin/micro/"]),
     ("x509_parser", &["transport/tls/"]),

@@ -8,8 +8,14 @@
 //! elements, names a field twice or is followed by more bytes is a 400. In a map with free keys the
 //! last of a key wins. An empty body is a unit, so that endpoints without a request need none.
 
+#[cfg(feature = "bson")]
+mod bson;
 mod bytes;
+#[cfg(feature = "cbor")]
+mod cbor;
 mod depth;
+#[cfg(feature = "mucp")]
+pub mod envelope;
 mod erased;
 #[cfg(feature = "grpc")]
 #[cfg_attr(
@@ -41,7 +47,11 @@ use crate::core::error::{Error, Result};
 /// The crate whose types the methods of [`Codec`] take, in the version they take them in.
 pub use erased_serde;
 
+#[cfg(feature = "bson")]
+pub use self::bson::Bson;
 pub use self::bytes::Bytes;
+#[cfg(feature = "cbor")]
+pub use self::cbor::Cbor;
 pub use self::json::Json;
 pub use self::msgpack::MsgPack;
 pub use self::raw::Raw;
@@ -154,7 +164,8 @@ impl Format {
 
 /// The codecs of a process, found by content type.
 ///
-/// [`Bytes`] and [`Text`] are there from the start beside the built-in formats.
+/// [`Bytes`] and [`Text`] are there from the start beside the built-in formats, and so are BSON and
+/// CBOR where the features of these names are on.
 #[derive(Clone, Debug)]
 pub struct Codecs {
     others: Vec<Arc<dyn Codec>>,
@@ -162,7 +173,15 @@ pub struct Codecs {
 
 impl Default for Codecs {
     fn default() -> Self {
-        Self { others: vec![Arc::new(Bytes), Arc::new(Text)] }
+        let others: Vec<Arc<dyn Codec>> = vec![
+            Arc::new(Bytes),
+            Arc::new(Text),
+            #[cfg(feature = "bson")]
+            Arc::new(Bson),
+            #[cfg(feature = "cbor")]
+            Arc::new(Cbor),
+        ];
+        Self { others }
     }
 }
 

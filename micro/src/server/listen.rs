@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::core::clock;
 use crate::core::exchange::Dispatch;
+use crate::core::limits::ConnectionLimits;
 use crate::core::net::{Address, Listener, Prefixed, Stream};
 use crate::core::proven::Proven;
 use crate::core::shutdown::Shutdown;
@@ -210,7 +211,7 @@ async fn speak(
             let greeted_by = clock::after(member.seat.since, timeout);
             tokio::select! {
                 () = session.serve(buffer, door, greeted_by, &port.scope) => {}
-                () = evicted(&member.seat, &session, &port) => {}
+                () = evicted(&member.seat, &session, &port.scope.limits.connection) => {}
             }
         }
         Spoken::Http1 => {
@@ -246,10 +247,10 @@ fn door(port: &Port, peer: &Peer) -> Door {
 /// Waits until a session is told to close and has had its chance to end well.
 ///
 /// Who is idle has no call to lose, unless one is on its way.
-async fn evicted(seat: &Seat, session: &native::Session, port: &Port) {
+pub(super) async fn evicted(seat: &Seat, session: &native::Session, limits: &ConnectionLimits) {
     seat.cut().await;
     session.leave();
-    let until = clock::after(clock::now(), port.scope.limits.connection.age_grace);
+    let until = clock::after(clock::now(), limits.age_grace);
     // Progress: each turn takes its time, up to the grace.
     loop {
         clock::sleep(LINGER).await;

@@ -26,11 +26,14 @@
 //!    is declared idempotent also `GET` and `HEAD`, the fields of the request as a query;
 //! 2. `GET /healthz` (the process lives) and `GET /readyz` (it takes work), both to the end of a stop;
 //! 3. `POST /?id=<node>`: an event for a subscription of a broker that is reached this way;
-//! 4. the user's own `axum::Router`;
-//! 5. `GET /metrics` (the numbers of the process, for Prometheus), for local callers and for those
+//! 4. calls of go-micro's clients, with the feature `mucp`: headers such as `Micro-Endpoint` at `/`, or
+//!    at any path where the user has no routes, and go-micro's envelopes at `POST /`;
+//! 5. the user's own `axum::Router`;
+//! 6. `POST /rpc`: JSON-RPC 2.0;
+//! 7. `GET /metrics` (the numbers of the process, for Prometheus), for local callers and for those
 //!    with an account, and `GET /openapi.json` (what is served, as OpenAPI 3.1), where strangers see
 //!    what is public;
-//! 6. a JSON 404 that lists what exists.
+//! 8. a JSON 404 that lists what exists.
 //!
 //! **Bodies.** A missing `Content-Type`, and the one that `curl -d` sends by itself, mean JSON. The
 //! response comes in the format of the request unless `Accept` names another one that there is. With
@@ -45,7 +48,7 @@
 //! so too (`application/x-ndjson`, `application/msgpack`), or as server-sent events when `Accept`
 //! asks for `text/event-stream` (`data`, then one `end` or `error` event). A stream that fails ends
 //! with the line `{"error": ..}`, in MessagePack with an extension value of type 101 that holds that
-//! error as JSON. Streams both ways at once need HTTP/2.
+//! error as JSON. Streams both ways at once need HTTP/2 or WebSocket.
 //!
 //! **Errors** are go-micro's JSON with the status of their code, whatever the format of the call.
 //! `micro-retry: safe` says that no handler saw the request.
@@ -71,6 +74,54 @@
 //!
 //! A client that disconnects drops its handler, unless the endpoint is `detached` or the server is
 //! by its [`Cancellation`].
+//!
+//! # WebSocket
+//!
+//! With the feature `ws`, a WebSocket (over HTTP/1.1) to `/{service}/{Type.Method}` is one call of
+//! any kind. The headers of its handshake are those of the call.
+//!
+//! **Messages.** Each message is one request or one response: in text messages as JSON, or in binary
+//! messages by a subprotocol such as `micro.msgpack`, which names the codec of
+//! `application/msgpack`. No message is longer than the limit; compression is not offered.
+//!
+//! **Ends.** An *empty text message* ends the requests; a call with a single request needs none. The
+//! server closes with 1000 after its last response. An error is a last text message,
+//! `{"error": ..}` with go-micro's JSON, and the close code 4000 + its HTTP status, such as 4404,
+//! with its detail as the reason. A caller that closes gives up its call. 1001 says that the server
+//! stops or that the connection is too old; 1002, 1003, 1007 and 1009 are the standard's.
+//!
+//! **Browsers** cannot set headers. They send a token as a subprotocol beside the one they want,
+//! `new WebSocket(url, ["micro.json", "micro.bearer." + token])`; it is treated as the header would
+//! be, and is not said again. Origins are checked as for every request.
+//!
+//! **Silence.** A peer that says nothing for the keep-alive interval is sent a ping and has to
+//! answer, be it by anything, in time. A message that drips in ends the connection as well. One that
+//! does not read is waited for: its producer is held
+//! back, and a write without progress ends the connection.
+//!
+//! A WebSocket to `/` by the subprotocol `micro.native` carries the native protocol, which is what
+//! [`transport::WebSocket`](crate::transport) dials.
+//!
+//! # JSON-RPC 2.0
+//!
+//! `POST /rpc`, and each text message of a WebSocket to `/rpc`, is a document of JSON-RPC: a request,
+//! a notification, or a batch of at most 100, of which 16 run at a time. A WebSocket answers up to 16
+//! documents at a time, in the order in which they are done.
+//!
+//! A method is `service.Type.Method`, or `Type.Method` where one service alone has it. `params` by
+//! name is the request; by position, `[request]`, or the fields of the request in their order where
+//! there are none or several. Endpoints that stream are refused. Each request is admitted, limited and
+//! counted as a call by itself. Notifications are answered by nothing: a 204.
+//!
+//! | code | |
+//! |---|---|
+//! | -32700, -32600 | no JSON; no request |
+//! | -32601 | no such endpoint |
+//! | -32602 | the request is not one of the endpoint |
+//! | -32603 | the handler failed with a 500 |
+//! | -32000 | any other error |
+//!
+//! `data` is go-micro's JSON of the error.
 //!
 //! # Other protocols
 //!

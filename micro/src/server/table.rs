@@ -339,6 +339,39 @@ impl Table {
         self.paths.get(path).copied()
     }
 
+    /// Finds an endpoint by `service.Type.Method`, or by `Type.Method` where a single service has
+    /// it; returns its path as well.
+    pub(super) fn named(&self, name: &str) -> Option<(Target, String)> {
+        let (rest, method) = name.rsplit_once('.')?;
+        let path = match rest.rsplit_once('.') {
+            Some((service, type_name)) => format!("/{service}/{type_name}.{method}"),
+            None => {
+                let mut same = self.entries.iter().filter(|entry| entry.spec.name == name);
+                match (same.next(), same.next()) {
+                    (Some(entry), None) => entry.path.clone(),
+                    _ => return None,
+                }
+            }
+        };
+        Some((self.find(&path)?, path))
+    }
+
+    /// Finds an endpoint by its own name, if there is one service that has it.
+    #[cfg(feature = "mucp")]
+    pub(super) fn only(&self, endpoint: &str) -> Option<Target> {
+        let mut named =
+            self.entries.iter().filter(|entry| !entry.internal && entry.spec.name == endpoint);
+        let only = named.next().filter(|_| named.next().is_none())?;
+        self.find(&only.path)
+    }
+
+    /// Tells whether an endpoint belongs to a type of this name.
+    #[cfg(feature = "mucp")]
+    pub(super) fn has_type(&self, name: &str) -> bool {
+        let kind = |entry: &Entry| entry.spec.name.split_once('.').map(|(kind, _)| kind);
+        self.entries.iter().any(|entry| !entry.internal && kind(entry) == Some(name))
+    }
+
     /// Makes the 404 for a name or path; lists all endpoints, or only the public ones.
     pub(super) fn missing(&self, asked: &str, all: bool) -> Error {
         let asked = asked.trim_start_matches('/');

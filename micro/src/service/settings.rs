@@ -62,6 +62,11 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("selector", "NAME", "how a node is chosen; default p2c"),
     spec("register_ttl", "DURATION", "life of a record without a heartbeat; default 15s"),
     spec("register_interval", "DURATION", "pause between heartbeats; default 5s"),
+    spec(
+        "client_content_type",
+        "TYPE",
+        "encoding of calls and events; default application/msgpack",
+    ),
     spec("client_request_timeout", "DURATION", "deadline of calls that name none; default 10s"),
     spec("client_retries", "NUMBER", "retries of a call after its first try; default 2"),
     spec("auth", "URL", "who may call from other hosts; default: nobody but what is public"),
@@ -116,6 +121,7 @@ pub(crate) struct Settings {
     pub(crate) selector: Option<String>,
     pub(crate) register_ttl: Option<Duration>,
     pub(crate) register_interval: Option<Duration>,
+    pub(crate) client_content_type: Option<String>,
     pub(crate) client_request_timeout: Option<Duration>,
     pub(crate) client_retries: Option<u32>,
     /// Read before the document is: the path of a file that is part of it.

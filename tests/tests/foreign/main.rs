@@ -8,6 +8,7 @@ mod curl;
 mod grpc;
 #[cfg(feature = "tls")]
 mod https;
+mod numbers;
 mod openapi;
 mod program;
 mod python;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
-    let all = [curl::trials(), openapi::trials(), python::trials()];
+    let all = [curl::trials(), numbers::trials(), openapi::trials(), python::trials()];
     let trials: Vec<Trial> = all.into_iter().flatten().collect();
     #[cfg(feature = "grpc")]
     let trials = trials.into_iter().chain(grpc::trials()).collect();

@@ -16,6 +16,7 @@ use crate::server::grpc::head::{self, Head};
 use crate::server::grpc::messages::Messages;
 use crate::server::grpc::paths::Missing;
 use crate::server::http::body::{Payload, too_large};
+use crate::server::http::call::outcome;
 use crate::server::http::reply::Reply;
 use crate::server::http::{Peer, Site};
 use crate::server::policy::Origin;
@@ -75,7 +76,7 @@ impl Site {
         };
         let running = router.run(inbound, arrival)?;
         let bytes_max = limits.message.bytes_max;
-        let frames = match self.outcome(running, target).await? {
+        let frames = match outcome(&self.router, running, target).await? {
             Outgoing::Message(bytes) if bytes.len() > bytes_max => {
                 return Err(too_large(bytes_max).with_id(entry.id.clone()));
             }

@@ -27,7 +27,7 @@ use crate::server::http::lines::messages;
 use crate::server::http::pump::{Framing, Pump};
 use crate::server::http::query;
 use crate::server::http::reply::{self, Reply};
-use crate::server::router::Arrival;
+use crate::server::router::{Arrival, Router};
 
 impl Site {
     /// Answers a call of an endpoint.
@@ -101,7 +101,7 @@ impl Site {
             response: differs.then(|| answered_in.clone()),
         };
         let running = router.run(inbound, arrival)?;
-        let response = match self.outcome(running, target).await? {
+        let response = match outcome(router, running, target).await? {
             Outgoing::Message(bytes) if bytes.len() > limits.message.bytes_max => {
                 return Err(too_large(limits.message.bytes_max).with_id(entry.id.clone()));
             }
@@ -113,30 +113,30 @@ impl Site {
         };
         Ok(reply::packed(response, accepted.coding))
     }
+}
 
-    /// Runs a call to its end or its deadline.
-    pub(in crate::server) async fn outcome(
-        &self,
-        mut running: Running,
-        target: Target,
-    ) -> Result<Outgoing> {
-        // Most handlers are done at once and need no timer.
-        let first =
-            std::future::poll_fn(|task| Poll::Ready(std::pin::Pin::new(&mut running).poll(task)));
-        if let Poll::Ready(done) = first.await {
-            return done;
-        }
-        let context = running.context();
-        let Some(deadline) = context.deadline() else { return running.await };
-        let done = if target.detached {
-            let _left = Left(context.clone());
-            let task = self.router.tasks.spawn("detached", running);
-            clock::timeout_at(deadline, task).await.map(|done| done.and_then(|done| done))
-        } else {
-            clock::timeout_at(deadline, running).await
-        };
-        done.unwrap_or_else(|_| Err(late(&context)))
+/// Runs a call to its end or its deadline.
+pub(in crate::server) async fn outcome(
+    router: &Router,
+    mut running: Running,
+    target: Target,
+) -> Result<Outgoing> {
+    // Most handlers are done at once and need no timer.
+    let first =
+        std::future::poll_fn(|task| Poll::Ready(std::pin::Pin::new(&mut running).poll(task)));
+    if let Poll::Ready(done) = first.await {
+        return done;
     }
+    let context = running.context();
+    let Some(deadline) = context.deadline() else { return running.await };
+    let done = if target.detached {
+        let _left = Left(context.clone());
+        let task = router.tasks.spawn("detached", running);
+        clock::timeout_at(deadline, task).await.map(|done| done.and_then(|done| done))
+    } else {
+        clock::timeout_at(deadline, running).await
+    };
+    done.unwrap_or_else(|_| Err(late(&context)))
 }
 
 /// Tells a detached handler that nobody waits for it any more.

@@ -24,6 +24,8 @@ use crate::core::limits::{ConnectionLimits, METADATA_BYTES_MAX, METADATA_CLOSE_F
 use crate::core::net::Prefixed;
 use crate::core::shutdown::TaskTracker;
 use crate::server::http::face::{Face, Peer};
+#[cfg(feature = "mucp")]
+use crate::server::http::mucp::Handed;
 use crate::server::http::paced::Paced;
 use crate::server::http::reply::{self, Reply};
 use crate::server::http::sound;
@@ -46,9 +48,24 @@ impl Face {
         let limits = &self.site.router.limits.connection;
         let seat = Arc::clone(&peer.seat);
         let (face, peer) = (Arc::clone(self), Arc::new(peer));
+        #[cfg(feature = "mucp")]
+        let handed = Arc::new(Handed::default());
+        #[cfg(feature = "mucp")]
+        let hands = Arc::clone(&handed);
         let service = service_fn(move |request: Request<Incoming>| {
             let (face, peer) = (Arc::clone(&face), Arc::clone(&peer));
-            async move { Ok::<_, Infallible>(face.respond(&peer, request, true).await) }
+            #[cfg(feature = "mucp")]
+            let hands = Arc::clone(&hands);
+            async move {
+                #[cfg_attr(
+                    not(feature = "mucp"),
+                    expect(unused_mut, reason = "nothing takes over")
+                )]
+                let mut response = face.respond(&peer, request, true).await;
+                #[cfg(feature = "mucp")]
+                hands.check(&mut response).await;
+                Ok::<_, Infallible>(response)
+            }
         });
         let io = TokioIo::new(Paced::new(stream, Arc::clone(&seat), limits.write_timeout));
         let mut builder = http1::Builder::new();
@@ -57,7 +74,23 @@ impl Face {
         builder.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX);
         let mut connection = builder.serve_connection(io, service).with_upgrades();
         let watch = Watch::new(limits, Some(seat.since));
-        drive(&mut connection, |c| c.graceful_shutdown(), &seat, watch).await;
+        let driving = drive(&mut connection, |c| c.graceful_shutdown(), &seat, watch);
+        #[cfg(not(feature = "mucp"))]
+        driving.await;
+        #[cfg(feature = "mucp")]
+        tokio::select! {
+            biased;
+            () = driving => {}
+            () = handed.given() => {}
+        }
+        #[cfg(feature = "mucp")]
+        if let Some(speak) = handed.take() {
+            // The request is over for hyper; what it read beyond goes along.
+            if let Some(parts) = connection.into_parts() {
+                speak(parts.io.into_inner(), parts.read_buf).await;
+            }
+            return;
+        }
         let unread = seat.unread.load(Ordering::Relaxed);
         // What is left of the connection is dropped before its stream is waited for.
         let rest = connection.into_parts().filter(|_| unread);

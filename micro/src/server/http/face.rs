@@ -26,8 +26,13 @@ use crate::server::http::head;
 use crate::server::http::inbox;
 use crate::server::http::layer::HttpNext;
 use crate::server::http::metrics::METRICS;
+#[cfg(feature = "mucp")]
+use crate::server::http::mucp;
 use crate::server::http::openapi::{Documents, OPENAPI};
 use crate::server::http::reply::{self, Reply};
+use crate::server::http::rpc;
+#[cfg(feature = "ws")]
+use crate::server::http::websocket;
 use crate::server::policy::{Caller, Origin};
 use crate::server::roster::Seat;
 use crate::server::router::Router;
@@ -247,10 +252,25 @@ impl Site {
         &self,
         peer: &Peer,
         target: Option<Target>,
-        request: Request<B>,
+        #[cfg_attr(not(feature = "ws"), expect(unused_mut, reason = "WebSockets take a part"))]
+        mut request: Request<B>,
     ) -> Result<Response<Reply>> {
+        #[cfg(feature = "mucp")]
+        let called = mucp::asked(&request, self.user.is_some());
+        #[cfg(all(feature = "grpc", not(feature = "mucp")))]
+        let called: Option<Infallible> = None;
+        // go-micro puts messages into gRPC's frame without speaking it.
         #[cfg(feature = "grpc")]
-        crate::server::grpc::refuse_http1(&request)?;
+        if called.is_none() {
+            crate::server::grpc::refuse_http1(&request)?;
+        }
+        // A handshake is a `GET`, too.
+        #[cfg(feature = "ws")]
+        if websocket::is_asked(&request)
+            && let Some(response) = self.upgrade(peer, &mut request, target)?
+        {
+            return Ok(response);
+        }
         if let Some(target) = target.filter(|target| self.is_readable(*target))
             && is_read(request.method())
         {
@@ -258,10 +278,17 @@ impl Site {
             let response = self.call(peer, target, request).await;
             return Ok(if head { reply::headless(response) } else { response });
         }
+        if request.uri().path() == rpc::PATH {
+            return self.rpc(peer, request).await;
+        }
         if let Some(inbox) = &self.inbox
             && let Some(node) = inbox::node(&request)
         {
             return self.take(inbox, &node, peer, request).await;
+        }
+        #[cfg(feature = "mucp")]
+        if let Some(called) = called {
+            return Ok(self.mucp(peer, called, request).await);
         }
         // A page of the user's own at such a path is the one that is meant.
         let path = request.uri().path().to_owned();
@@ -294,7 +321,7 @@ impl Site {
     }
 
     /// Asks the user's router; `None` when it has nothing at the path.
-    async fn ask_user<B: Payload>(
+    pub(super) async fn ask_user<B: Payload>(
         &self,
         mut user: axum::Router,
         peer: &Peer,

@@ -76,7 +76,7 @@ const IGNORED: [&str; 42] = [
 ];
 
 /// Beginnings of such headers.
-const IGNORED_PREFIXES: [&str; 11] = [
+const IGNORED_PREFIXES: [&str; 12] = [
     "accept",
     "access-control-",
     "cf-",
@@ -88,6 +88,7 @@ const IGNORED_PREFIXES: [&str; 11] = [
     "sec-",
     "tracestate",
     "x-forwarded-",
+    "x-micro-",
 ];
 
 /// Reads the headers of a request.

@@ -4,7 +4,7 @@ mod accept;
 pub(super) mod baggage;
 pub(super) mod body;
 mod browser;
-mod call;
+pub(super) mod call;
 mod coding;
 mod connection;
 mod cors;
@@ -14,12 +14,17 @@ mod inbox;
 mod layer;
 mod lines;
 mod metrics;
+#[cfg(feature = "mucp")]
+mod mucp;
 mod openapi;
 mod paced;
 mod pump;
 mod query;
 pub(super) mod reply;
+mod rpc;
 mod sound;
+#[cfg(feature = "ws")]
+mod websocket;
 
 pub use self::cors::Cors;
 pub use self::layer::HttpNext;

@@ -36,7 +36,7 @@ impl Paced {
 
     /// Fails when an upgraded connection is told to close; wakes the task when it is.
     fn poll_cut(&mut self, task: &mut Context<'_>) -> io::Result<()> {
-        if !self.seat.is_upgraded() {
+        if !self.seat.is_cut_off() {
             return Ok(());
         }
         let seat = &self.seat;

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE,
 };
 #[cfg(feature = "compression")]
 use http::header::{CONTENT_ENCODING, VARY};
@@ -186,6 +186,9 @@ pub(super) fn error(error: &Error) -> Response<Reply> {
     }
     if status == 415 {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(coding::ACCEPTED));
+    }
+    if status == 426 {
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     }
     if status == 401 {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -14,6 +14,8 @@ mod grpc;
 mod http2;
 mod inside;
 mod limits;
+#[cfg(all(feature = "mucp", feature = "prost"))]
+mod mucp;
 mod network;
 mod noise;
 mod openapi;
@@ -21,11 +23,14 @@ mod ports;
 mod protocols;
 mod queries;
 mod routing;
+mod rpc;
 #[cfg(feature = "tls")]
 mod secure;
 mod smuggling;
 mod streams;
 mod unread;
+#[cfg(feature = "ws")]
+mod websocket;
 
 use std::io;
 use std::sync::Arc;

@@ -116,9 +116,10 @@ mod tls {
                         let (scope, identity) = (own.clone(), Arc::clone(&identity));
                         let dispatch = Arc::clone(&dispatch);
                         own.tasks.spawn("connection", async move {
-                            if let Ok(taken) = accept(accepted, BytesMut::new(), &identity).await {
-                                let (stream, read) = (taken.stream, BytesMut::new());
-                                native::serve(stream, read, dispatch, &scope).await;
+                            let taken = accept(accepted, BytesMut::new(), &identity).await;
+                            if let Ok(taken) = taken {
+                                let prefix = BytesMut::new();
+                                native::serve(taken.stream, prefix, dispatch, &scope).await;
                             }
                         });
                     }
