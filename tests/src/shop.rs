@@ -74,6 +74,32 @@ impl Seen {
         }
     }
 
+    /// Makes numbers for as long as they are asked for, and counts them as begun.
+    pub fn endless(self: &Arc<Self>) -> impl Iterator<Item = Number> + Send + 'static {
+        let held = Held(Arc::clone(self));
+        std::iter::repeat_with(move || {
+            held.0.started.fetch_add(1, Ordering::SeqCst);
+            number(7)
+        })
+    }
+
+    /// Waits until no more have begun for a while, and returns how many have.
+    pub async fn until_still(&self) -> usize {
+        let still = async {
+            let mut before = 0;
+            // Progress: windows are finite, so that the count stands still at last.
+            loop {
+                let made = self.started.load(Ordering::SeqCst);
+                if made == before {
+                    return made;
+                }
+                before = made;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), still).await.expect("it stands still")
+    }
+
     /// Waits to be released, and counts how that ends.
     pub async fn wait(self: &Arc<Self>) {
         let _held = Held(Arc::clone(self));
@@ -148,12 +174,7 @@ impl Shop {
     /// Counts for as long as somebody reads.
     #[handler]
     pub async fn endless(&self, _req: Text) -> Result<Streaming<Number>> {
-        let held = Held(Arc::clone(&self.seen));
-        let numbers = std::iter::repeat_with(move || {
-            held.0.started.fetch_add(1, Ordering::SeqCst);
-            number(7)
-        });
-        Ok(Streaming::from_iter(numbers))
+        Ok(Streaming::from_iter(self.seen.endless()))
     }
 
     /// Sends one number, then fails.

@@ -54,12 +54,12 @@ const TRACERS: &[Backend] =
 const TRANSPORTS: &[Backend] = &[
     Backend::built_in("native"),
     Backend::built_in("memory"),
-    Backend::behind("grpc", "grpc", cfg!(feature = "grpc")),
     Backend::behind("http", "http", cfg!(feature = "http")),
     Backend::behind("h2c", "http", cfg!(feature = "http")),
     Backend::behind("ws", "ws", cfg!(feature = "ws")),
     Backend::behind("mucp", "mucp", cfg!(feature = "mucp")),
     Backend::behind("quic", "quic", cfg!(feature = "quic")),
+    Backend::behind("grpc", "grpc", cfg!(feature = "grpc")),
 ];
 
 /// Opens a registry with limits of its own.

@@ -27,6 +27,8 @@ pub trait Shop: Send + Sync + 'static {
     #[handler]
     async fn gone(&self, req: Text) -> Result<Text>;
     #[handler]
+    async fn endless(&self, req: Number) -> Result<Streaming<Number>>;
+    #[handler]
     async fn count(&self, req: Number) -> Result<Streaming<Number>>;
     #[handler]
     async fn sum(&self, req: Streaming<Number>) -> Result<Number>;
@@ -126,6 +128,21 @@ async fn a_dropped_call_drops_its_handler() {
     }
     foreign.seen.until_dropped(1).await;
     assert_eq!(foreign.seen.finished.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_holds_back_the_server_and_its_end_frees_it() {
+    let foreign = Foreign::default();
+    let served = serve(foreign.clone());
+    let shop = shop(served.address, Grpc::default());
+    let mut endless = shop.endless(number(0)).await.unwrap();
+    assert_eq!(endless.next().await.unwrap().unwrap(), number(7));
+    let made = foreign.seen.until_still().await;
+    assert!(made < 1_000_000, "{made}");
+    // The connection is not held up by it.
+    assert_eq!(shop.echo(text("x")).await.unwrap(), text("x"));
+    drop(endless);
+    foreign.seen.until_dropped(1).await;
 }
 
 #[tokio::test]

@@ -97,6 +97,17 @@ async fn answer(request: http::Request<Body>, seen: Arc<Seen>) -> http::Response
             };
             texts().unary(Handler(hang), request).await
         }
+        "/shop.v1.Shop/Endless" => {
+            let endless = move |_: Request<Number>| {
+                let seen = Arc::clone(&seen);
+                async move {
+                    Ok(Response::new(
+                        futures_util::stream::iter(seen.endless().map(Ok::<_, Status>)).boxed(),
+                    ))
+                }
+            };
+            numbers().server_streaming(Handler(endless), request).await
+        }
         "/shop.v1.Shop/Count" => numbers().server_streaming(Handler(count), request).await,
         "/shop.v1.Shop/Sum" => numbers().client_streaming(Handler(sum), request).await,
         "/shop.v1.Shop/Double" => numbers().streaming(Handler(double), request).await,

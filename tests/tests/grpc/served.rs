@@ -224,19 +224,7 @@ async fn a_reader_that_stops_holds_back_the_stream_and_its_end_frees_it() {
     let endless = client.server_streaming(Request::new(text("")), path("Endless"), codec).await;
     let mut endless = endless.unwrap().into_inner();
     assert_eq!(endless.message().await.unwrap(), Some(number(7)));
-    let mut before = 0;
-    let settled = async {
-        // Progress: windows are finite, so that the count stands still at last.
-        loop {
-            let made = shop.seen.started.load(Ordering::SeqCst);
-            if made == before {
-                return made;
-            }
-            before = made;
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    let made = tokio::time::timeout(Duration::from_secs(20), settled).await.unwrap();
+    let made = shop.seen.until_still().await;
     assert!(made < 1_000_000, "{made}");
     assert_eq!(shop.seen.dropped.load(Ordering::SeqCst), 0);
     drop(endless);

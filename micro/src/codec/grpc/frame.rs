@@ -223,6 +223,7 @@ fn length(message: &[u8]) -> Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn wire() -> (Vec<Vec<u8>>, Vec<u8>) {
         let messages = vec![b"one".to_vec(), Vec::new(), vec![7; 300], b"z".to_vec()];
@@ -321,6 +322,23 @@ mod tests {
             let finished = finish(&mut out, 6, 10, Encoding::Identity);
             assert_eq!(finished.is_ok(), passes, "{length}");
             assert_eq!(out.len(), if passes { 6 + 5 + length } else { 6 });
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics_and_its_cut_never_matters(
+            frames in prop::collection::vec((0u8..3, 0u8..9, prop::collection::vec(any::<u8>(), 0..9)), 0..6),
+            size in 1usize..20,
+        ) {
+            let mut bytes = Vec::new();
+            for (flag, length, body) in frames {
+                bytes.extend_from_slice(&[flag, 0, 0, 0, length]);
+                bytes.extend_from_slice(&body);
+            }
+            let whole = decoded(&[&bytes], Encoding::Gzip).ok();
+            let chunks: Vec<_> = bytes.chunks(size).collect();
+            prop_assert_eq!(decoded(&chunks, Encoding::Gzip).ok(), whole);
         }
     }
 

@@ -7,8 +7,6 @@ use hyper::Request;
 use hyper::client::conn::http2::SendRequest;
 
 use crate::codec::grpc::{Encoding, framed};
-use crate::core::clock;
-use crate::core::clock::Instant;
 use crate::core::descriptor::CallKind;
 use crate::core::error::{Error, Result};
 use crate::core::exchange::Line;
@@ -20,7 +18,6 @@ use crate::transport::grpc::responses::Responses;
 pub(super) struct Call {
     pub(super) sender: SendRequest<Requests>,
     pub(super) kind: CallKind,
-    pub(super) deadline: Option<Instant>,
     pub(super) bytes_max: usize,
     pub(super) failure: Failure,
     /// What errors are of that do not say so.
@@ -31,18 +28,18 @@ impl Call {
     /// Runs the call to its end.
     pub(super) async fn run(self, request: Request<Requests>, mut line: Line) {
         if !self.kind.streams_responses() {
-            let done = self.within(async { self.begin(request).await?.single().await }).await;
+            let done = match self.begin(request).await {
+                Ok(responses) => responses.single().await,
+                Err(error) => Err(error),
+            };
             return line.reply(done.map_err(|error| self.told(error)));
         }
-        let begun = if self.kind.streams_requests() {
+        if self.kind.streams_requests() {
             // Many servers say nothing before their first message, and that may be the answer to a
             // request which the caller sends once the stream is open.
             line.open();
-            self.begin(request).await
-        } else {
-            self.within(self.begin(request)).await
-        };
-        match begun {
+        }
+        match self.begin(request).await {
             Ok(responses) => self.relay(responses, line).await,
             Err(error) if self.kind.streams_requests() => line.end(Err(self.told(error))),
             Err(error) => line.reply(Err(self.told(error))),
@@ -62,15 +59,6 @@ impl Call {
             }
         };
         Responses::new(response, self.bytes_max)
-    }
-
-    /// Ends what takes longer than the call has.
-    async fn within<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
-        let Some(deadline) = self.deadline else { return future.await };
-        clock::timeout_at(deadline, future).await.unwrap_or_else(|_elapsed| {
-            // It may be the deadline of one try of several, which the transport cannot know.
-            Err(Error::timeout("micro.transport", "no answer within the time of the try"))
-        })
     }
 
     /// Hands on the stream of responses, no faster than it is read.

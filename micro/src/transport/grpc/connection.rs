@@ -151,7 +151,6 @@ impl Connection for Link {
         let call = Call {
             sender,
             kind: head.route.kind(),
-            deadline: head.deadline,
             bytes_max,
             failure,
             id: format!("{}.{}", head.route.service(), head.route.endpoint()),
