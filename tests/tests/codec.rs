@@ -135,6 +135,6 @@ fn any_serde_type_travels_in_a_codec_from_outside() {
     let mut out = vec![];
     (&Wire::<(bool, i8)>::new()).enc()(&format, &(true, -1), &mut out).unwrap();
     assert_eq!(out, b"a\x02\0\0\0\0\0\0\0ti\xff\xff\xff\xff\xff\xff\xff\xff");
-    let back: (bool, i8) = (&Wire::new()).dec()(&format, &out.into()).unwrap();
+    let back: (bool, i8) = (&Wire::new()).dec()(&format, &(&bytes::Bytes::from(out)).into()).unwrap();
     assert_eq!(back, (true, -1));
 }

@@ -443,7 +443,7 @@ async fn k13_what_cannot_be_decoded_goes_to_the_dead_letters() {
     for (publisher, subscriber) in each() {
         let handler: Handler = Arc::new(|delivery| {
             let (raw, decision) = RawEvent::new(delivery, Arc::<Codecs>::default());
-            let outcome = raw.decode(<Raw as Decode>::decode).map(drop);
+            let outcome = raw.decode(|format, body| Raw::decode(format, &body.share())).map(drop);
             Box::pin(std::future::ready(decision.automatic(outcome)))
         });
         let _subscription = subscriber.subscribe("a", queue("q", 1), handler).await.unwrap();

@@ -257,6 +257,11 @@ impl<T, E: ContractError> Call<T, E> {
 
     /// Ends a flight with its answer; no body means that a stream has begun.
     fn land(&mut self, body: Option<Bytes>) -> Poll<Result<T, E>> {
+        if let (Finish::Message(decode), Some(body), Some(plan)) = (&self.finish, &body, &self.plan)
+        {
+            self.stage = Stage::Over;
+            return Poll::Ready(decode(plan.format(), &body.into()).map_err(E::from));
+        }
         let stage = std::mem::replace(&mut self.stage, Stage::Over);
         let reply = match (body, stage) {
             (Some(body), _) => Reply::Message(body),
@@ -287,7 +292,7 @@ fn over() -> Error {
 
 fn finish<T>(finish: &mut Finish<T>, reply: Reply, format: &Format) -> Result<T> {
     match (finish, reply) {
-        (Finish::Message(decode), Reply::Message(body)) => decode(format, &body),
+        (Finish::Message(decode), Reply::Message(body)) => decode(format, &(&body).into()),
         (Finish::Message(_), Reply::Stream(_)) => {
             Err(Error::internal("micro.client", "the node answered one message by a stream"))
         }

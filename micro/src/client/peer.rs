@@ -22,6 +22,10 @@ const EXTRA_MAX: usize = 3;
 /// After a failed dial to a node that has other connections, no further one for this long.
 const EXTRA_PAUSE: Duration = Duration::from_secs(1);
 
+/// Calls in a row that go to the same connection. Callers that an answer wakes together call again
+/// together, and what goes to one connection is written at once.
+const ROW: usize = 16;
+
 /// What a dial came to; `None` as long as it runs.
 pub(super) type Outcome = Option<Result<Arc<dyn Connection>>>;
 
@@ -91,11 +95,15 @@ impl Peer {
             [] => None,
             [only] if self.wanted == 1 => Some(Arc::clone(only)),
             many if many.len() >= self.wanted => {
-                let turn = self.next.fetch_add(1, Ordering::Relaxed) % many.len();
-                many.get(turn).map(Arc::clone)
+                many.get(self.turn(many.len())).map(Arc::clone)
             }
             _ => None,
         }
+    }
+
+    /// Returns whose turn it is of so many connections.
+    fn turn(&self, of: usize) -> usize {
+        self.next.fetch_add(1, Ordering::Relaxed) / ROW % of.max(1)
     }
 
     /// Returns a connection that takes calls, dialing one if need be.
@@ -155,8 +163,7 @@ impl Peer {
 
     /// Returns one of the connections that has room, each in its turn.
     fn usable(&self, open: &[Arc<dyn Connection>]) -> Option<Arc<dyn Connection>> {
-        let start = self.next.fetch_add(1, Ordering::Relaxed) % open.len().max(1);
-        let mut turns = open.iter().cycle().skip(start).take(open.len());
+        let mut turns = open.iter().cycle().skip(self.turn(open.len())).take(open.len());
         turns.find(|connection| !connection.is_full()).map(Arc::clone)
     }
 
@@ -244,4 +251,65 @@ fn vanished() -> Error {
 /// The error of whatever starts after the client was drained.
 pub(super) fn draining() -> Error {
     Error::unavailable("micro.client", "the client is draining").with_retry(Retry::Safe)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::core::exchange::{Exchange, Head};
+    use crate::core::future::BoxFuture;
+    use crate::core::stream::BoxSource;
+
+    /// Of some size, so that each has an address of its own.
+    #[derive(Debug)]
+    struct Open(#[expect(dead_code, reason = "only its size matters")] u8);
+
+    impl Connection for Open {
+        fn start(
+            self: Arc<Self>,
+            _: &Head<'_>,
+            _: &Bytes,
+            _: Option<BoxSource>,
+        ) -> Result<Exchange> {
+            Err(vanished())
+        }
+
+        fn is_open(&self) -> bool {
+            true
+        }
+
+        fn is_full(&self) -> bool {
+            false
+        }
+
+        fn ready(&self) -> BoxFuture<'_, Result<()>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+
+        fn closed(&self) -> BoxFuture<'_, ()> {
+            Box::pin(std::future::pending())
+        }
+
+        fn drain(&self) {}
+
+        fn close(&self) {}
+    }
+
+    #[test]
+    fn calls_in_a_row_share_a_connection_and_every_connection_gets_as_many() {
+        let peer = Peer::new("127.0.0.1:1".parse().unwrap(), 3);
+        for _ in 0..3 {
+            drop(peer.settle(Ok(Arc::new(Open(0)))).unwrap());
+        }
+        let open = peer.open.load_full();
+        let mut counts = [0; 3];
+        for _ in 0..6 {
+            let row: Vec<_> = (0..ROW).map(|_| peer.ready().unwrap()).collect();
+            assert!(row.iter().all(|connection| Arc::ptr_eq(connection, &row[0])));
+            counts[open.iter().position(|one| Arc::ptr_eq(one, &row[0])).unwrap()] += 1;
+        }
+        assert_eq!(counts, [2, 2, 2]);
+    }
 }

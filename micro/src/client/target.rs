@@ -54,7 +54,7 @@ impl Target {
     /// Returns the nodes of the latest snapshot without waiting.
     pub(super) fn nodes(&self, client: &Inner, now: Instant) -> Arc<Nodes> {
         let nodes = self.nodes.load_full();
-        if nodes.revision == self.view.load().revision {
+        if nodes.revision == self.view.revision() {
             return nodes;
         }
         self.join(client, now);

@@ -137,7 +137,7 @@ mod tests {
 
     fn decode(bytes: &[u8]) -> Result<Value> {
         let format = Format::Other(Arc::new(Bson));
-        (&Wire::<Value>::new()).dec()(&format, &bytes::Bytes::copy_from_slice(bytes))
+        (&Wire::<Value>::new()).dec()(&format, &(&bytes::Bytes::copy_from_slice(bytes)).into())
     }
 
     #[test]

@@ -36,6 +36,7 @@ mod single;
 #[cfg(feature = "client")]
 mod source;
 mod text;
+mod unpack;
 mod wire;
 
 use std::fmt;

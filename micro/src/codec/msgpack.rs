@@ -1,11 +1,10 @@
 //! MessagePack, structs as maps.
 
-use rmp_serde::config::DefaultConfig;
-use rmp_serde::decode::Error as DecodeError;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::codec::depth::{Tally, guarded};
+use crate::codec::unpack::Unpack;
 use crate::codec::{Codec, Visit};
 use crate::core::content_type::ContentType;
 use crate::core::error::{BoxError, Error, Result};
@@ -27,39 +26,34 @@ impl Codec for MsgPack {
     }
 
     fn decode(&self, bytes: &[u8], visit: &mut Visit<'_>) -> Result<()> {
-        let mut deserializer = deserializer(bytes);
-        guarded(&mut deserializer, visit).map_err(undecodable)?;
-        end(&mut deserializer)
+        let mut unpack = unpack(bytes);
+        guarded(&mut unpack, visit).map_err(undecodable)?;
+        if unpack.is_empty() { Ok(()) } else { Err(trailing()) }
     }
 }
 
-type Deserializer<'a> = rmp_serde::Deserializer<rmp_serde::decode::ReadRefReader<'a, [u8]>>;
-
-fn deserializer(bytes: &[u8]) -> Deserializer<'_> {
+#[inline]
+fn unpack(bytes: &[u8]) -> Unpack<'_> {
     // An absent body is nil, so that an endpoint without a request takes one.
-    let bytes = if bytes.is_empty() { &[0xc0] } else { bytes };
-    rmp_serde::Deserializer::<_, DefaultConfig>::from_read_ref(bytes)
+    Unpack::new(if bytes.is_empty() { &[0xc0] } else { bytes })
 }
 
 /// Decodes one value; compiled for each message type.
+#[inline]
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let tally = Tally::new();
-    let mut deserializer = deserializer(bytes);
-    let value = T::deserialize(tally.guard(&mut deserializer)).map_err(undecodable)?;
-    if tally.is_failed() {
-        return Err(undecodable("an error inside"));
+    let mut unpack = unpack(bytes);
+    match T::deserialize(tally.guard(&mut unpack)) {
+        Ok(_) if tally.is_failed() => Err(undecodable("an error inside")),
+        Ok(_) if !unpack.is_empty() => Err(trailing()),
+        Ok(value) => Ok(value),
+        Err(error) => Err(undecodable(error)),
     }
-    end(&mut deserializer)?;
-    Ok(value)
 }
 
-/// Checks that nothing follows the message; the decoder does not say how far it has read.
-#[inline]
-fn end(deserializer: &mut Deserializer<'_>) -> Result<()> {
-    match bool::deserialize(deserializer) {
-        Err(DecodeError::InvalidMarkerRead(_)) => Ok(()),
-        Ok(_) | Err(_) => Err(undecodable("trailing bytes")),
-    }
+#[cold]
+fn trailing() -> Error {
+    undecodable("trailing bytes")
 }
 
 /// Appends one value, its structs as maps; compiled for each message type.

@@ -20,7 +20,7 @@ thread_local! {
 /// What `encode` fails with.
 pub(crate) fn scratch(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Bytes> {
     // Taken, not borrowed: an encoder is user code and may come back here.
-    let mut out = SCRATCH.take();
+    let mut out = SCRATCH.with(RefCell::take);
     out.clear();
     let encoded = encode(&mut out);
     if out.len() > SCRATCH_BYTES_MAX {
@@ -28,7 +28,7 @@ pub(crate) fn scratch(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result
     }
     let bytes = encoded.map(|()| Bytes::copy_from_slice(&out));
     if out.capacity() <= SCRATCH_BYTES_MAX {
-        SCRATCH.set(out);
+        SCRATCH.with(|kept| kept.replace(out));
     }
     bytes
 }

@@ -7,6 +7,7 @@ use futures_core::Stream;
 
 use crate::codec::{DecFn, EncFn, Format};
 use crate::core::error::Result;
+use crate::core::exchange::Messages;
 use crate::core::stream::{BoxSource, MessageSource, RawStream, Streaming};
 
 /// Makes a source that encodes the messages of a stream as they are asked for.
@@ -54,13 +55,20 @@ pub(crate) fn decoded<T: Send + 'static>(
     format: Format,
     decode: DecFn<T>,
 ) -> Streaming<T> {
+    let messages = messages.into_arriving().map_or_else(Origin::Any, Origin::Arriving);
     Streaming::from_stream(Decoded { messages, format, decode })
 }
 
 struct Decoded<T> {
-    messages: RawStream,
+    messages: Origin,
     format: Format,
     decode: DecFn<T>,
+}
+
+/// Where encoded messages come from: a transport is read without a share of its bytes for each.
+enum Origin {
+    Arriving(Box<Messages>),
+    Any(RawStream),
 }
 
 impl<T> Unpin for Decoded<T> {}
@@ -69,8 +77,13 @@ impl<T> Stream for Decoded<T> {
     type Item = Result<T>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        let next = std::task::ready!(Pin::new(&mut this.messages).poll_next(cx));
-        Poll::Ready(next.map(|message| (this.decode)(&this.format, &message?)))
+        let Self { messages, format, decode } = &mut *self;
+        match messages {
+            Origin::Arriving(messages) => messages.poll_with(cx, |body| decode(format, body)),
+            Origin::Any(messages) => {
+                let next = std::task::ready!(Pin::new(messages).poll_next(cx));
+                Poll::Ready(next.map(|message| decode(format, &(&message?).into())))
+            }
+        }
     }
 }

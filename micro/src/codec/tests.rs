@@ -34,7 +34,7 @@ fn encode<T: Serialize + 'static>(format: &Format, value: &T) -> Vec<u8> {
 }
 
 fn decode<T: DeserializeOwned + 'static>(format: &Format, bytes: &[u8]) -> Result<T> {
-    (&Wire::<T>::new()).dec()(format, &Buffer::copy_from_slice(bytes))
+    (&Wire::<T>::new()).dec()(format, &(&Buffer::copy_from_slice(bytes)).into())
 }
 
 /// Makes a message of each format with the entries in the order given.

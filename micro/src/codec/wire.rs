@@ -13,10 +13,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::{Format, erased, json, msgpack};
+use crate::core::body::Body;
 use crate::core::error::{Error, Result};
 
 /// Decodes a message of one type.
-pub type DecFn<T> = fn(&Format, &Bytes) -> Result<T>;
+pub type DecFn<T> = fn(&Format, &Body<'_>) -> Result<T>;
 
 /// Appends a message of one type to a buffer; an error leaves the buffer as it was.
 pub type EncFn<T> = fn(&Format, &T, &mut Vec<u8>) -> Result<()>;
@@ -164,7 +165,7 @@ impl<T> DecodeNone<T> for Wire<T> {
     where
         T: Decode,
     {
-        T::decode
+        |format, body| T::decode(format, &body.share())
     }
 }
 
@@ -177,7 +178,7 @@ impl<T> EncodeNone<T> for Wire<T> {
     }
 }
 
-fn decode_serde<T: DeserializeOwned>(format: &Format, bytes: &Bytes) -> Result<T> {
+fn decode_serde<T: DeserializeOwned>(format: &Format, bytes: &Body<'_>) -> Result<T> {
     match format {
         Format::MsgPack => msgpack::decode(bytes),
         Format::Json => json::decode(bytes),

@@ -27,16 +27,19 @@ impl std::fmt::Display for Elapsed {
 impl std::error::Error for Elapsed {}
 
 /// Returns the present instant of the monotonic clock.
+#[inline]
 pub fn now() -> Instant {
     Instant::now()
 }
 
 /// Returns the instant `delay` from `now`; a delay too long for the clock means 30 years.
+#[inline]
 pub fn after(now: Instant, delay: Duration) -> Instant {
     now.checked_add(delay).or_else(|| now.checked_add(FAR_FUTURE)).unwrap_or(now)
 }
 
 /// Returns the time left until `deadline`, zero once it has passed.
+#[inline]
 pub fn remaining(now: Instant, deadline: Instant) -> Duration {
     deadline.saturating_duration_since(now)
 }

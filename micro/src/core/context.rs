@@ -86,6 +86,7 @@ impl Context {
     }
 
     /// Makes a context of its parts.
+    #[inline]
     pub fn from_parts(parts: Parts) -> Self {
         Self { inner: Arc::new(Inner { parts, cancel: Cancel::default(), origin: None }) }
     }

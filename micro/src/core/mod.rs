@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod backoff;
+pub mod body;
 pub mod budget;
 pub mod clock;
 pub mod content_type;

@@ -8,7 +8,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_core::Stream;
 
+use crate::core::body::Body;
 use crate::core::error::{Error, Result};
+use crate::core::exchange::Messages;
 
 /// A stream of messages that ends, or fails once.
 ///
@@ -20,13 +22,27 @@ use crate::core::error::{Error, Result};
 /// [`ConnectionLimits`](crate::core::limits::ConnectionLimits)). A reader that watches for longer
 /// gets a 503 that says so, and calls again.
 pub struct Streaming<T> {
-    inner: Pin<Box<dyn Stream<Item = Result<T>> + Send>>,
+    inner: Inner<T>,
+}
+
+/// Where the messages of a stream come from.
+enum Inner<T> {
+    Any(Pin<Box<dyn Stream<Item = Result<T>> + Send>>),
+    /// From a transport; the function makes a `T`, which are bytes, of each.
+    Arriving(Box<Messages>, fn(&Body<'_>) -> T),
+}
+
+impl RawStream {
+    /// Makes a stream of what arrives on an exchange.
+    pub(crate) fn arriving(messages: Messages) -> Self {
+        Self { inner: Inner::Arriving(Box::new(messages), |body| body.share()) }
+    }
 }
 
 impl<T: Send + 'static> Streaming<T> {
     /// Makes a stream of any stream of results.
     pub fn from_stream(stream: impl Stream<Item = Result<T>> + Send + 'static) -> Self {
-        Self { inner: Box::pin(stream) }
+        Self { inner: Inner::Any(Box::pin(stream)) }
     }
 
     /// Makes a stream of the values of an iterator.
@@ -116,7 +132,7 @@ impl<T: Send + 'static> Streaming<T> {
             ) -> Poll<Option<Self::Item>> {
                 // Progress: each turn consumes one message of the source.
                 loop {
-                    match std::task::ready!(self.0.inner.as_mut().poll_next(cx)) {
+                    match std::task::ready!(self.0.poll_message(cx)) {
                         Some(Ok(value)) => {
                             if let Some(mapped) = (self.1)(value) {
                                 return Poll::Ready(Some(Ok(mapped)));
@@ -134,8 +150,27 @@ impl<T: Send + 'static> Streaming<T> {
 
 impl<T> Streaming<T> {
     /// Waits for the next message; `None` at the end. Cancel safe.
-    pub async fn next(&mut self) -> Option<Result<T>> {
-        std::future::poll_fn(|cx| self.inner.as_mut().poll_next(cx)).await
+    pub fn next(&mut self) -> impl Future<Output = Option<Result<T>>> + use<'_, T> {
+        Next(self)
+    }
+
+    /// Returns what arrives on an exchange, where the stream is nothing else.
+    ///
+    /// # Errors
+    /// The stream, where it is something else.
+    pub(crate) fn into_arriving(self) -> Result<Box<Messages>, Self> {
+        match self.inner {
+            Inner::Arriving(messages, _) => Ok(messages),
+            inner => Err(Self { inner }),
+        }
+    }
+
+    #[inline]
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T>>> {
+        match &mut self.inner {
+            Inner::Any(stream) => stream.as_mut().poll_next(cx),
+            Inner::Arriving(messages, make) => messages.poll_with(cx, |body| Ok(make(body))),
+        }
     }
 
     /// Collects all messages; stops at `max` of them.
@@ -158,13 +193,25 @@ impl<T> Streaming<T> {
 impl<T> Stream for Streaming<T> {
     type Item = Result<T>;
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.inner.as_mut().poll_next(cx)
+        self.poll_message(cx)
     }
 }
 
 impl<T> fmt::Debug for Streaming<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Streaming").finish_non_exhaustive()
+    }
+}
+
+/// Waits for the next message of a stream.
+struct Next<'a, T>(&'a mut Streaming<T>);
+
+impl<T> Future for Next<'_, T> {
+    type Output = Option<Result<T>>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll_message(cx)
     }
 }
 

@@ -106,7 +106,7 @@ impl Incoming {
 /// # Errors
 /// 400 when the bytes are not a `T`.
 pub fn decode<T>(incoming: &Incoming, decode: DecFn<T>) -> Result<T> {
-    decode(&incoming.request, &incoming.body)
+    decode(&incoming.request, &(&incoming.body).into())
 }
 
 /// Turns the requests into a stream that decodes each as it is asked for.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::client::tests::world::SERVICE;
 use crate::client::{Call, Client, Stub};
 use crate::codec::Format;
+use crate::core::body::Body;
 use crate::core::clock;
 use crate::core::context::{Context, Parts};
 use crate::core::descriptor::CallKind;
@@ -97,7 +98,7 @@ fn encode(_: &Format, (): &(), _: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-fn decode(_: &Format, _: &Bytes) -> Result<()> {
+fn decode(_: &Format, _: &Body<'_>) -> Result<()> {
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::client::tests::world::SERVICE;
 use crate::client::{Builder, Call, Client, Stub};
 use crate::codec::Format;
+use crate::core::body::Body;
 use crate::core::clock;
 use crate::core::context::Context;
 use crate::core::descriptor::CallKind;
@@ -209,7 +210,7 @@ fn encode(_: &Format, (): &(), _: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-fn decode(_: &Format, _: &Bytes) -> Result<()> {
+fn decode(_: &Format, _: &Body<'_>) -> Result<()> {
     Ok(())
 }
 

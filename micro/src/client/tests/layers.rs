@@ -12,6 +12,7 @@ use tower_service::Service;
 use crate::client::tests::world::SERVICE;
 use crate::client::{Builder, Call, Client, Next, Reply, Request, Stub};
 use crate::codec::Format;
+use crate::core::body::Body;
 use crate::core::clock;
 use crate::core::context::Context;
 use crate::core::error::{Error, Result};
@@ -52,7 +53,7 @@ fn encode(_: &Format, text: &String, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-fn decode(_: &Format, bytes: &Bytes) -> Result<String> {
+fn decode(_: &Format, bytes: &Body<'_>) -> Result<String> {
     Ok(String::from_utf8_lossy(bytes).into_owned())
 }
 

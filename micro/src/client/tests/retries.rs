@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::client::tests::lab::{Lab, after, at_once, call, idempotent, refusal};
 use crate::client::tests::world::SERVICE;
 use crate::client::{Call, Client, Stub};
 use crate::codec::Format;
+use crate::core::body::Body;
 use crate::core::budget::Budget;
 use crate::core::clock::{self, Instant};
 use crate::core::context::Context;
@@ -52,7 +51,7 @@ fn encode(_: &Format, (): &(), _: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-fn decode(_: &Format, _: &Bytes) -> Result<()> {
+fn decode(_: &Format, _: &Body<'_>) -> Result<()> {
     Ok(())
 }
 

@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context as Task, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::client::tests::cut::Cutting;
 use crate::client::{Client, Stub};
 use crate::codec::Format;
+use crate::core::body::Body;
 use crate::core::budget::Budget;
 use crate::core::clock;
 use crate::core::context::{Context, Parts};
@@ -86,9 +85,9 @@ impl Dispatch for Lab {
     }
 }
 
-fn number(bytes: &Bytes) -> Result<u64> {
+fn number(bytes: &[u8]) -> Result<u64> {
     let bytes: [u8; 8] =
-        bytes.as_ref().try_into().map_err(|e| Error::bad_request("lab", "id").with_source(e))?;
+        bytes.try_into().map_err(|e| Error::bad_request("lab", "id").with_source(e))?;
     Ok(u64::from_be_bytes(bytes))
 }
 
@@ -144,7 +143,7 @@ fn encode(_: &Format, id: &u64, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-fn decode(_: &Format, bytes: &Bytes) -> Result<u64> {
+fn decode(_: &Format, bytes: &Body<'_>) -> Result<u64> {
     number(bytes)
 }
 

@@ -13,7 +13,7 @@ fn decode<T: DeserializeOwned + 'static>(hex: &str) -> Result<T> {
         .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
         .collect();
     let format = Format::Other(std::sync::Arc::new(Cbor));
-    (&Wire::<T>::new()).dec()(&format, &bytes.into())
+    (&Wire::<T>::new()).dec()(&format, &(&::bytes::Bytes::from(bytes)).into())
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn on_a_worker_stack<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static
 fn decode<T: DeserializeOwned + 'static>(format: &Format, bytes: Vec<u8>) -> Result<(), Error> {
     let format = format.clone();
     let decode = (&Wire::<T>::new()).dec();
-    on_a_worker_stack(move || decode(&format, &Bytes::from(bytes)).map(drop))
+    on_a_worker_stack(move || decode(&format, &(&Bytes::from(bytes)).into()).map(drop))
 }
 
 fn msgpacks() -> [Format; 2] {

@@ -1,13 +1,13 @@
 //! Protocol Buffers, for messages that are `prost` types.
 
-use bytes::Bytes;
 use prost::Message;
 
+use crate::core::body::Body;
 use crate::core::error::{Error, Result};
 
 /// Decodes one message; `prost` stops at a nesting depth of 100.
-pub(super) fn decode<T: Message + Default>(bytes: &Bytes) -> Result<T> {
-    T::decode(bytes.clone()).map_err(|e| {
+pub(super) fn decode<T: Message + Default>(body: &Body<'_>) -> Result<T> {
+    T::decode(body.share()).map_err(|e| {
         let detail = format!("the body is not the Protocol Buffers message expected: {e}");
         Error::bad_request("micro.codec", detail).with_source(e)
     })

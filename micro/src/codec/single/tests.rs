@@ -32,7 +32,7 @@ fn encode<T: Serialize + 'static>(content_type: &ContentType, value: &T) -> Resu
 }
 
 fn decode<T: DeserializeOwned + 'static>(content_type: &ContentType, bytes: &[u8]) -> Result<T> {
-    (&Wire::<T>::new()).dec()(&format(content_type), &Buffer::copy_from_slice(bytes))
+    (&Wire::<T>::new()).dec()(&format(content_type), &(&Buffer::copy_from_slice(bytes)).into())
 }
 
 /// Sends a value there and back and checks the bytes between.

@@ -3,11 +3,11 @@
 //! A client starts an [`Exchange`] on a [`Connection`]; a server hands each incoming [`Inbound`]
 //! to its [`Dispatch`]. Transports and routers meet here and never name each other.
 
+mod inbox;
 mod messages;
 mod relay;
 mod running;
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,6 +24,8 @@ use crate::core::metadata::Metadata;
 use crate::core::stream::{BoxSource, RawStream};
 use crate::core::trace::Trace;
 
+pub use self::inbox::Inbox;
+pub(crate) use self::messages::Messages;
 pub use self::messages::messages_of;
 pub use self::relay::Line;
 #[cfg(feature = "server")]
@@ -195,7 +197,7 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// Polls for the beginning of a stream of responses.
     fn poll_opened(&self, id: u32, task: &mut Task<'_>) -> Poll<Result<()>>;
 
-    /// Polls for the next messages of a stream and appends them to `batch`, at least one.
+    /// Polls for the next messages of a stream and puts them into the empty `batch`, at least one.
     ///
     /// `consumed` is how many bytes of earlier batches the reader has taken since the last poll,
     /// for which the sender gets new credit. The stream is over after `None` or an error.
@@ -203,7 +205,7 @@ pub trait Driver: fmt::Debug + Send + Sync {
         &self,
         id: u32,
         consumed: usize,
-        batch: &mut VecDeque<Bytes>,
+        batch: &mut Inbox,
         task: &mut Task<'_>,
     ) -> Poll<Option<Result<()>>>;
 

@@ -1,6 +1,5 @@
 //! An exchange that a future runs, for transports that have a future for each call.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +10,7 @@ use bytes::Bytes;
 use crate::core::clock;
 use crate::core::clock::Instant;
 use crate::core::error::{Error, Result, Retry};
-use crate::core::exchange::{Answer, Driver, Exchange, Reset};
+use crate::core::exchange::{Answer, Driver, Exchange, Inbox, Reset};
 use crate::core::shutdown::TaskTracker;
 
 /// What the future of a relayed exchange says to the caller.
@@ -98,7 +97,7 @@ impl Line {
         poll_fn(|task| relay.poll_room(message.len(), task)).await?;
         relay.tell(|state| {
             state.unread_bytes += message.len();
-            state.messages.push_back(message);
+            state.messages.push(message);
         });
         Ok(())
     }
@@ -150,7 +149,7 @@ struct State {
     answer: Option<Answer>,
     /// Whether the stream of responses has begun.
     open: bool,
-    messages: VecDeque<Bytes>,
+    messages: Inbox,
     /// Bytes of messages that the reader has not taken.
     unread_bytes: usize,
     end: Option<Result<()>>,
@@ -229,11 +228,11 @@ impl Relay {
 impl State {
     fn poll_messages(
         &mut self,
-        batch: &mut VecDeque<Bytes>,
+        batch: &mut Inbox,
         task: &mut Task<'_>,
     ) -> Poll<Option<Result<()>>> {
         if !self.messages.is_empty() {
-            batch.append(&mut self.messages);
+            std::mem::swap(&mut self.messages, batch);
             return Poll::Ready(Some(Ok(())));
         }
         match self.end.take() {
@@ -281,7 +280,7 @@ impl Driver for Relay {
         &self,
         _: u32,
         consumed: usize,
-        batch: &mut VecDeque<Bytes>,
+        batch: &mut Inbox,
         task: &mut Task<'_>,
     ) -> Poll<Option<Result<()>>> {
         let (polled, writer) = {

@@ -72,6 +72,7 @@ pub struct Slot {
 impl Slot {
     /// Makes the guard of something that was taken from `owner` for a call that arrived at
     /// `began`; the call is recorded at its place in a trace, if the trace is one that is recorded.
+    #[inline]
     pub fn new(owner: Arc<dyn Release>, began: Instant, trace: Option<&Trace>) -> Self {
         let trace = trace.filter(|trace| trace.is_sampled()).map(|trace| Box::new(*trace));
         Self { owner, began, trace, free: false, told: false, code: GIVEN_UP }
@@ -83,6 +84,7 @@ impl Slot {
     }
 
     /// Gives back what the call occupies; whoever drops the slot says when that was.
+    #[inline]
     pub fn finish(&mut self, code: u16) {
         self.code = code;
         if !std::mem::replace(&mut self.free, true) {
@@ -91,12 +93,14 @@ impl Slot {
     }
 
     /// Gives back what a call occupies that ended with a result.
+    #[inline]
     pub fn finish_with<T>(&mut self, result: &Result<T>) {
         self.finish(result.as_ref().map_or_else(Error::code, |_| DONE));
     }
 
     /// Gives back what the call occupies, at a time that was read already; the drop does nothing
     /// more.
+    #[inline]
     pub fn end(&mut self, at: Instant) {
         let code = if !self.free && std::thread::panicking() { 500 } else { self.code };
         self.finish(code);
@@ -122,18 +126,21 @@ impl fmt::Debug for Slot {
 
 impl Running {
     /// Joins a handler's future with the context it runs in.
+    #[inline]
     pub fn new(context: Context, future: BoxFuture<'static, Result<Outgoing>>) -> Self {
         Self { context: Some(context), future, over: false, slot: None }
     }
 
     /// Keeps a slot until the call is over.
     #[must_use]
+    #[inline]
     pub fn holding(mut self, slot: Slot) -> Self {
         self.slot = Some(slot);
         self
     }
 
     /// Counts the end of a call that is over, at a time that was read already.
+    #[inline]
     pub fn settle(&mut self, at: Instant) {
         if let Some(slot) = self.slot.as_mut().filter(|_| self.over) {
             slot.end(at);

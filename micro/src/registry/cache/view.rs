@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -32,6 +33,8 @@ use crate::registry::record::Snapshot;
 pub struct View {
     service: Arc<str>,
     snapshot: ArcSwap<Snapshot>,
+    /// That of the snapshot, for those who only ask whether it is another one.
+    revision: AtomicU64,
     state: watch::Sender<State>,
     published: Mutex<Vec<Known>>,
     /// Callers inside [`View::wait_for_instances`].
@@ -74,6 +77,7 @@ impl View {
         Self {
             service: service.into(),
             snapshot: ArcSwap::from_pointee(Snapshot::empty(service)),
+            revision: AtomicU64::new(0),
             state: watch::Sender::new(State::default()),
             published: Mutex::new(Vec::new()),
             waiters: AtomicUsize::new(0),
@@ -92,6 +96,11 @@ impl View {
     /// before the first answer of the registry.
     pub fn load(&self) -> Loaded {
         Loaded(self.snapshot.load())
+    }
+
+    /// Returns the revision of the current snapshot, or of the one before while that is replaced.
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
     }
 
     /// Returns the current snapshot to keep.
@@ -187,6 +196,7 @@ impl View {
         let revision = self.snapshot.load().revision.saturating_add(1);
         let service = Arc::clone(&self.service);
         self.snapshot.store(Arc::new(Snapshot { service, revision, instances }));
+        self.revision.store(revision, Ordering::Release);
         self.state.send_modify(|state| {
             state.revision = revision;
             state.failure = None;

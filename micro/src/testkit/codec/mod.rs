@@ -127,7 +127,7 @@ fn encode<T: Serialize + 'static>(format: &Format, value: &T) -> Result<Vec<u8>,
 
 /// Decodes a value the way calls do.
 fn decode<T: DeserializeOwned + 'static>(format: &Format, bytes: &[u8]) -> Result<T, Error> {
-    (&Wire::<T>::new()).dec()(format, &Bytes::copy_from_slice(bytes))
+    (&Wire::<T>::new()).dec()(format, &(&Bytes::copy_from_slice(bytes)).into())
 }
 
 /// Encodes what must have a form.

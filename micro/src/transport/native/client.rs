@@ -28,8 +28,7 @@ impl Frames for Replies {
             let mut guard = link.lock();
             let state = &mut *guard;
             let now = state.last_read;
-            let mut handle = |frame| one(link, state, &frame, now, &mut self.after);
-            let result = Split::new(&batch).try_for_each(&mut handle);
+            let result = all(link, state, &batch, now, &mut self.after);
             (result, !state.out.is_empty())
         };
         self.after.run(link);
@@ -38,6 +37,22 @@ impl Frames for Replies {
         }
         result
     }
+}
+
+fn all(
+    link: &Link,
+    state: &mut State,
+    batch: &Bytes,
+    now: Instant,
+    after: &mut After,
+) -> Result<()> {
+    let mut frames = Split::new(batch);
+    while let Some(frame) = frames.next() {
+        if !inbound::run(link, state, (&frame, &mut frames), after)? {
+            one(link, state, &frame, now, after)?;
+        }
+    }
+    Ok(())
 }
 
 fn one(

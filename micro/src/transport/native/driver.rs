@@ -1,6 +1,5 @@
 //! Serves the exchanges of a connection to those who hold them, on either side.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -9,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::core::clock;
 use crate::core::error::{Error, Result, Retry};
-use crate::core::exchange::{Answer, Connection, Driver, Exchange, Flush, Head, Reset};
+use crate::core::exchange::{Answer, Connection, Driver, Exchange, Flush, Head, Inbox, Reset};
 use crate::core::future::BoxFuture;
 use crate::core::stream::BoxSource;
 use crate::transport::native::frame::{
@@ -105,13 +104,12 @@ impl Link {
             return Err(Error::too_large("micro.transport", detail));
         }
         head::check(head)?;
-        let mut stream =
-            Stream { deadline: head.deadline, waker: head.waker.cloned(), ..Stream::default() };
+        let (id, stream) = state.streams.open(state.peer.streams_max).ok_or_else(full)?;
+        stream.deadline = head.deadline;
+        stream.waker = head.waker.cloned();
         if streams || head.route.kind().streams_responses() {
             stream.flow = Some(Box::new(Flow::new(state.peer.window_bytes)));
         }
-        let max = state.peer.streams_max;
-        let id = state.streams.open(stream, max).ok_or_else(full)?;
         let extra = if head.extra.is_some() { FLAG_EXTRA } else { 0 };
         let last = if streams { 0 } else { FLAG_BODY | FLAG_END };
         let State { out, names, peer, .. } = &mut *state;
@@ -151,7 +149,8 @@ impl Link {
         self.wake_waiting(&state);
     }
 
-    /// Ends a stream of this side's, and the connection if it was the last of a draining one.
+    /// Ends a stream, and the connection if it was the last of a draining one; returns what of the
+    /// stream is to be dropped outside of the lock.
     pub(super) fn release(&self, state: &mut State, id: u32) -> Option<Stream> {
         let stream = if self.dialed { state.streams.release(id) } else { state.streams.remove(id) };
         if state.streams.live() == 0 {
@@ -226,7 +225,7 @@ impl Driver for Link {
         &self,
         id: u32,
         consumed: usize,
-        batch: &mut VecDeque<Bytes>,
+        batch: &mut Inbox,
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<()>>> {
         let mut guard = self.lock();

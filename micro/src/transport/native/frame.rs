@@ -115,6 +115,11 @@ impl Header {
         })
     }
 
+    /// Returns whether the frame is a whole message that is not the last of its stream.
+    pub(super) fn is_message(self) -> bool {
+        self.kind == Kind::Data && self.flags & (FLAG_END | FLAG_MORE) == 0
+    }
+
     /// Returns whether a flag is set.
     pub(super) fn has(self, flag: u8) -> bool {
         self.flags & flag != 0

@@ -1,5 +1,7 @@
 //! Frames that mean the same on both sides: messages, credit, pings.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::core::error::{Error, Result, Retry};
@@ -12,7 +14,7 @@ use crate::transport::native::frame::{
 use crate::transport::native::hello::Hello;
 use crate::transport::native::link::{Link, Need, State};
 use crate::transport::native::names::malformed;
-use crate::transport::native::reader::Frame;
+use crate::transport::native::reader::{Frame, Split};
 use crate::transport::native::streams::{Flow, Partials, Stream};
 use crate::transport::native::varint;
 
@@ -78,21 +80,70 @@ const READS_HELD_MAX: usize = 8;
 /// # Errors
 /// When the peer sends more than its credit; the connection ends.
 pub(super) fn deliver(flow: &mut Flow, message: Bytes, read: u64, link: &Link) -> Result<()> {
+    let part = 0..message.len();
+    deliver_parts(flow, &message, std::iter::once(part), (read, link))
+}
+
+/// Puts a message into the inbox of its stream, and with it those of the stream that follow at once.
+///
+/// `false` if the frame is not a message of an open stream that stands for itself: nothing is done.
+///
+/// # Errors
+/// When the peer sends more than its credit; the connection ends.
+pub(super) fn run(
+    link: &Link,
+    state: &mut State,
+    (frame, frames): (&Frame<'_>, &mut Split<'_>),
+    after: &mut After,
+) -> Result<bool> {
+    let (header, max) = (frame.header, link.limits.message.bytes_max);
+    let (id, read) = (header.stream, state.reads);
+    if !header.is_message() || header.length > max {
+        return Ok(false);
+    }
+    let Some(stream) = state.streams.get(id) else { return Ok(false) };
+    let whole = stream.partial.is_empty() && stream.pending.is_none() && !stream.over;
+    // A stream of requests is open from its beginning.
+    let Some(flow) = stream.flow.as_mut().filter(|flow| whole && (flow.opened || !link.dialed))
+    else {
+        return Ok(false);
+    };
+    let (batch, first) = frame.parts();
+    let rest = std::iter::from_fn(|| frames.next_message(id, max));
+    deliver_parts(flow, batch, std::iter::once(first).chain(rest), (read, link))?;
+    after.wakers.extend(stream.waker.take());
+    Ok(true)
+}
+
+#[inline]
+fn deliver_parts(
+    flow: &mut Flow,
+    whole: &Bytes,
+    parts: impl Iterator<Item = Range<usize>>,
+    (read, link): (u64, &Link),
+) -> Result<()> {
     if flow.stopped || flow.end.is_some() {
+        parts.for_each(drop);
         return Ok(());
     }
-    // The peer may begin a message while its credit is above zero, so that one may exceed it.
-    if flow.unread + flow.owed >= link.own.window_bytes {
-        return Err(flood("messages beyond the credit of their stream"));
-    }
-    flow.unread += message.len() + MESSAGE_COST;
     if flow.reads.0 != read {
         flow.reads = (read, flow.reads.1 + 1);
     }
+    let Flow { inbox, unread, owed, reads, .. } = flow;
+    let mut within = true;
+    let counted = parts.take_while(|part| {
+        // The peer may begin a message while its credit is above zero, so that one may exceed it.
+        within = *unread + *owed < link.own.window_bytes;
+        *unread += part.len() + MESSAGE_COST;
+        within
+    });
     // Limit: a slow reader holds few whole reads; what arrives after them is copied out.
-    let held = flow.reads.1 <= READS_HELD_MAX;
-    flow.inbox.push_back(if held { message } else { Bytes::copy_from_slice(&message) });
-    Ok(())
+    if reads.1 <= READS_HELD_MAX {
+        inbox.share(whole, counted);
+    } else {
+        inbox.copy(whole, counted);
+    }
+    if within { Ok(()) } else { Err(flood("messages beyond the credit of their stream")) }
 }
 
 fn flood(what: &str) -> Error {

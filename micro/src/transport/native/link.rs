@@ -356,6 +356,15 @@ impl Drop for Leave<'_> {
 }
 
 impl State {
+    /// Queues frames and leaves an empty buffer; what is alone in the queue is not copied.
+    pub(super) fn queue(&mut self, frames: &mut Vec<u8>) {
+        if self.out.is_empty() {
+            std::mem::swap(&mut self.out, frames);
+        } else {
+            self.out.append(frames);
+        }
+    }
+
     /// Returns the position in the connection at which what is queued ends.
     pub(super) fn position(&self) -> u64 {
         self.taken + u64_of(self.out.len())

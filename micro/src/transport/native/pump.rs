@@ -139,10 +139,9 @@ impl Pump<'_> {
             if let Some(flow) = &mut stream.flow {
                 flow.credit -= i64::try_from(self.cost).unwrap_or(i64::MAX);
             }
-            state.out.extend_from_slice(&self.batch);
+            state.queue(&mut self.batch);
             break self.link.plan(state);
         };
-        self.batch.clear();
         self.cost = 0;
         self.link.settle(flush).await;
         Ok(())

@@ -16,6 +16,10 @@ use crate::transport::native::link::{Link, broken};
 /// The size of a read.
 const READ_BYTES: usize = 64 * 1024;
 
+/// The size of a read behind frames longer than [`READ_BYTES`]: one more of them then arrives where it
+/// stays, instead of being moved once its length is known.
+const LONG_READ_BYTES: usize = 2 * READ_BYTES;
+
 /// What one side does with the frames of the other.
 pub(super) trait Frames: Send {
     /// Handles whole frames; an error ends the connection.
@@ -30,13 +34,15 @@ pub(super) async fn read<F: Frames>(
 ) -> Result<()> {
     // Limit: a head takes part of its frame, so no frame is longer than the limit.
     let max = link.own.frame_bytes_max;
+    let mut usual = READ_BYTES;
     // Progress: each turn handles what has arrived, then waits for more.
     loop {
         let whole = frame::whole_frames(&buffer, max).map_err(|length| overlong(length, max))?;
         if whole > 0 {
+            usual = if whole > READ_BYTES { LONG_READ_BYTES } else { READ_BYTES };
             frames.batch(link, buffer.split_to(whole).freeze()).await?;
         }
-        make_room(&mut buffer);
+        make_room(&mut buffer, usual);
         if fill(link, &mut buffer).await? == 0 {
             return if buffer.is_empty() { Ok(()) } else { Err(cut()) };
         }
@@ -44,11 +50,11 @@ pub(super) async fn read<F: Frames>(
 }
 
 /// Makes room for the rest of the frame that has begun to arrive, whose length was checked.
-fn make_room(buffer: &mut BytesMut) {
+fn make_room(buffer: &mut BytesMut, usual: usize) {
     let missing = Header::read(buffer).map_or(0, |header| header.length + HEADER_BYTES);
     let missing = missing.saturating_sub(buffer.len());
     if buffer.capacity() - buffer.len() < missing.max(READ_BYTES / 4) {
-        buffer.reserve(missing.max(READ_BYTES));
+        buffer.reserve(missing.max(usual));
     }
 }
 
@@ -111,6 +117,11 @@ impl<'a> Frame<'a> {
         self.batch.slice(start..self.at.end)
     }
 
+    /// Returns the bytes of which the frame is a part, and which part its payload is.
+    pub(super) fn parts(&self) -> (&'a Bytes, Range<usize>) {
+        (self.batch, self.at.clone())
+    }
+
     /// Returns the payload, which keeps the whole batch in memory.
     pub(super) fn share(&self) -> Bytes {
         self.batch.slice(self.at.clone())
@@ -126,6 +137,19 @@ pub(super) struct Split<'a> {
 impl<'a> Split<'a> {
     pub(super) fn new(batch: &'a Bytes) -> Self {
         Self { batch, at: 0 }
+    }
+
+    /// Returns where the payload of the next frame stands in the batch, if that frame is a whole
+    /// message of the stream `id`, no longer than `max` and not the last one; else it stays.
+    #[inline]
+    pub(super) fn next_message(&mut self, id: u32, max: usize) -> Option<Range<usize>> {
+        let header = Header::read(self.batch.get(self.at..)?)?;
+        if !header.is_message() || header.stream != id || header.length > max {
+            return None;
+        }
+        let start = self.at + HEADER_BYTES;
+        self.at = start + header.length;
+        Some(start..self.at)
     }
 }
 

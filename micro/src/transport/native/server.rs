@@ -78,12 +78,13 @@ impl Frames for Calls {
 
 impl Calls {
     async fn frames(&mut self, link: &Arc<Link>, batch: &Bytes) -> Result<()> {
-        for frame in Split::new(batch) {
+        let mut frames = Split::new(batch);
+        while let Some(frame) = frames.next() {
             match frame.header.kind {
                 Kind::Open => self.open(link, &frame)?,
                 _ => {
                     self.pace.pause();
-                    self.other(link, &frame)?;
+                    self.other(link, &frame, &mut frames)?;
                 }
             }
             if self.answers.len() >= ANSWER_BYTES {
@@ -102,7 +103,7 @@ impl Calls {
             if std::mem::take(&mut self.opened) {
                 state.idle_since = state.last_read;
             }
-            state.out.append(&mut self.answers);
+            state.queue(&mut self.answers);
             state.queued_bytes() > link.limits.connection.outbound_bytes_max
         };
         link.flush();
@@ -126,7 +127,7 @@ impl Calls {
         if opened.extra.is_err() {
             self.fault(link)?;
         }
-        let call = match Self::call(link, opened, now) {
+        let mut call = match Self::call(link, opened, now) {
             Ok(call) => call,
             Err(error) => {
                 self.refuse(header.stream, &error);
@@ -141,7 +142,7 @@ impl Calls {
                 self.refuse(header.stream, &inbound::reset_error(Reset::TooLarge));
                 return self.fault(link);
             }
-            let call = Inbound { body, ..call };
+            call.body = body;
             return self.start(link, header.stream, call, Stage::Unentered);
         }
         match self.accept(link, header, call, body)? {
@@ -283,7 +284,7 @@ impl Calls {
         put_error(&mut self.answers, id, error);
     }
 
-    fn other(&mut self, link: &Arc<Link>, frame: &Frame<'_>) -> Result<()> {
+    fn other(&mut self, link: &Arc<Link>, frame: &Frame<'_>, frames: &mut Split<'_>) -> Result<()> {
         let (header, id) = (frame.header, frame.header.stream);
         let mut complete = None;
         let mut dropped = None;
@@ -291,6 +292,7 @@ impl Calls {
             let mut guard = link.lock();
             let state = &mut *guard;
             match header.kind {
+                Kind::Data if inbound::run(link, state, (frame, frames), &mut self.after)? => {}
                 Kind::Data => complete = self.data(link, state, frame)?,
                 Kind::End => dropped = self.end(link, state, header, frame.payload())?,
                 Kind::Reset => dropped = reset(link, state, id, &mut self.after),

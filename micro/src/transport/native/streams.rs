@@ -3,14 +3,13 @@
 //! A stream id is a slot in its low sixteen bits and a generation in its high ones: finding a
 //! stream is an index and a comparison, and a late frame of an earlier use finds nothing.
 
-use std::collections::VecDeque;
 use std::task::Waker;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::time::Instant;
 
 use crate::core::error::Result;
-use crate::core::exchange::{Answer, Inbound};
+use crate::core::exchange::{Answer, Inbound, Inbox};
 use crate::core::limits::Limits;
 use crate::core::shutdown::TaskHandle;
 
@@ -46,7 +45,7 @@ pub(super) struct Flow {
     /// Whether the peer has accepted the call.
     pub(super) opened: bool,
     /// What has arrived and was not taken.
-    pub(super) inbox: VecDeque<Bytes>,
+    pub(super) inbox: Inbox,
     /// The cost of the inbox and of the batch that is being read.
     pub(super) unread: usize,
     /// How many messages the batch has that is being read.
@@ -92,7 +91,39 @@ pub(super) struct Partials {
 #[derive(Debug, Default)]
 struct Slot {
     id: u32,
-    stream: Option<Stream>,
+    live: bool,
+    /// As new while the slot is free, so that opening and ending a plain call moves nothing.
+    stream: Stream,
+}
+
+impl Slot {
+    fn stream(&mut self) -> Option<&mut Stream> {
+        self.live.then_some(&mut self.stream)
+    }
+}
+
+impl Stream {
+    /// Tells whether dropping it does nothing.
+    fn is_spent(&self) -> bool {
+        self.waker.is_none()
+            && self.answer.is_none()
+            && self.partial.capacity() == 0
+            && self.pending.is_none()
+            && self.flow.is_none()
+            && self.task.is_none()
+    }
+
+    /// Makes it as new; returns what is to be dropped, if anything is.
+    fn reset(&mut self) -> Option<Self> {
+        if !self.is_spent() {
+            return Some(std::mem::take(self));
+        }
+        self.sent_at = 0;
+        self.deadline = None;
+        self.detached = false;
+        self.over = false;
+        None
+    }
 }
 
 const GENERATION: u32 = 1 << 16;
@@ -113,8 +144,8 @@ impl Streams {
         self.live
     }
 
-    /// Opens a stream in a slot of this side's choice; `None` when `max` are open.
-    pub(super) fn open(&mut self, stream: Stream, max: usize) -> Option<u32> {
+    /// Opens a stream, which is as new, in a slot of this side's choice; `None` when `max` are open.
+    pub(super) fn open(&mut self, max: usize) -> Option<(u32, &mut Stream)> {
         if self.live >= max {
             return None;
         }
@@ -122,14 +153,14 @@ impl Streams {
             Some(index) => index,
             None => {
                 let index = u16::try_from(self.slots.len()).ok()?;
-                self.slots.push(Slot { id: u32::from(index), stream: None });
+                self.slots.push(Slot { id: u32::from(index), ..Slot::default() });
                 index
             }
         };
         let slot = self.slots.get_mut(usize::from(index))?;
-        slot.stream = Some(stream);
+        slot.live = true;
         self.live += 1;
-        Some(slot.id)
+        Some((slot.id, &mut slot.stream))
     }
 
     /// Takes a free slot below `max`; those beyond were opened before the peer stated its limit.
@@ -154,8 +185,8 @@ impl Streams {
             self.slots.resize_with(index + 1, Slot::default);
         }
         match self.slots.get_mut(index) {
-            Some(slot) if slot.stream.is_none() => {
-                *slot = Slot { id, stream: Some(stream) };
+            Some(slot) if !slot.live => {
+                *slot = Slot { id, live: true, stream };
                 self.live += 1;
                 true
             }
@@ -165,13 +196,13 @@ impl Streams {
 
     /// Finds an open stream.
     pub(super) fn get(&mut self, id: u32) -> Option<&mut Stream> {
-        self.slots.get_mut(slot_of(id)).filter(|slot| slot.id == id)?.stream.as_mut()
+        self.slots.get_mut(slot_of(id)).filter(|slot| slot.id == id)?.stream()
     }
 
     /// Finds an open stream, and what the unfinished messages of all of them amount to.
     pub(super) fn get_counted(&mut self, id: u32) -> Option<(&mut Stream, &mut Partials)> {
         let slot = self.slots.get_mut(slot_of(id)).filter(|slot| slot.id == id)?;
-        Some((slot.stream.as_mut()?, &mut self.partials))
+        Some((slot.stream()?, &mut self.partials))
     }
 
     /// Counts the beginning of a message whose stream is about to be opened.
@@ -182,28 +213,30 @@ impl Streams {
         self.partials.grow(length, limits)
     }
 
-    /// Ends a stream that [`Streams::accept`] opened.
+    /// Ends a stream that [`Streams::accept`] opened; returns what of it is to be dropped.
     pub(super) fn remove(&mut self, id: u32) -> Option<Stream> {
-        let slot = self.slots.get_mut(slot_of(id)).filter(|slot| slot.id == id)?;
-        let stream = slot.stream.take()?;
+        let slot = self.slots.get_mut(slot_of(id)).filter(|slot| slot.id == id && slot.live)?;
+        slot.live = false;
         self.live -= 1;
-        self.partials.bytes = self.partials.bytes.saturating_sub(stream.partial.len());
-        Some(stream)
+        self.partials.bytes = self.partials.bytes.saturating_sub(slot.stream.partial.len());
+        slot.stream.reset()
     }
 
-    /// Ends a stream that [`Streams::open`] opened, and frees its slot for the next generation.
+    /// Ends a stream that [`Streams::open`] opened, and frees its slot for the next generation;
+    /// returns what of it is to be dropped.
     pub(super) fn release(&mut self, id: u32) -> Option<Stream> {
-        let stream = self.remove(id)?;
-        if let Some(slot) = self.slots.get_mut(slot_of(id)) {
-            slot.id = id.wrapping_add(GENERATION);
-        }
+        let slot = self.slots.get_mut(slot_of(id)).filter(|slot| slot.id == id && slot.live)?;
+        slot.live = false;
+        slot.id = id.wrapping_add(GENERATION);
+        self.live -= 1;
+        self.partials.bytes = self.partials.bytes.saturating_sub(slot.stream.partial.len());
         self.free.push(low_half(id));
-        Some(stream)
+        slot.stream.reset()
     }
 
     /// Visits every open stream.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Stream)> {
-        self.slots.iter_mut().filter_map(|slot| Some((slot.id, slot.stream.as_mut()?)))
+        self.slots.iter_mut().filter_map(|slot| Some((slot.id, slot.stream()?)))
     }
 }
 
@@ -214,10 +247,10 @@ mod tests {
     #[test]
     fn a_late_frame_of_an_earlier_use_finds_nothing() {
         let mut streams = Streams::default();
-        let first = streams.open(Stream::default(), 1).unwrap();
-        assert!(streams.open(Stream::default(), 1).is_none());
-        streams.release(first).unwrap();
-        let second = streams.open(Stream::default(), 1).unwrap();
+        let first = streams.open(1).unwrap().0;
+        assert!(streams.open(1).is_none());
+        assert!(streams.release(first).is_none());
+        let second = streams.open(1).unwrap().0;
         assert_eq!(slot_of(first), slot_of(second));
         assert!(streams.get(first).is_none());
         assert!(streams.get(second).is_some());
@@ -231,22 +264,42 @@ mod tests {
         assert!(streams.accept(3, Stream::default(), 4));
         assert!(!streams.accept(3 + GENERATION, Stream::default(), 4));
         assert!(!streams.accept(4, Stream::default(), 4));
-        streams.remove(3).unwrap();
+        assert!(streams.remove(3).is_none());
         assert!(streams.accept(3 + GENERATION, Stream::default(), 4));
     }
 
     #[test]
     fn slots_beyond_a_limit_that_became_known_late_are_not_used_again() {
         let mut streams = Streams::default();
-        let early: Vec<u32> = (0..8).map(|_| streams.open(Stream::default(), 8).unwrap()).collect();
+        let early: Vec<u32> = (0..8).map(|_| streams.open(8).unwrap().0).collect();
         for id in early {
-            streams.release(id).unwrap();
+            assert!(streams.release(id).is_none());
         }
         for _ in 0..3 {
-            let ids: Vec<_> = (0..4).map(|_| streams.open(Stream::default(), 4).unwrap()).collect();
+            let ids: Vec<_> = (0..4).map(|_| streams.open(4).unwrap().0).collect();
             assert!(ids.iter().all(|id| slot_of(*id) < 4));
-            assert!(streams.open(Stream::default(), 4).is_none());
-            ids.into_iter().for_each(|id| drop(streams.release(id).unwrap()));
+            assert!(streams.open(4).is_none());
+            ids.into_iter().for_each(|id| drop(streams.release(id)));
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_stream_is_left_to_the_next_one_in_its_slot() {
+        let mut streams = Streams::default();
+        for full in [false, true, false] {
+            let (id, stream) = streams.open(1).unwrap();
+            assert!(stream.is_spent() && !stream.over && !stream.detached);
+            assert_eq!((stream.sent_at, stream.deadline), (0, None));
+            stream.sent_at = 7;
+            stream.deadline = Some(crate::core::clock::now());
+            (stream.over, stream.detached) = (true, true);
+            if full {
+                stream.waker = Some(Waker::noop().clone());
+                stream.partial.extend_from_slice(b"part");
+            }
+            let left = streams.release(id);
+            assert_eq!(left.is_some_and(|left| left.waker.is_some()), full);
+            assert_eq!(streams.live(), 0);
         }
     }
 

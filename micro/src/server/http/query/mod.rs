@@ -133,7 +133,7 @@ mod tests {
     }
 
     fn read<T: serde::de::DeserializeOwned + 'static>(query: &str) -> Result<T> {
-        (&&Wire::<T>::new()).dec()(&format(), &Bytes::copy_from_slice(query.as_bytes()))
+        (&&Wire::<T>::new()).dec()(&format(), &(&Bytes::copy_from_slice(query.as_bytes())).into())
     }
 
     #[test]

@@ -11,7 +11,8 @@ use tokio::sync::Semaphore;
 
 use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::{
-    Answer, Connection, Dispatch, Driver, Exchange, Head, Inbound, Outgoing, Reset, Running, Target,
+    Answer, Connection, Dispatch, Driver, Exchange, Head, Inbound, Inbox, Outgoing, Reset, Running,
+    Target,
 };
 use crate::core::future::BoxFuture;
 use crate::core::limits::Limits;
@@ -509,13 +510,13 @@ impl Driver for Relay {
         &self,
         _: u32,
         _: usize,
-        batch: &mut VecDeque<Bytes>,
+        batch: &mut Inbox,
         task: &mut Task<'_>,
     ) -> Poll<Option<Result<()>>> {
         let mut stream = self.stream.lock().unwrap();
         match std::task::ready!(Pin::new(stream.as_mut().unwrap()).poll_next(task)) {
             Some(Ok(message)) => {
-                batch.push_back(message);
+                batch.push(message);
                 Poll::Ready(Some(Ok(())))
             }
             Some(Err(error)) if self.flaw == Flaw::EndsCutStreams && error.code() == 503 => {

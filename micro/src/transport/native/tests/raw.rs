@@ -77,7 +77,9 @@ impl Real {
         let queued = state.queued_bytes();
         let unfinished: usize = state.streams.iter_mut().map(|(_, s)| s.partial.capacity()).sum();
         let flows = |s: &crate::transport::native::streams::Stream| {
-            s.flow.as_ref().map_or(0, |flow| flow.inbox.iter().map(|m| m.len() + 32).sum())
+            let Some(flow) = &s.flow else { return 0 };
+            let wholes: usize = flow.inbox.wholes().map(|whole| whole.len() + 40).sum();
+            wholes + flow.inbox.len() * 16
         };
         let unread: usize = state.streams.iter_mut().map(|(_, s)| flows(s)).sum();
         queued + unfinished + unread
