@@ -105,6 +105,9 @@ fn values() -> Vec<Case> {
     vec![
         handler_args("scope = [a]", &[(Id::D29, scope, "[a]")]),
         handler_args("scope = \"a,b\"", &[(Id::D29, scope, "\"a,b\"")]),
+        handler_args("scope = \"a b\"", &[(Id::D29, scope, "\"a b\"")]),
+        handler_args("scope = \"\"", &[(Id::D29, scope, "\"\"")]),
+        handler_args("scope = [\"a\", \"\"]", &[(Id::D29, scope, "[\"a\", \"\"]")]),
         handler_args("metadata = 1", &[(Id::D29, metadata, "1")]),
         handler_args("metadata(a = 1)", &[(Id::D29, metadata, "a = 1")]),
         service_args(
