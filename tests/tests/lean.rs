@@ -28,7 +28,9 @@ fn a_contract_brings_no_server_along() {
 #[test]
 fn a_contract_asks_for_the_half_of_a_client_only() {
     let features = tree("normal,features");
-    let has = |name: &str| features.iter().any(|line| line.starts_with(&format!("micro feature \"{name}\"")));
+    let has = |name: &str| {
+        features.iter().any(|line| line.starts_with(&format!("micro feature \"{name}\"")))
+    };
     assert!(has("client"), "{features:?}");
     assert!(!has("server") && !has("default"), "{features:?}");
 }

@@ -61,7 +61,8 @@ mod tests {
         let variables = names.map(|name| (name.into(), "x".into())).into();
         let (flat, warned) = Heard::during(|| settings(&variables).unwrap());
         assert_eq!(flat.text("micro.profile"), None);
-        let known = ["log_level", "profile", "store_table", "client"].map(|name| foreign(name).unwrap());
+        let known =
+            ["log_level", "profile", "store_table", "client"].map(|name| foreign(name).unwrap());
         assert_eq!(warned, known);
     }
 

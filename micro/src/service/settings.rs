@@ -48,7 +48,11 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("selector", "NAME", "how a node is chosen; default p2c"),
     spec("register_ttl", "DURATION", "life of a record without a heartbeat; default 15s"),
     spec("register_interval", "DURATION", "pause between heartbeats; default 5s"),
-    spec("client_request_timeout", "DURATION", "deadline of calls that name none, made or served; default 10s"),
+    spec(
+        "client_request_timeout",
+        "DURATION",
+        "deadline of calls that name none, made or served; default 10s",
+    ),
     spec("client_retries", "NUMBER", "retries of a call after its first try; default 2"),
     spec("auth", "URL", "who may call from other hosts; default: nobody but what is public"),
     spec("auth_id", "ID", "account that calls are made as, with its secret"),
@@ -235,9 +239,8 @@ mod tests {
 
     #[tokio::test]
     async fn settings_that_are_limits_reach_their_limit() {
-        let limits = async |name, value| {
-            read(name, value).await.unwrap().apply(Limits::default()).unwrap()
-        };
+        let limits =
+            async |name, value| read(name, value).await.unwrap().apply(Limits::default()).unwrap();
         let seconds = Duration::from_secs;
         assert_eq!(limits("register_ttl", "7s").await.registry.ttl, seconds(7));
         assert_eq!(limits("register_interval", "2s").await.registry.heartbeat_interval, seconds(2));

@@ -136,7 +136,7 @@ mod tests {
     async fn collected(spans: usize, change: impl FnOnce(&mut DebugLimits)) -> (usize, Duration) {
         let mut limits = DebugLimits::default();
         change(&mut limits);
-        let collector = Collector::parse("127.0.0.1:1", limits.export_timeout).unwrap();
+        let collector = Collector::parse("http://127.0.0.1:1", limits.export_timeout).unwrap();
         let batches = Batches::new(collector, "test", Arc::default(), limits);
         let (sender, mut queue) = mpsc::channel(100);
         for _ in 0..spans {
