@@ -27,7 +27,7 @@ pub use crate::core::future::BoxFuture;
 #[cfg(feature = "client")]
 pub use crate::client::{ContractError, Stub};
 #[cfg(feature = "client")]
-pub use crate::service::schema;
+pub use crate::service::{Shape, ShapeNamed, ShapeTyped, schema};
 
 #[cfg(feature = "server")]
 pub use crate::server::glue::{acked, decode, envelope, event, inbound, respond, respond_stream};

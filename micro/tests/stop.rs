@@ -253,3 +253,14 @@ async fn a_slow_registry_forgets_all_services_and_not_only_the_first() {
     assert_eq!(memory.list().await.unwrap(), [""; 0]);
     assert!(began.elapsed() < WRITE * 4, "{:?}", began.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_in_time_whatever_the_last_hooks_do() {
+    let endless = || std::future::pending();
+    let service = hermetic().after_stop(endless).after_stop(endless);
+    let (running, _client, _steps) = start(service).await;
+    let began = Instant::now();
+    let report = running.stop().await;
+    assert!(report.is_clean(), "{report}");
+    assert!(began.elapsed() <= Duration::from_secs(10), "{:?}", began.elapsed());
+}

@@ -4,6 +4,8 @@ pub mod chain;
 pub mod gauges;
 pub mod greeter;
 pub mod probe;
+#[cfg(feature = "grpc")]
+pub mod shop;
 
 /// The topic of the processes that listen: each event is a number of eight bytes.
 pub const NUMBERS: &str = "numbers";

@@ -9,12 +9,14 @@ use quote::quote;
 use quote::quote_spanned;
 use syn::Type;
 
-/// Brings into scope the traits among which [`Message::decoder`] and [`Message::encoder`] choose.
+/// Brings into scope the traits among which [`Message::decoder`], [`Message::encoder`] and
+/// [`Message::schema`] choose.
 pub(crate) fn arms() -> TokenStream {
     quote! {
         use __m::{
             DecodeBoth as _, DecodeNone as _, DecodeProst as _, DecodeSerde as _,
             EncodeBoth as _, EncodeNone as _, EncodeProst as _, EncodeSerde as _,
+            ShapeNamed as _, ShapeTyped as _,
         };
     }
 }
@@ -44,10 +46,10 @@ impl Message {
         Self { ty: quote!(()), span: Span::mixed_site() }
     }
 
-    /// The function that describes it.
+    /// The function that describes it, by what the type implements.
     pub(crate) fn schema(&self) -> TokenStream {
         let ty = &self.ty;
-        quote_spanned!(self.span=> __m::schema::<#ty>)
+        quote_spanned!(self.span=> || (&&__m::Shape::<#ty>::new()).shape())
     }
 
     /// The function that decodes it, chosen by what the type implements.

@@ -16,6 +16,7 @@ use crate::auth::Proof;
 use crate::auth::Resource;
 use crate::auth::Rule;
 use crate::auth::Rules;
+use crate::auth::attempts::Attempts;
 use crate::core::account::Account;
 use crate::core::error::Error;
 use crate::core::error::Result;
@@ -24,6 +25,7 @@ use crate::core::error::Result;
 #[derive(Clone, Debug)]
 pub struct Handle {
     auth: Arc<dyn Auth>,
+    attempts: Arc<Attempts>,
     rules: Option<Arc<dyn Rules>>,
 }
 
@@ -35,7 +37,7 @@ impl Handle {
 
     /// Takes a backend of accounts that others use too, without rules.
     pub fn shared(auth: Arc<dyn Auth>) -> Self {
-        Self { auth, rules: None }
+        Self { auth, attempts: Arc::default(), rules: None }
     }
 
     /// Adds rules.
@@ -81,10 +83,21 @@ impl Handle {
 
     /// Exchanges a proof for tokens.
     ///
+    /// After [`ATTEMPTS_MAX`](crate::auth::ATTEMPTS_MAX) wrong secrets of an account within
+    /// [`ATTEMPTS_WINDOW`](crate::auth::ATTEMPTS_WINDOW) this handle and its clones look at no
+    /// further one until the window is over. One that is given up halfway counts as wrong.
+    ///
     /// # Errors
-    /// 401 when the proof does not hold, 501 when the backend hands out none.
+    /// 401 when the proof does not hold, 429 when too many before it did not, 501 when the backend
+    /// hands out none.
     pub async fn token(&self, proof: &Proof) -> Result<Grant> {
-        self.auth.token(proof).await
+        let Proof::Secret { id, .. } = proof else { return self.auth.token(proof).await };
+        self.attempts.begin(id)?;
+        let granted = self.auth.token(proof).await;
+        if !granted.as_ref().is_err_and(|error| error.code() == 401) {
+            self.attempts.forgive(id);
+        }
+        granted
     }
 
     /// Ends an account with all its tokens.
@@ -161,5 +174,73 @@ impl Handle {
 impl Default for Handle {
     fn default() -> Self {
         Self::new(Deny)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::ATTEMPTS_MAX;
+    use crate::auth::ATTEMPTS_WINDOW;
+    use crate::core::clock;
+    use crate::core::future::BoxFuture;
+    use crate::core::secret::Secret;
+
+    /// Has one account, whose secret is `right`.
+    #[derive(Debug)]
+    struct One;
+
+    impl Auth for One {
+        fn name(&self) -> &'static str {
+            "one"
+        }
+
+        fn capabilities(&self) -> Capabilities {
+            Capabilities::issuing()
+        }
+
+        fn inspect(&self, _: &str) -> Result<Identity> {
+            Err(crate::auth::refused())
+        }
+
+        fn generate<'a>(&'a self, _: &'a NewAccount) -> BoxFuture<'a, Result<Credentials>> {
+            Box::pin(std::future::ready(Err(crate::auth::refused())))
+        }
+
+        fn token<'a>(&'a self, proof: &'a Proof) -> BoxFuture<'a, Result<Grant>> {
+            let right = matches!(proof, Proof::Secret { secret, .. } if secret.expose() == "right");
+            let secret = || Secret::new("token".to_owned());
+            let times = std::time::Duration::ZERO;
+            let granted = Grant::new(secret(), secret(), times, times);
+            let granted = if right { Ok(granted) } else { Err(crate::auth::refused()) };
+            Box::pin(std::future::ready(granted))
+        }
+
+        fn revoke<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+
+        fn revoke_token<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_many_wrong_secrets_the_right_one_has_to_wait() {
+        let auth = Handle::new(One);
+        let try_with = async |secret: &str| {
+            let (id, secret) = ("ada".to_owned(), Secret::new(secret.to_owned()));
+            auth.clone().token(&Proof::Secret { id, secret }).await
+        };
+        for _ in 0..3 * ATTEMPTS_MAX {
+            try_with("right").await.unwrap();
+        }
+        for _ in 0..ATTEMPTS_MAX {
+            assert_eq!(try_with("wrong").await.unwrap_err().code(), 401);
+        }
+        assert_eq!(try_with("wrong").await.unwrap_err().code(), 429);
+        assert_eq!(try_with("right").await.unwrap_err().code(), 429);
+        clock::sleep(ATTEMPTS_WINDOW).await;
+        try_with("right").await.unwrap();
     }
 }

@@ -36,6 +36,7 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(example()).unwrap();
 //! ```
 
+mod attempts;
 #[cfg(feature = "tls")]
 pub mod authority;
 mod bearer;
@@ -58,9 +59,12 @@ use crate::core::error::Error;
 use crate::core::error::Result;
 use crate::core::future::BoxFuture;
 
+pub use self::attempts::{ATTEMPTS_MAX, ATTEMPTS_WINDOW};
 pub use self::bearer::bearer;
 pub use self::deny::Deny;
 pub use self::handle::Handle;
+#[cfg(feature = "jwks")]
+pub use self::jwt::KeyUrl;
 #[cfg(feature = "jwt")]
 pub use self::jwt::{
     ACCESS_LIFE_DEFAULT, CACHE_ENTRIES_MAX, CLAIMS_DEPTH_MAX, Jwt, JwtConfig, KEYS_BYTES_MAX,

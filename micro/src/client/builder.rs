@@ -18,7 +18,7 @@ use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::debug::Monitor;
 use crate::registry::{Cached, Memory, Registry};
-use crate::selector::{OutlierLimits, P2c, Selector};
+use crate::selector::{Near, OutlierLimits, P2c, Selector};
 use crate::transport::{Native, Scope, Transport};
 
 /// The parts of a [`Client`]; what is not given takes a default that needs no outside server.
@@ -33,6 +33,7 @@ pub struct Builder {
     scope: Scope,
     budget: Option<Budget>,
     outliers: OutlierLimits,
+    near: Near,
     pub(super) headers: Metadata,
     fixed: Option<Address>,
     connections: usize,
@@ -134,6 +135,21 @@ impl Builder {
         self
     }
 
+    /// Keeps to other nodes than by default: to those of a zone, or to more or fewer of many.
+    ///
+    /// ```
+    /// use micro::client::Client;
+    /// use micro::selector::Near;
+    ///
+    /// let client = Client::builder().near(Near::default().with_zone("eu-1")).build();
+    /// # drop(client);
+    /// ```
+    #[must_use]
+    pub fn near(mut self, near: Near) -> Self {
+        self.near = near;
+        self
+    }
+
     /// Sends every call to one address, past discovery.
     #[must_use]
     pub fn address(mut self, address: Address) -> Self {
@@ -214,6 +230,7 @@ impl Builder {
                 scope: self.scope,
                 budget: self.budget.map(Arc::new),
                 outliers: self.outliers,
+                near: self.near,
                 headers: self.headers,
                 fixed: self.fixed.map(|address| pool.peer(&address)),
                 pool,

@@ -32,12 +32,21 @@ pub struct Request {
 
 /// What a node answered, not yet decoded.
 #[expect(clippy::exhaustive_enums, reason = "one message or many: every layer handles both")]
-#[derive(Debug)]
 pub enum Reply {
     /// The single response.
     Message(Bytes),
     /// The responses of a stream that has begun.
     Stream(RawStream),
+}
+
+/// Shows the length of the response, which itself belongs in no log.
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(body) => f.debug_tuple("Message").field(&body.len()).finish(),
+            Self::Stream(_) => f.debug_tuple("Stream").finish_non_exhaustive(),
+        }
+    }
 }
 
 impl Request {

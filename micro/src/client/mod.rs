@@ -18,6 +18,7 @@ mod endpoint;
 mod failure;
 mod hedge;
 mod layer;
+mod lent;
 mod options;
 mod peer;
 mod plan;
@@ -45,7 +46,7 @@ use crate::core::exchange::Route;
 use crate::core::metadata::Metadata;
 use crate::debug::Monitor;
 use crate::registry::Cached;
-use crate::selector::{OutlierLimits, Selector};
+use crate::selector::{Near, OutlierLimits, Selector};
 use crate::transport::{Scope, Transport};
 
 pub use self::bearer::{Bearer, Bearing};
@@ -81,6 +82,7 @@ struct Inner {
     /// The budget that all services share, if one was given.
     budget: Option<Arc<Budget>>,
     outliers: OutlierLimits,
+    near: Near,
     /// What every call carries, credentials above all.
     headers: Metadata,
     pool: Pool,
@@ -178,7 +180,7 @@ impl Inner {
         let limits = &self.scope.limits.retry;
         let own = || Arc::new(Budget::from_limits(clock::now(), limits));
         let budget = self.budget.clone().unwrap_or_else(own);
-        Target::new(self.registry.view(service), budget, self.outliers)
+        Target::new(self.registry.view(service), budget, (self.outliers, self.near.clone()))
     }
 
     fn deadline(&self, now: Instant, timeout: Option<std::time::Duration>) -> Instant {

@@ -11,7 +11,7 @@ use crate::client::Inner;
 use crate::client::peer::Peer;
 use crate::core::budget::Budget;
 use crate::registry::{Instance, View};
-use crate::selector::{Candidates, LoadTable, OutlierLimits};
+use crate::selector::{Candidates, LoadTable, Near, OutlierLimits};
 
 /// Follows the snapshots of a service and keeps the connections of its nodes.
 pub(super) struct Target {
@@ -43,8 +43,8 @@ impl Nodes {
 }
 
 impl Target {
-    pub(super) fn new(view: Arc<View>, budget: Arc<Budget>, limits: OutlierLimits) -> Self {
-        let loads = LoadTable::new(limits);
+    pub(super) fn new(view: Arc<View>, budget: Arc<Budget>, rules: (OutlierLimits, Near)) -> Self {
+        let loads = LoadTable::with_near(rules.0, rules.1);
         let candidates = loads.candidates(&[], crate::core::clock::now());
         let nodes = Nodes { revision: 0, candidates, peers: Vec::new() };
         let nodes = ArcSwap::from_pointee(nodes);

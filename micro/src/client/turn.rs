@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::client::attempt::{Attempt, Chosen, is_unsent};
 use crate::client::layer::Reply;
+use crate::client::lent::Lent;
 use crate::client::plan::Plan;
 use crate::core::clock;
 use crate::core::error::{Error, Result, Retry};
@@ -77,10 +78,14 @@ impl Turn<'_> {
             let head = self.plan.head(now, until);
             let counted = Attempt::start(self.chosen.clone(), now).traced(self.plan, &head);
             let body = self.plan.body.clone().unwrap_or_default();
-            let streams = source.is_some();
-            match connection.start(&head, &body, source.take()) {
+            let lent = source.take().map(Lent::new);
+            match connection.start(&head, &body, lent.as_ref().map(Lent::handed)) {
                 Ok(exchange) => return self.finish(exchange, counted, until).await,
-                Err(error) if streams || error.retry() != Retry::Safe => {
+                Err(error) if error.retry() != Retry::Safe => {
+                    return Err(Failed::started(self.chosen.clone(), error));
+                }
+                // Requests that somebody has begun to read cannot be sent again.
+                Err(error) if !Lent::give_back(lent, source) => {
                     return Err(Failed::started(self.chosen.clone(), error));
                 }
                 Err(error) if is_unsent(&error) && stale < STALE_MAX => stale += 1,

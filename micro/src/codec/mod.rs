@@ -8,9 +8,21 @@
 //! elements, names a field twice or is followed by more bytes is a 400. In a map with free keys the
 //! last of a key wins. An empty body is a unit, so that endpoints without a request need none.
 
+#[cfg(feature = "bson")]
+mod bson;
 mod bytes;
+#[cfg(feature = "cbor")]
+mod cbor;
 mod depth;
+#[cfg(feature = "mucp")]
+pub mod envelope;
 mod erased;
+#[cfg(feature = "grpc")]
+#[cfg_attr(
+    not(feature = "server"),
+    allow(dead_code, unused_imports, reason = "a client reads what a server writes")
+)]
+pub(crate) mod grpc;
 mod json;
 mod msgpack;
 #[cfg(feature = "prost")]
@@ -18,6 +30,8 @@ mod proto;
 mod raw;
 #[cfg(feature = "client")]
 mod scratch;
+#[cfg(any(feature = "http", feature = "server"))]
+pub(crate) mod sequence;
 mod single;
 #[cfg(feature = "client")]
 mod source;
@@ -33,7 +47,11 @@ use crate::core::error::{Error, Result};
 /// The crate whose types the methods of [`Codec`] take, in the version they take them in.
 pub use erased_serde;
 
+#[cfg(feature = "bson")]
+pub use self::bson::Bson;
 pub use self::bytes::Bytes;
+#[cfg(feature = "cbor")]
+pub use self::cbor::Cbor;
 pub use self::json::Json;
 pub use self::msgpack::MsgPack;
 pub use self::raw::Raw;
@@ -146,7 +164,8 @@ impl Format {
 
 /// The codecs of a process, found by content type.
 ///
-/// [`Bytes`] and [`Text`] are there from the start beside the built-in formats.
+/// [`Bytes`] and [`Text`] are there from the start beside the built-in formats, and so are BSON and
+/// CBOR where the features of these names are on.
 #[derive(Clone, Debug)]
 pub struct Codecs {
     others: Vec<Arc<dyn Codec>>,
@@ -154,7 +173,15 @@ pub struct Codecs {
 
 impl Default for Codecs {
     fn default() -> Self {
-        Self { others: vec![Arc::new(Bytes), Arc::new(Text)] }
+        let others: Vec<Arc<dyn Codec>> = vec![
+            Arc::new(Bytes),
+            Arc::new(Text),
+            #[cfg(feature = "bson")]
+            Arc::new(Bson),
+            #[cfg(feature = "cbor")]
+            Arc::new(Cbor),
+        ];
+        Self { others }
     }
 }
 
@@ -186,6 +213,15 @@ impl Codecs {
             let detail = format!("no codec for `{name}`; there are {}", self.names().join(", "));
             Error::new("micro.codec", 415, detail)
         })
+    }
+
+    /// Lists the content types, beside JSON, in which any message travels.
+    #[cfg(feature = "server")]
+    pub(crate) fn serde_types(&self) -> Vec<String> {
+        let plain = [ContentType::Bytes, ContentType::Text];
+        let others = self.others.iter().map(|codec| codec.content_type());
+        let others = others.filter(|kind| !plain.contains(kind));
+        std::iter::once(ContentType::MsgPack).chain(others).map(|kind| kind.to_string()).collect()
     }
 
     fn names(&self) -> Vec<String> {

@@ -53,6 +53,8 @@ pub struct Schema {
     pub kind: String,
     /// The shapes of its fields.
     pub values: Vec<Self>,
+    /// Its JSON Schema (2020-12), where its type has one; what it refers to stands under `$defs`.
+    pub json: Option<serde_json::Value>,
 }
 
 /// One endpoint, as its `#[handler]` declares it.

@@ -280,7 +280,7 @@ limits! {
         file_cache_bytes_max: usize = 64 * MIB,
     }
 
-    /// The phases of a graceful stop (L28): 37 s in all, within 40 s.
+    /// The phases of a graceful stop (L28): within 40 s in all, whatever is stuck.
     ShutdownLimits {
         /// Serving on after the registry says draining: at most 5 s; a registry that propagates
         /// faster shortens it. Covers caches that still name this node.
@@ -288,8 +288,8 @@ limits! {
         /// Waiting for calls in flight and the tasks they spawned, `before_stop` hooks included:
         /// 25 s beside the lame duck. Then they are cut and counted.
         drain_timeout: Duration = Duration::from_secs(25),
-        /// Closing drivers and flushing, event handlers included: 5 s. Then the rest is dropped
-        /// and counted.
+        /// Closing and flushing, event handlers and `after_stop` hooks included: 5 s, and a second
+        /// for the hooks whatever came before. Then the rest is dropped and counted.
         close_timeout: Duration = Duration::from_secs(5),
         /// Waiting for cancelled tasks to end: 2 s. Then they are counted and left.
         cancel_timeout: Duration = Duration::from_secs(2),

@@ -190,6 +190,17 @@ fn invalid(detail: fmt::Arguments<'_>) -> Error {
     Error::bad_request("micro.metadata", detail)
 }
 
+/// Writes a key as Go writes the names of headers: each part between dashes begins with a capital
+/// letter.
+pub(crate) fn title_case(key: &str) -> String {
+    let mut first = true;
+    let written = |letter: char| {
+        let upper = std::mem::replace(&mut first, letter == '-');
+        if upper { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() }
+    };
+    key.chars().map(written).collect()
+}
+
 /// Tells the names of values that nobody is to see.
 pub(crate) fn is_secret(key: &str) -> bool {
     SECRET_PARTS.iter().any(|part| key.contains(part))

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use tracing::span::{Attributes, Id, Record as Values};
 use tracing::subscriber::{Interest, NoSubscriber};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
+use tracing_core::span::Current;
 
 use crate::debug::Recorder;
 use crate::debug::fields::{level, record};
@@ -130,6 +131,14 @@ impl<S: Subscriber> Subscriber for Capture<S> {
         self.inner.exit(span);
     }
 
+    fn current_span(&self) -> Current {
+        self.inner.current_span()
+    }
+
+    fn on_register_dispatch(&self, subscriber: &Dispatch) {
+        self.inner.on_register_dispatch(subscriber);
+    }
+
     fn clone_span(&self, id: &Id) -> Id {
         self.inner.clone_span(id)
     }
@@ -203,6 +212,36 @@ mod tests {
         let records = logged(Level::Info, || tracing::info!("{}", Loud)).await;
         assert_eq!(records.iter().filter(|record| record.message == "value").count(), 1);
         assert!(records.len() <= 2);
+    }
+
+    /// Without it nothing that is spawned stays in its span.
+    #[test]
+    fn the_present_span_is_that_of_the_subscriber_within() {
+        #[derive(Default)]
+        struct Known(std::sync::Mutex<Option<&'static Metadata<'static>>>);
+        impl Subscriber for Known {
+            fn enabled(&self, _: &Metadata<'_>) -> bool {
+                true
+            }
+            fn new_span(&self, attributes: &Attributes<'_>) -> Id {
+                *self.0.lock().unwrap() = Some(attributes.metadata());
+                Id::from_u64(7)
+            }
+            fn record(&self, _: &Id, _: &Values<'_>) {}
+            fn record_follows_from(&self, _: &Id, _: &Id) {}
+            fn event(&self, _: &Event<'_>) {}
+            fn enter(&self, _: &Id) {}
+            fn exit(&self, _: &Id) {}
+            fn current_span(&self) -> Current {
+                let made = *self.0.lock().unwrap();
+                made.map_or_else(Current::none, |span| Current::new(Id::from_u64(7), span))
+            }
+        }
+        let capture = Capture::around(Known::default(), Arc::new(Memory::new()));
+        tracing::subscriber::with_default(capture, || {
+            let _span = tracing::info_span!("within").entered();
+            assert_eq!(tracing::Span::current().id(), Some(Id::from_u64(7)));
+        });
     }
 
     #[test]

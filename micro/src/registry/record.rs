@@ -235,6 +235,17 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_go_micro_is_read_in_either_order_and_written_in_the_first() {
+        let first = r#"{"name":"greeter","version":"1.0.0","metadata":{},"endpoints":[{"name":"Greeter.Count","request":{"name":"Context","type":"Context","values":[]},"response":{"name":"Stream","type":"Stream","values":[]},"metadata":{"stream":"true"}}],"nodes":[{"id":"greeter-1","address":"127.0.0.1:35459","metadata":{"broker":"http","protocol":"mucp","registry":"memory","server":"mucp","transport":"http"}}]}"#;
+        let later = r#"{"name":"greeter","version":"1.0.0","metadata":null,"endpoints":[{"request":{"name":"Context","type":"Context","values":null},"response":{"name":"Stream","type":"Stream","values":null},"metadata":{"stream":"true"},"name":"Greeter.Count"}],"nodes":[{"metadata":{"broker":"http","protocol":"mucp","registry":"memory","server":"mucp","transport":"http"},"id":"greeter-1","address":"127.0.0.1:35459"}]}"#;
+        let record: Record = serde_json::from_str(first).unwrap();
+        assert_eq!(serde_json::to_string(&record).unwrap(), first);
+        assert_eq!(serde_json::from_str::<Record>(later).unwrap(), record);
+        let dialed = record.instances()[0].dialed().unwrap();
+        assert_eq!(dialed.to_string(), "mucp://127.0.0.1:35459");
+    }
+
+    #[test]
     fn nulls_stand_for_empty() {
         let json = r#"{"name":"a","version":"","metadata":null,"endpoints":null,"nodes":null}"#;
         let record: Record = serde_json::from_str(json).unwrap();

@@ -11,6 +11,8 @@ use super::Pick;
 use super::consistent_hash::hash_node;
 use super::eligible::Eligible;
 use super::load::Load;
+use super::near::CALLS_BUSY;
+use super::near::Tiers;
 use super::outlier::Outliers;
 use super::skew::Skew;
 
@@ -35,10 +37,9 @@ impl Candidate {
 
 /// The nodes of one snapshot; immutable. Made by [`LoadTable::candidates`](super::LoadTable::candidates).
 pub struct Candidates {
-    /// Draining nodes stand at the end.
+    /// What comes first stands in front, draining nodes stand at the end.
     items: Box<[Candidate]>,
-    /// How many nodes are not draining.
-    ready: usize,
+    tiers: Tiers,
     skew: Skew,
     outliers: Arc<Outliers>,
     /// Kept by service, so that it survives changes of the snapshot.
@@ -47,14 +48,12 @@ pub struct Candidates {
 
 impl Candidates {
     pub(super) fn new(
-        mut items: Vec<Candidate>,
+        (items, tiers): (Vec<Candidate>, Tiers),
         outliers: Arc<Outliers>,
         cursor: Arc<AtomicUsize>,
     ) -> Self {
-        items.sort_by_key(|candidate| candidate.instance.draining);
-        let ready = items.partition_point(|candidate| !candidate.instance.draining);
         let skew = Skew::of(&items);
-        Self { items: items.into(), ready, skew, outliers, cursor }
+        Self { items: items.into(), tiers, skew, outliers, cursor }
     }
 
     /// Returns how many nodes there are, draining and ejected ones included.
@@ -72,7 +71,8 @@ impl Candidates {
         self.items.get(index)
     }
 
-    /// Returns all nodes in the order of their indexes: draining ones last, else by id.
+    /// Returns all nodes in the order of their indexes: those that come [first](super::Near) in
+    /// front, draining ones last, else by id.
     pub fn iter(&self) -> std::slice::Iter<'_, Candidate> {
         self.items.iter()
     }
@@ -80,13 +80,49 @@ impl Candidates {
     /// Lets `policy` choose among the nodes that the request allows.
     ///
     /// Nodes that failed this call, that the filter refuses, or that lack an endpoint which others
-    /// have are never offered. Nodes in good standing are offered first; if the policy finds none
-    /// of them open, ejected nodes are offered too; then draining ones. When too many nodes are
-    /// ejected at once, ejection is ignored altogether. A single node skips all that.
+    /// have are never offered. Nodes in good standing are offered first, and of these the
+    /// [near](super::Near) ones before all; if the policy finds none of them open, ejected nodes
+    /// are offered too; then draining ones. When too many nodes are ejected at once, ejection is
+    /// ignored altogether. A single node skips all that.
     ///
-    /// `policy` is called up to three times and returns `None` only if no offered node
+    /// `policy` is called up to five times and returns `None` only if no offered node
     /// [is open](Eligible::is_open).
     pub fn choose(
+        &self,
+        request: &Pick<'_>,
+        policy: impl Fn(&Eligible<'_>) -> Option<usize>,
+    ) -> Option<usize> {
+        if let Some(near) = self.choose_near(request, &policy) {
+            return Some(near);
+        }
+        self.choose_anywhere(request, policy)
+    }
+
+    /// Lets `policy` choose among the nodes in good standing that come first; nothing where all are
+    /// alike.
+    fn choose_near(
+        &self,
+        request: &Pick<'_>,
+        policy: &impl Fn(&Eligible<'_>) -> Option<usize>,
+    ) -> Option<usize> {
+        let Tiers { ready, zone, subset } = self.tiers;
+        if zone == ready && subset.is_none() {
+            return None;
+        }
+        let serving = self.skew.serving(request.endpoint);
+        let mut offered = Eligible::new(&self.items, 0..zone, request, serving);
+        if self.outliers.in_force(request.now) {
+            offered = offered.without_ejected(self.outliers.seconds(request.now));
+        }
+        let is_idle = |index: &usize| {
+            self.items.get(*index).is_some_and(|node| node.load.in_flight() < CALLS_BUSY)
+        };
+        let kept = subset.and_then(|part| policy(&offered.within(0..part))).filter(is_idle);
+        kept.or_else(|| if zone < ready { policy(&offered) } else { None })
+    }
+
+    /// Lets `policy` choose as [`Self::choose`] does, but with all nodes alike.
+    pub(super) fn choose_anywhere(
         &self,
         request: &Pick<'_>,
         policy: impl Fn(&Eligible<'_>) -> Option<usize>,
@@ -96,14 +132,14 @@ impl Candidates {
         if self.items.len() == 1 {
             return all.is_open(0).then_some(0);
         }
-        let ready = all.within(0..self.ready);
+        let ready = all.within(0..self.tiers.ready);
         if self.outliers.in_force(request.now) {
             let standing = ready.without_ejected(self.outliers.seconds(request.now));
             if let Some(index) = policy(&standing) {
                 return Some(index);
             }
         }
-        policy(&ready).or_else(|| policy(&all.within(self.ready..self.items.len())))
+        policy(&ready).or_else(|| policy(&all.within(self.tiers.ready..self.items.len())))
     }
 
     /// Returns the next number of a sequence that all callers of the service share.

@@ -38,7 +38,7 @@ impl Selector for ConsistentHash {
 
     fn pick(&self, candidates: &Candidates, request: &Pick<'_>) -> Option<usize> {
         let Some(key) = request.key else { return P2c::new().pick(candidates, request) };
-        candidates.choose(request, |open| {
+        candidates.choose_anywhere(request, |open| {
             let (mut nodes, mut calls) = (0_u64, 0_u64);
             let mut first: Option<(u64, usize, u32)> = None;
             for (index, candidate) in open.iter() {
@@ -102,7 +102,7 @@ fn fnv(bytes: &[u8]) -> u64 {
 }
 
 /// The finisher of SplitMix64: every bit of the input moves every bit of the output.
-fn mix(mut bits: u64) -> u64 {
+pub(super) fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ (bits >> 31)

@@ -11,6 +11,7 @@ use crate::registry::Instance;
 use super::Candidates;
 use super::Load;
 use super::LoadTable;
+use super::Near;
 use super::Outcome;
 use super::OutlierLimits;
 use super::Pick;
@@ -59,6 +60,11 @@ impl Nodes {
 
     pub(super) fn of(all: Vec<Arc<Instance>>) -> Self {
         Self::with_table(LoadTable::new(OutlierLimits::default()), all)
+    }
+
+    /// Makes nodes of which some come first.
+    pub(super) fn near(all: Vec<Arc<Instance>>, near: Near) -> Self {
+        Self::with_table(LoadTable::with_near(OutlierLimits::default(), near), all)
     }
 
     fn with_table(table: LoadTable, all: Vec<Arc<Instance>>) -> Self {

@@ -25,14 +25,16 @@ impl Selector for RoundRobin {
     }
 
     fn pick(&self, candidates: &Candidates, request: &Pick<'_>) -> Option<usize> {
+        // One turn for each pick, however many views of the nodes it takes to find an open one.
+        let turn = candidates.turn();
         candidates.choose(request, |open| {
             if let Some(range) = open.all_open() {
-                return Some(range.start + candidates.turn().checked_rem(range.len())?);
+                return Some(range.start + turn.checked_rem(range.len())?);
             }
             // Counting the open ones, rather than walking on from a closed one, gives the node
             // after a closed one no second share.
-            let turn = candidates.turn().checked_rem(open.iter().count())?;
-            open.iter().nth(turn).map(|(index, _)| index)
+            let place = turn.checked_rem(open.iter().count())?;
+            open.iter().nth(place).map(|(index, _)| index)
         })
     }
 }
@@ -41,6 +43,7 @@ impl Selector for RoundRobin {
 mod tests {
     use super::*;
     use crate::registry::Instance;
+    use crate::selector::Outcome;
     use crate::selector::fixture::Nodes;
     use crate::selector::fixture::assert_even;
 
@@ -50,6 +53,23 @@ mod tests {
         for round in 0..100 {
             assert_eq!(nodes.tally(&RoundRobin::new(), 7), [1; 7], "round {round}");
         }
+    }
+
+    #[test]
+    fn a_pick_that_looks_twice_takes_one_turn() {
+        let mut nodes = Nodes::new(4);
+        // All that are not draining are ejected, so that the second look finds them.
+        for index in 0..4 {
+            nodes.finish(index, std::time::Duration::from_secs(1), Outcome::Unreachable);
+        }
+        nodes.advance(std::time::Duration::from_millis(1));
+        let ejected = |node: &Instance| node.id == "node-0";
+        assert!(nodes.ejected(0));
+        let mut request = Pick::new(nodes.now(), "");
+        request.filter = Some(&ejected);
+        assert_eq!(nodes.tally_for(&RoundRobin::new(), 10, &request), [10, 0, 0, 0]);
+        let next = nodes.tally(&RoundRobin::new(), 3);
+        assert_eq!(nodes.candidates().turn(), 13, "{next:?}");
     }
 
     /// R5: a turn that starts anew for each call would be a random choice.

@@ -15,6 +15,7 @@ use crate::registry::Instance;
 use super::candidates::Candidate;
 use super::candidates::Candidates;
 use super::load::Load;
+use super::near::Near;
 use super::outlier::OutlierLimits;
 use super::outlier::Outliers;
 
@@ -30,6 +31,7 @@ const ABSENT_MAX: usize = 1_000;
 /// Keep one for each service, for as long as the client lives.
 pub struct LoadTable {
     outliers: Arc<Outliers>,
+    near: Near,
     cursor: Arc<AtomicUsize>,
     /// Locked when the nodes change, never to choose one.
     kept: Mutex<HashMap<String, Kept>>,
@@ -42,10 +44,16 @@ struct Kept {
 }
 
 impl LoadTable {
-    /// Makes an empty table.
+    /// Makes an empty table for a caller to whom all nodes are alike.
     pub fn new(limits: OutlierLimits) -> Self {
+        Self::with_near(limits, Near::all())
+    }
+
+    /// Makes an empty table for a caller to whom some nodes come first.
+    pub fn with_near(limits: OutlierLimits, near: Near) -> Self {
         Self {
             outliers: Arc::new(Outliers::new(limits, clock::now())),
+            near,
             cursor: Arc::default(),
             kept: Mutex::default(),
         }
@@ -80,7 +88,8 @@ impl LoadTable {
         kept.extend(absent(before, now));
         self.outliers.set_members(items.iter().map(|item| &*item.load), seconds);
         drop(kept);
-        Candidates::new(items, Arc::clone(&self.outliers), Arc::clone(&self.cursor))
+        let tiers = self.near.sort(&mut items);
+        Candidates::new((items, tiers), Arc::clone(&self.outliers), Arc::clone(&self.cursor))
     }
 }
 

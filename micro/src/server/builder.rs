@@ -13,6 +13,8 @@ use tower_service::Service;
 use crate::broker::Inbox;
 use crate::codec::Codecs;
 use crate::core::clock::Instant;
+#[cfg(feature = "grpc")]
+use crate::core::descriptor::ServiceDescriptor;
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::exchange::Outgoing;
 use crate::core::limits::Limits;
@@ -21,18 +23,21 @@ use crate::debug::Monitor;
 use crate::server::Server;
 use crate::server::cancellation::Cancellation;
 use crate::server::gate::Gate;
-use crate::server::http::{Browser, Face, HttpNext, Ready, Site, Wrap, marked};
+#[cfg(feature = "grpc")]
+use crate::server::grpc::{Descriptors, HEALTH, Health, Known, Paths, REFLECTION, Reflection};
+use crate::server::http::{Browser, Cors, Documents, Face, HttpNext, Ready, Site, Wrap, marked};
 use crate::server::inbox::Deliveries;
 use crate::server::layer::{Next, Request};
 use crate::server::listen::Port;
 use crate::server::policy::{Policy, Rule};
+use crate::server::protocol::Protocol;
 use crate::server::roster::Roster;
 use crate::server::router::{Lapsed, Router};
 use crate::server::serve::Serve;
 use crate::server::table::{Mounts, Process, Table};
 use crate::transport::Scope;
 #[cfg(feature = "tls")]
-use crate::transport::tls::Identity;
+use crate::transport::tls::{self, Identity};
 
 /// What a [`Server`] is made of; every part has a default.
 #[must_use]
@@ -49,12 +54,16 @@ pub struct Builder {
     http_layers: Vec<Wrap>,
     user: Option<axum::Router>,
     browser: Browser,
+    cors: Cors,
     ready: Option<Ready>,
     lapsed: Option<Lapsed>,
     monitor: Monitor,
     inbox: Option<Arc<dyn Inbox>>,
+    protocols: Vec<Arc<dyn Protocol>>,
+    #[cfg(feature = "grpc")]
+    descriptors: Vec<&'static [u8]>,
     #[cfg(feature = "tls")]
-    identity: Option<Arc<Identity>>,
+    secret: Option<tls::Server>,
 }
 
 impl Builder {
@@ -175,7 +184,13 @@ impl Builder {
 
     /// Lets web pages of an origin call, such as `https://shop.example`; `*` lets all.
     pub fn allow_origin(mut self, origin: &str) -> Self {
-        self.browser.allow_origin(origin);
+        self.cors = self.cors.origin(origin);
+        self
+    }
+
+    /// Sets which web pages of other origins may call, and what they may send and see.
+    pub fn cors(mut self, cors: Cors) -> Self {
+        self.cors = cors;
         self
     }
 
@@ -210,26 +225,60 @@ impl Builder {
         self.mount(Deliveries(inbox))
     }
 
+    /// Serves a protocol that this crate does not know on the same port; the one added first is
+    /// asked first.
+    pub fn protocol(mut self, protocol: Arc<dyn Protocol>) -> Self {
+        self.protocols.push(protocol);
+        self
+    }
+
+    /// Lets tools of gRPC ask what can be called, out of an encoded
+    /// `google.protobuf.FileDescriptorSet`, as `protoc --descriptor_set_out` writes it.
+    ///
+    /// May be given several times. Server reflection, v1 and v1alpha, is served once there is one;
+    /// on an open server, too, callers from other hosts need an account for it. The file has to be
+    /// written with `--include_imports`, or tools miss what it imports.
+    #[cfg(feature = "grpc")]
+    pub fn descriptors(mut self, set: &'static [u8]) -> Self {
+        self.descriptors.push(set);
+        self
+    }
+
     /// Speaks TLS, too, with those who begin a connection by it, as this process.
     ///
     /// The certificates of callers become their accounts. Whoever calls without one, or without
     /// TLS, calls as nobody.
     #[cfg(feature = "tls")]
     pub fn identity(mut self, identity: Arc<Identity>) -> Self {
-        self.identity = Some(identity);
+        self.secret = Some(tls::Server::Member(identity));
+        self
+    }
+
+    /// Speaks TLS with whoever connects over TCP, by a certificate in files.
+    ///
+    /// Whoever begins without TLS is told so and closed; over a Unix socket there is none. Where
+    /// the files name authorities of clients, a certificate of one of them is asked for and becomes
+    /// the account of the caller. Takes the place of [`Builder::identity`].
+    #[cfg(feature = "tls")]
+    pub fn certificate(mut self, files: Arc<tls::Files>) -> Self {
+        self.secret = Some(tls::Server::Files(files));
         self
     }
 
     /// Makes the server; no I/O.
     ///
     /// # Errors
-    /// 400 when the limits do not fit each other, 409 when two services have an endpoint of one
-    /// name; the error names both.
-    pub fn build(self) -> Result<Server> {
+    /// 400 when the limits do not fit each other, descriptors are none or pages cannot be allowed so,
+    /// 409 when two services have an endpoint of one name; the error names both.
+    pub fn build(mut self) -> Result<Server> {
         self.limits.validate()?;
+        self.browser.share_with(&self.cors)?;
+        let ready = self.ready.take().unwrap_or_else(|| Arc::new(|| true));
         let in_flight = self.limits.call.in_flight_max;
         let gate = Arc::new(Gate::new(in_flight, in_flight));
         let services = self.mounts.descriptors();
+        #[cfg(feature = "grpc")]
+        self.mount_grpc(&services, &ready)?;
         let process = Process {
             gate: Arc::clone(&gate),
             shutdown: self.shutdown.clone(),
@@ -253,18 +302,47 @@ impl Builder {
             user: self.user,
             inbox: self.inbox,
             browser: self.browser,
-            ready: self.ready.unwrap_or_else(|| Arc::new(|| true)),
+            documents: Documents::default(),
+            ready,
+            #[cfg(feature = "grpc")]
+            paths: Paths::of(&router.table),
         };
         let port = Port {
             face: Arc::new(Face::new(site, self.http_layers)),
             roster: Arc::new(Roster::default()),
             scope: Scope { limits: self.limits, tasks: self.tasks, shutdown: self.shutdown },
             tls_noted: AtomicBool::new(false),
+            plain_noted: AtomicBool::new(false),
+            protocols: self.protocols,
             #[cfg(feature = "tls")]
-            identity: self.identity,
+            secret: self.secret,
             router,
         };
         Ok(Server::new(Arc::new(port), services))
+    }
+
+    /// Mounts what gRPC expects of every server.
+    #[cfg(feature = "grpc")]
+    fn mount_grpc(&mut self, services: &[&ServiceDescriptor], ready: &Ready) -> Result<()> {
+        let health = Health {
+            monitor: self.monitor.clone(),
+            ready: Arc::clone(ready),
+            shutdown: self.shutdown.clone(),
+            known: Arc::new(Known::of(services, self.rule.shows_all())),
+        };
+        // Every connection of every client may watch, for as long as it lasts.
+        let gate = Arc::new(Gate::new(self.limits.call.in_flight_max, 0));
+        self.mounts.add_gated(&[HEALTH], Arc::new(health), Some(&gate));
+        if self.descriptors.is_empty() {
+            return Ok(());
+        }
+        let mut descriptors = Descriptors::default();
+        for set in &self.descriptors {
+            descriptors.add(set)?;
+        }
+        let reflection = Reflection(Arc::new(descriptors));
+        self.mounts.add_internal(&REFLECTION, Arc::new(reflection));
+        Ok(())
     }
 }
 

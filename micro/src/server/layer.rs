@@ -22,12 +22,22 @@ use crate::server::serve::Incoming;
 use crate::server::table::Entry;
 
 /// A call on its way to the handler.
-#[derive(Debug)]
 pub struct Request {
     context: Context,
     replaced: bool,
     incoming: Incoming,
     entry: Arc<Entry>,
+}
+
+/// Shows what is called and the length of the request, which itself belongs in no log.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("endpoint", &self.entry.id)
+            .field("context", &self.context)
+            .field("incoming", &self.incoming)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Request {

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -13,19 +13,22 @@ use tokio::io::AsyncWriteExt;
 
 use crate::core::clock;
 use crate::core::exchange::Dispatch;
+use crate::core::limits::ConnectionLimits;
 use crate::core::net::{Address, Listener, Prefixed, Stream};
 use crate::core::proven::Proven;
+use crate::core::shutdown::Shutdown;
 use crate::server::http::{Face, Peer};
 use crate::server::policy::Origin;
+use crate::server::protocol::{self, Protocol};
 use crate::server::roster::{Member, Order, Roster, Seat};
 use crate::server::router::{Door, Router};
 #[cfg(feature = "tls")]
 use crate::server::secret;
-use crate::server::sniff::{Protocol, sniff};
+use crate::server::sniff::{Spoken, sniff};
 use crate::transport::Scope;
 use crate::transport::native;
 #[cfg(feature = "tls")]
-use crate::transport::tls::Identity;
+use crate::transport::tls;
 
 /// The first pause after an accept that failed for want of resources; it doubles each time.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -51,9 +54,14 @@ pub(super) struct Port {
     pub(super) roster: Arc<Roster>,
     pub(super) scope: Scope,
     pub(super) tls_noted: AtomicBool,
+    /// Whether it was logged that somebody did not speak TLS where nothing else is served.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "all else is served then"))]
+    pub(super) plain_noted: AtomicBool,
+    /// Protocols that this crate does not know.
+    pub(super) protocols: Vec<Arc<dyn Protocol>>,
     /// Who the process is to those who call by TLS.
     #[cfg(feature = "tls")]
-    pub(super) identity: Option<Arc<Identity>>,
+    pub(super) secret: Option<tls::Server>,
 }
 
 /// What connections come from.
@@ -147,6 +155,7 @@ fn admit(port: &Arc<Port>, stream: Stream, bound: &Arc<str>) {
         origin,
         proven: Proven::Nobody,
         bound: Arc::clone(bound),
+        known: OnceLock::new(),
         seat: Arc::clone(&member.seat),
     };
     port.scope.tasks.spawn("connection", serve(Arc::clone(port), stream, peer, member));
@@ -171,13 +180,17 @@ async fn serve(port: Arc<Port>, stream: Stream, peer: Peer, member: Member) {
         return;
     };
     #[cfg(feature = "tls")]
-    if protocol == Protocol::Tls
-        && let Some(identity) = &port.identity
-    {
-        let opened = Box::pin(secret::open(&port, identity, (stream, buffer), &member));
-        let Some(opened) = opened.await else { return };
-        let peer = Peer { proven: opened.proven, ..peer };
-        return speak(port, (opened.protocol, opened.stream, opened.buffer), peer, member).await;
+    if let Some(server) = &port.secret {
+        if protocol == Spoken::Tls {
+            let opened = Box::pin(secret::open(&port, server, (stream, buffer), &member));
+            let Some(opened) = opened.await else { return };
+            let peer = Peer { proven: opened.proven, ..peer };
+            return speak(port, (opened.protocol, opened.stream, opened.buffer), peer, member)
+                .await;
+        }
+        if server.is_required(&stream) {
+            return secret::refuse_plain(&port, (protocol, stream), &peer).await;
+        }
     }
     speak(port, (protocol, stream, buffer), peer, member).await;
 }
@@ -185,47 +198,59 @@ async fn serve(port: Arc<Port>, stream: Stream, peer: Peer, member: Member) {
 /// Serves what a connection speaks.
 async fn speak(
     port: Arc<Port>,
-    (protocol, stream, buffer): (Protocol, Stream, BytesMut),
+    (protocol, stream, buffer): (Spoken, Stream, BytesMut),
     peer: Peer,
     member: Member,
 ) {
     match protocol {
-        Protocol::Native => {
+        Spoken::Native => {
             let session = native::Session::new(stream, &port.scope);
             member.seat.set_native(session.clone());
-            let door: Arc<dyn Dispatch> = Arc::new(Door {
-                router: Arc::clone(&port.router),
-                origin: peer.origin,
-                proven: peer.proven,
-                seat: peer.seat,
-            });
+            let door: Arc<dyn Dispatch> = Arc::new(door(&port, &peer));
             let timeout = port.scope.limits.connection.handshake_timeout;
             let greeted_by = clock::after(member.seat.since, timeout);
             tokio::select! {
                 () = session.serve(buffer, door, greeted_by, &port.scope) => {}
-                () = evicted(&member.seat, &session, &port) => {}
+                () = evicted(&member.seat, &session, &port.scope.limits.connection) => {}
             }
         }
-        Protocol::Http1 => {
+        Spoken::Http1 => {
             port.face.serve_http1(Prefixed::new(buffer, stream), peer).await;
         }
-        Protocol::Http2 => {
+        Spoken::Http2 => {
             port.face.serve_http2(Prefixed::new(buffer, stream), peer).await;
         }
-        Protocol::Tls => refuse_tls(&port, stream, &peer).await,
-        Protocol::Unknown => {
+        Spoken::Tls => refuse_tls(&port, stream, &peer).await,
+        Spoken::Foreign(place) => {
+            let Some(other) = port.protocols.get(place).map(Arc::clone) else { return };
+            let scope = Scope { shutdown: Shutdown::new(), ..port.scope.clone() };
+            let door = door(&port, &peer);
+            let carried = (Prefixed::new(buffer, stream), peer.remote);
+            protocol::serve(other, carried, door, scope).await;
+        }
+        Spoken::Unknown => {
             tracing::debug!(remote = %peer.remote, "closed a connection that speaks no protocol");
         }
+    }
+}
+
+/// Makes what dispatches the calls of one connection.
+fn door(port: &Port, peer: &Peer) -> Door {
+    Door {
+        router: Arc::clone(&port.router),
+        origin: peer.origin,
+        proven: peer.proven.clone(),
+        seat: Arc::clone(&peer.seat),
     }
 }
 
 /// Waits until a session is told to close and has had its chance to end well.
 ///
 /// Who is idle has no call to lose, unless one is on its way.
-async fn evicted(seat: &Seat, session: &native::Session, port: &Port) {
+pub(super) async fn evicted(seat: &Seat, session: &native::Session, limits: &ConnectionLimits) {
     seat.cut().await;
     session.leave();
-    let until = clock::after(clock::now(), port.scope.limits.connection.age_grace);
+    let until = clock::after(clock::now(), limits.age_grace);
     // Progress: each turn takes its time, up to the grace.
     loop {
         clock::sleep(LINGER).await;
@@ -242,8 +267,8 @@ async fn first_bytes(
     stream: &Stream,
     buffer: &mut BytesMut,
     member: &Member,
-) -> Option<Protocol> {
-    greeted(port, member, sniff(stream, buffer)).await
+) -> Option<Spoken> {
+    greeted(port, member, sniff(stream, buffer, &port.protocols)).await
 }
 
 /// Waits for a part of the greeting within the handshake's time; `None` when the connection is to

@@ -11,7 +11,7 @@ use crate::core::metadata::Metadata;
 use crate::core::proven::Proven;
 
 /// What a [`Policy`] knows of a request when it decides.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Access<'a> {
     /// The endpoint as `service.Type.Method`; empty for a route of the user's own HTTP router.
@@ -32,6 +32,22 @@ pub struct Access<'a> {
     /// Whom the connection itself proves the caller to be. One that is refused never reaches a
     /// policy.
     pub proven: &'a Proven,
+}
+
+/// Names the headers without their values, which may be credentials.
+impl fmt::Debug for Access<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self.headers.iter().map(|(key, _)| key).collect();
+        f.debug_struct("Access")
+            .field("endpoint", &self.endpoint)
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .field("headers", &headers)
+            .field("remote", &self.remote)
+            .field("off_host", &self.off_host)
+            .field("proven", &self.proven)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Says who a caller is and whether it may call.
@@ -115,6 +131,11 @@ impl Rule {
                 lets_in(account.as_deref(), access, scopes).map(|()| account)
             }
         }
+    }
+
+    /// Returns whether callers have to say who they are for something.
+    pub(super) fn knows_accounts(&self) -> bool {
+        matches!(self, Self::Asked(_))
     }
 
     /// Returns whether anonymous callers on other hosts may learn which endpoints there are.

@@ -1,5 +1,6 @@
 //! Streams are admitted again and again: credentials end, accounts are revoked, rules change.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +23,6 @@ use crate::server::table::Entry;
 const INTERVAL: Duration = Duration::from_secs(30);
 
 /// Asks the policy again about one call.
-#[derive(Debug)]
 pub(super) struct Recheck {
     rule: Rule,
     entry: Arc<Entry>,
@@ -32,6 +32,16 @@ pub(super) struct Recheck {
     proven: Proven,
     account: Option<Arc<Account>>,
     timer: Pin<Box<Sleep>>,
+}
+
+/// Shows who calls what; the headers may be credentials.
+impl fmt::Debug for Recheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recheck")
+            .field("endpoint", &self.entry.id)
+            .field("remote", &self.remote)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Recheck {

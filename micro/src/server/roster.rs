@@ -36,6 +36,8 @@ pub(super) struct Seat {
     /// Wakes whoever waits for the end of the upgraded connection.
     released: Notify,
     upgraded: AtomicBool,
+    /// Whether who holds the upgraded connection ends it when told, with the last word said.
+    ends_itself: AtomicBool,
     active: AtomicUsize,
     requests: AtomicUsize,
     /// How long the connection had no request when its own timer last looked, in milliseconds.
@@ -65,6 +67,7 @@ impl Seat {
             cut: Notify::new(),
             released: Notify::new(),
             upgraded: AtomicBool::new(false),
+            ends_itself: AtomicBool::new(false),
             active: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
             idle_millis: AtomicU64::new(0),
@@ -191,6 +194,17 @@ impl Seat {
         self.upgraded.load(Ordering::Acquire)
     }
 
+    /// Notes that the holder of the upgraded connection follows the order to close by itself.
+    #[cfg(feature = "ws")]
+    pub(super) fn set_ends_itself(&self) {
+        self.ends_itself.store(true, Ordering::Release);
+    }
+
+    /// Returns whether the upgraded connection is to be cut under its holder's hands.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.is_upgraded() && !self.ends_itself.load(Ordering::Acquire)
+    }
+
     /// Waits for the order to close. Cancel safe.
     pub(super) async fn cut(&self) {
         // Progress: the order is given before this is woken.
@@ -306,9 +320,11 @@ impl Roster {
         self.lock().taken.len()
     }
 
-    /// Returns how many connections went on as something else than HTTP.
+    /// Returns how many connections went on as something whose calls nobody else counts.
     pub(super) fn upgraded(&self) -> usize {
-        self.lock().taken.values().filter(|seat| seat.is_upgraded()).count()
+        let seats = self.lock();
+        let upgraded = seats.taken.values().filter(|seat| seat.is_upgraded());
+        upgraded.filter(|seat| seat.native.get().is_none()).count()
     }
 
     /// Waits until all have left who came before any order, or until `until`. Cancel safe.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::codec::Codecs;
+use crate::codec::{Codecs, Format};
 use crate::core::account::Account;
 use crate::core::clock;
 use crate::core::clock::Instant;
@@ -63,6 +63,8 @@ pub(super) struct Arrival<'a> {
     pub(super) proven: &'a Proven,
     /// Who calls, as [`Router::admit`] found.
     pub(super) account: Option<Arc<Account>>,
+    /// The format of the request where its content type does not say it.
+    pub(super) request: Option<Format>,
     /// The content type of the response where it differs from that of the request.
     pub(super) response: Option<ContentType>,
 }
@@ -86,12 +88,15 @@ impl Router {
     }
 
     /// Begins a call that was admitted.
-    pub(super) fn run(&self, mut call: Inbound, arrival: Arrival<'_>) -> Result<Running> {
+    pub(super) fn run(&self, mut call: Inbound, mut arrival: Arrival<'_>) -> Result<Running> {
         let entry = self.entry(call.target)?;
         if self.lapsed.as_ref().is_some_and(|lapsed| lapsed.0(call.now)) && !entry.internal {
             return Err(entry.refused(lapsed(&entry.id)));
         }
-        let format = self.codecs.format(&call.content_type).map_err(|e| entry.refused(e))?;
+        let format = match arrival.request.take() {
+            Some(format) => format,
+            None => self.codecs.format(&call.content_type).map_err(|e| entry.refused(e))?,
+        };
         let mut incoming =
             Incoming::new(format, std::mem::take(&mut call.body), call.messages.take());
         if let Some(response) = &arrival.response {
@@ -137,8 +142,8 @@ impl Router {
             return admitted;
         }
         let admitted = admitted.and_then(|account| match entry.internal {
-            true => inside(&entry.id, account, caller.origin),
-            false => Ok(account),
+            true if !entry.spec.public => inside(&entry.id, account, caller.origin),
+            _ => Ok(account),
         });
         admitted.map_err(|error| entry.refused(error))
     }
@@ -170,11 +175,41 @@ impl Router {
         extra: &Extra,
         caller: Caller<'_>,
     ) -> Result<Option<Arc<Account>>> {
+        self.admit_path((request.method().as_str(), request.uri().path()), extra, caller)
+    }
+
+    /// Decides who asks which endpoints there are, and whether to show all or only the public ones.
+    ///
+    /// # Errors
+    /// 401 or 403 for credentials that are not good.
+    pub(super) fn admit_reader(
+        &self,
+        path: &str,
+        extra: &Extra,
+        caller: Caller<'_>,
+    ) -> Result<(Option<Arc<Account>>, bool)> {
+        match self.admit_path(("GET", path), extra, caller) {
+            Ok(account) => {
+                let known = account.is_some() || caller.origin == Origin::Local;
+                Ok((account, known || self.rule.shows_all()))
+            }
+            // Who says nothing of himself learns what anybody may.
+            Err(_) if extra.headers.is_empty() => Ok((None, false)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn admit_path(
+        &self,
+        (method, path): (&str, &str),
+        extra: &Extra,
+        caller: Caller<'_>,
+    ) -> Result<Option<Arc<Account>>> {
         self.rule.admit(&Access {
             endpoint: "",
             spec: None,
-            method: request.method().as_str(),
-            path: request.uri().path(),
+            method,
+            path,
             headers: &extra.headers,
             remote: caller.remote,
             off_host: caller.origin == Origin::OffHost,
@@ -230,7 +265,7 @@ impl Router {
         if let Some(seat) = seat {
             self.claim(seat, account.as_deref())?;
         }
-        self.run(call, Arrival { origin, proven, account, response: None })
+        self.run(call, Arrival { origin, proven, account, request: None, response: None })
     }
 
     /// Returns when the call ends: the caller's deadline within what the endpoint or the process

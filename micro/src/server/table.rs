@@ -57,8 +57,9 @@ pub(super) struct Entry {
     /// What errors name: `service.Type.Method`.
     pub(super) id: String,
     /// Where HTTP finds it: `/service/Type.Method`.
-    path: String,
-    type_name: &'static str,
+    pub(super) path: String,
+    /// The service that it is of.
+    pub(super) descriptor: &'static ServiceDescriptor,
     /// Whether the call runs to its end when the caller goes away.
     detached: bool,
     index: usize,
@@ -174,6 +175,8 @@ struct Mounting {
     descriptor: &'static ServiceDescriptor,
     mounted: Arc<dyn Mounted>,
     internal: bool,
+    /// What bounds its calls, where that is neither the process nor what shows its inside.
+    gate: Option<Arc<Gate>>,
 }
 
 /// Services on their way into a [`Table`].
@@ -192,6 +195,7 @@ impl Mounts {
             descriptor: S::DESCRIPTOR,
             mounted: Arc::new(Mount(service)),
             internal: false,
+            gate: None,
         });
     }
 
@@ -199,12 +203,23 @@ impl Mounts {
     ///
     /// Where one of those has an endpoint of the same name, that one is served.
     pub(super) fn add_internal<S: Serve>(&mut self, names: &[&str], service: Arc<S>) {
+        self.add_gated(names, service, None);
+    }
+
+    /// Adds a service as [`Self::add_internal`] does, bounded by a gate of its own.
+    pub(super) fn add_gated<S: Serve>(
+        &mut self,
+        names: &[&str],
+        service: Arc<S>,
+        gate: Option<&Arc<Gate>>,
+    ) {
         let mounted: Arc<dyn Mounted> = Arc::new(Mount(service));
         self.services.extend(names.iter().map(|name| Mounting {
             name: (*name).into(),
             descriptor: S::DESCRIPTOR,
             mounted: Arc::clone(&mounted),
             internal: true,
+            gate: gate.cloned(),
         }));
     }
 
@@ -268,7 +283,8 @@ impl Table {
                 if internal && taken {
                     continue;
                 }
-                let gate = if internal { &apart } else { &process.gate };
+                let shared = if internal { &apart } else { &process.gate };
+                let gate = service.gate.as_ref().unwrap_or(shared);
                 table.insert(Entry {
                     process: Arc::clone(gate),
                     detached: entry.detached || (mounts.detached && !internal),
@@ -284,7 +300,7 @@ impl Table {
         if let Some(other) = self.entries.iter().find(|other| other.path == entry.path) {
             let detail = format!(
                 "`{}` and `{}` both have an endpoint {}; rename one or give its service another name",
-                other.type_name, entry.type_name, entry.id,
+                other.descriptor.type_name, entry.descriptor.type_name, entry.id,
             );
             return Err(Error::conflict("micro.server", detail));
         }
@@ -301,14 +317,59 @@ impl Table {
         shown.map(|entry| name(entry)).collect::<Vec<_>>().join(", ")
     }
 
+    /// Lists the endpoints that a caller may learn of: all, or only the public ones.
+    pub(super) fn shown(&self, all: bool) -> impl Iterator<Item = &Entry> {
+        let entries = self.entries.iter().map(AsRef::as_ref);
+        entries.filter(move |entry| !entry.internal && (all || entry.spec.public))
+    }
+
     /// Returns an endpoint by its place.
     pub(super) fn entry(&self, target: Target) -> Option<&Arc<Entry>> {
         self.entries.get(usize::try_from(target.index).ok()?)
     }
 
+    /// Lists the endpoints with their places.
+    #[cfg(feature = "grpc")]
+    pub(super) fn each(&self) -> impl Iterator<Item = (Target, &Entry)> {
+        self.entries.iter().filter_map(|entry| Some((self.find(&entry.path)?, &**entry)))
+    }
+
     /// Finds an endpoint by its path over HTTP.
     pub(super) fn find(&self, path: &str) -> Option<Target> {
         self.paths.get(path).copied()
+    }
+
+    /// Finds an endpoint by `service.Type.Method`, or by `Type.Method` where a single service has
+    /// it; returns its path as well.
+    pub(super) fn named(&self, name: &str) -> Option<(Target, String)> {
+        let (rest, method) = name.rsplit_once('.')?;
+        let path = match rest.rsplit_once('.') {
+            Some((service, type_name)) => format!("/{service}/{type_name}.{method}"),
+            None => {
+                let mut same = self.entries.iter().filter(|entry| entry.spec.name == name);
+                match (same.next(), same.next()) {
+                    (Some(entry), None) => entry.path.clone(),
+                    _ => return None,
+                }
+            }
+        };
+        Some((self.find(&path)?, path))
+    }
+
+    /// Finds an endpoint by its own name, if there is one service that has it.
+    #[cfg(feature = "mucp")]
+    pub(super) fn only(&self, endpoint: &str) -> Option<Target> {
+        let mut named =
+            self.entries.iter().filter(|entry| !entry.internal && entry.spec.name == endpoint);
+        let only = named.next().filter(|_| named.next().is_none())?;
+        self.find(&only.path)
+    }
+
+    /// Tells whether an endpoint belongs to a type of this name.
+    #[cfg(feature = "mucp")]
+    pub(super) fn has_type(&self, name: &str) -> bool {
+        let kind = |entry: &Entry| entry.spec.name.split_once('.').map(|(kind, _)| kind);
+        self.entries.iter().any(|entry| !entry.internal && kind(entry) == Some(name))
     }
 
     /// Makes the 404 for a name or path; lists all endpoints, or only the public ones.
@@ -352,7 +413,7 @@ fn entry(
         id: format!("{name}.{}", spec.name),
         path: format!("/{name}/{}", spec.name),
         detached: spec.detached,
-        type_name: service.descriptor.type_name,
+        descriptor: service.descriptor,
         index,
         mounted: Arc::clone(&service.mounted),
         process: Arc::clone(&process.gate),

@@ -71,7 +71,7 @@ const fn kind(name: &'static str, kind: CallKind) -> EndpointSpec {
     EndpointSpec { kind, ..spec(name) }
 }
 
-pub(super) const ENDPOINTS: [EndpointSpec; 12] = [
+pub(super) const ENDPOINTS: [EndpointSpec; 14] = [
     spec("Sample.Echo"),
     spec("Sample.Fail"),
     spec("Sample.Panic"),
@@ -84,7 +84,17 @@ pub(super) const ENDPOINTS: [EndpointSpec; 12] = [
     kind("Sample.Double", CallKind::Bidi),
     spec("Sample.About"),
     EndpointSpec { timeout: Some(Duration::from_secs(2)), ..spec("Sample.Brief") },
+    EndpointSpec { idempotent: true, ..spec("Sample.Find") },
+    EndpointSpec { idempotent: true, ..kind("Sample.List", CallKind::ServerStream) },
 ];
+
+/// What is looked for.
+#[derive(Debug, serde::Deserialize)]
+struct Find {
+    text: String,
+    #[serde(default)]
+    times: Option<u32>,
+}
 
 impl Serve for Sample {
     const DESCRIPTOR: &'static ServiceDescriptor = &ServiceDescriptor {
@@ -110,7 +120,25 @@ impl Serve for Sample {
         Endpoint { call: |_, _, incoming| Box::pin(async move { double(incoming) }) },
         Endpoint { call: |_, ctx, incoming| Box::pin(async move { about(&ctx, &incoming) }) },
         Endpoint { call: hang },
+        Endpoint { call: |_, _, incoming| Box::pin(async move { find(&incoming) }) },
+        Endpoint { call: |_, _, incoming| Box::pin(async move { list(&incoming) }) },
     ];
+}
+
+/// Answers the text, as often as was asked.
+fn find(incoming: &Incoming) -> Result<Outgoing> {
+    let find: Find = decode(incoming, (&&Wire::<Find>::new()).dec())?;
+    let times = usize::try_from(find.times.unwrap_or(1)).unwrap_or_default();
+    let text = find.text.repeat(times);
+    respond::<_, Error>(incoming.format(), Ok(text), (&&Wire::<String>::new()).enc())
+}
+
+/// Streams the text, as often as was asked.
+fn list(incoming: &Incoming) -> Result<Outgoing> {
+    let find: Find = decode(incoming, (&&Wire::<Find>::new()).dec())?;
+    let texts = (0..find.times.unwrap_or(1)).map(move |_| find.text.clone());
+    let texts = Streaming::from_iter(texts);
+    respond_stream::<_, Error>(incoming.format(), Ok(texts), (&&Wire::<String>::new()).enc())
 }
 
 fn echo(_: Arc<Sample>, _: Context, incoming: Incoming) -> BoxFuture<'static, Result<Outgoing>> {

@@ -6,8 +6,9 @@
 //! | `jwt` | accounts and keys in database `micro.auth` of the store; `?issuer=..&audience=..` |
 //! | `jwks` | checks tokens of such an issuer that shares the store |
 //! | `jwks:///path/keys.json?issuer=..&audience=..` | checks tokens with published keys |
+//! | `jwks://127.0.0.1:8080/keys?issuer=..&audience=..` | the same, fetched over HTTP from this machine (feature `jwks`) |
 //!
-//! Issuer and audience are `micro` unless stated; a file of keys belongs to another issuer, whose
+//! Issuer and audience are `micro` unless stated; published keys belong to another issuer, whose
 //! names have to be stated.
 
 use std::sync::Arc;
@@ -106,7 +107,7 @@ async fn by_url(
     };
     url.check("auth", AUTHS)?;
     if named && (issuer.is_none() || audience.is_none()) {
-        let detail = "keys in a file need `?issuer=..&audience=..`: tokens of others prove nothing";
+        let detail = "keys of others need `?issuer=..&audience=..`: tokens of others prove nothing";
         return Err(Error::precondition_failed("micro.open", detail));
     }
     let usual = || "micro".to_owned();
@@ -118,10 +119,25 @@ async fn by_url(
             }
             Arc::new(Jwt::issuer(config, database, tasks).await?)
         }
-        ("jwks", true) => Arc::new(Jwt::verifier(config, KeyFile::new(&url.rest), tasks).await?),
+        ("jwks", true) if url.rest.starts_with('/') => {
+            Arc::new(Jwt::verifier(config, KeyFile::new(&url.rest), tasks).await?)
+        }
+        ("jwks", true) => Arc::new(Jwt::verifier(config, at(&url.rest)?, tasks).await?),
         ("jwks", false) => Arc::new(Jwt::verifier_at(config, database, tasks).await?),
         _ => deny(&url)?,
     })
+}
+
+/// Names keys that are published over HTTP.
+#[cfg(feature = "jwks")]
+fn at(place: &str) -> Result<crate::auth::KeyUrl> {
+    crate::auth::KeyUrl::parse(&format!("http://{place}"))
+}
+
+#[cfg(all(feature = "jwt", not(feature = "jwks")))]
+fn at(_: &str) -> Result<KeyFile> {
+    let detail = "to fetch keys over HTTP enable the feature `jwks`; a file is `jwks:///path`";
+    Err(Error::precondition_failed("micro.open", detail))
 }
 
 #[cfg(not(feature = "jwt"))]
@@ -186,9 +202,11 @@ mod tests {
             let auth = opened(url).await.unwrap();
             assert_eq!((auth.name(), auth.capabilities().issues), ("jwt", issues), "{url}");
         }
+        let by_http = if cfg!(feature = "jwks") { "this machine only" } else { "feature `jwks`" };
         for (url, part) in [
             (file.as_str(), "?issuer="),
             ("jwt://elsewhere", "takes no address"),
+            ("jwks://10.0.0.1/keys?issuer=a&audience=b", by_http),
             ("jwks:///not/there?issuer=a&audience=b", "cannot be read"),
             ("jwt?leeway=1h", "no option `leeway`"),
         ] {

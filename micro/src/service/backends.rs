@@ -9,7 +9,8 @@ use crate::auth::authority::Authority;
 use crate::auth::{self, Auth, Rules};
 use crate::broker::{Broker, Headers};
 use crate::client::{Bearer, Builder, Client, insert_bearer};
-use crate::codec::Codecs;
+use crate::codec::{Codecs, Format};
+use crate::core::content_type::ContentType;
 use crate::core::error::Result;
 use crate::core::limits::Limits;
 use crate::core::metadata::Metadata;
@@ -18,11 +19,12 @@ use crate::debug::Recorder;
 use crate::registry::{Cached, Registry};
 use crate::selector::Selector;
 use crate::service::open;
+use crate::service::secure;
 use crate::service::settings::Settings;
 use crate::service::url::Url;
 use crate::store::Store;
 #[cfg(feature = "tls")]
-use crate::transport::tls::Identity;
+use crate::transport::tls::{Files, Identity};
 use crate::transport::{Scope, Transport};
 
 /// What the program hands over; it wins over every setting.
@@ -68,6 +70,9 @@ pub(crate) struct Backends {
     /// Who the process is to its peers.
     #[cfg(feature = "tls")]
     pub(crate) identity: Option<Arc<Identity>>,
+    /// What is served by TLS, where that is in files.
+    #[cfg(feature = "tls")]
+    pub(crate) certificate: Option<Arc<Files>>,
     /// What signs the certificates of others.
     #[cfg(feature = "tls")]
     pub(crate) authority: Option<Arc<Authority>>,
@@ -76,6 +81,8 @@ pub(crate) struct Backends {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) selector: Arc<dyn Selector>,
     pub(crate) codecs: Codecs,
+    /// How calls are encoded.
+    pub(crate) format: Format,
     pub(crate) limits: Limits,
     pub(crate) tasks: TaskTracker,
     /// Owns what handlers spawn, which a stop waits for.
@@ -99,11 +106,17 @@ impl Backends {
             }
         };
         let (tasks, shutdown) = (TaskTracker::new(), Shutdown::new());
+        let content_type = settings.client_content_type.as_deref().map(ContentType::parse);
+        let content_type = content_type.unwrap_or_default();
         let transport = match given.transport {
             Some(transport) => handed("transport", settings.transport.as_ref(), transport),
-            None => open::transport(settings.transport.as_deref().unwrap_or("native"))?,
+            None => {
+                let name = settings.transport.as_deref().unwrap_or("native");
+                secure::dialing(settings, open::open_transport(name, &content_type)?)?
+            }
         };
-        let transport = open::reaching(transport);
+        let transport = open::reaching(transport, &content_type);
+        let format = open::format(&content_type, &given.codecs)?;
         let session = settings.auth_token.clone().map(|token| Arc::new(Session::fixed(token)));
         let (broker, broker_url) = match given.broker {
             Some(broker) => (handed("broker", settings.broker.as_ref(), broker), None),
@@ -130,11 +143,14 @@ impl Backends {
             #[cfg(feature = "tls")]
             identity: None,
             #[cfg(feature = "tls")]
+            certificate: None,
+            #[cfg(feature = "tls")]
             authority: None,
             session,
             transport,
             selector,
             codecs: given.codecs,
+            format,
             limits,
             tasks,
             #[cfg(feature = "server")]
@@ -167,6 +183,16 @@ impl Backends {
         [self.tasks.clone(), self.spawned.clone()]
     }
 
+    /// Returns what the URLs of the process begin with.
+    #[cfg(feature = "server")]
+    pub(crate) fn scheme(&self) -> &'static str {
+        #[cfg(feature = "tls")]
+        if self.certificate.is_some() {
+            return "https";
+        }
+        "http"
+    }
+
     /// Returns what transports work within.
     #[cfg(feature = "server")]
     pub(crate) fn scope(&self) -> Scope {
@@ -189,7 +215,8 @@ impl Backends {
             .broker(Arc::clone(&self.broker))
             .transport(Arc::clone(&self.transport))
             .selector(Arc::clone(&self.selector))
-            .codecs(self.codecs.clone());
+            .codecs(self.codecs.clone())
+            .format(self.format.clone());
         match &self.session {
             Some(session) => client.layer(&Bearer::new(Arc::clone(session))),
             None => client,

@@ -216,6 +216,13 @@ impl Service {
         self.client(move |client| client.layer(&layer))
     }
 
+    /// Lets tools of gRPC ask what can be called: see [`server::Builder::descriptors`].
+    #[cfg(feature = "grpc")]
+    #[must_use]
+    pub fn descriptors(self, set: &'static [u8]) -> Self {
+        self.server(move |server| server.descriptors(set))
+    }
+
     /// Configures the server beyond what has a method here.
     #[must_use]
     pub fn server(

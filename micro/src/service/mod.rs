@@ -49,6 +49,7 @@ mod run;
 #[cfg(feature = "server")]
 mod running;
 mod schema;
+mod secure;
 mod settings;
 #[cfg(feature = "server")]
 mod signal;
@@ -66,7 +67,7 @@ mod url;
 #[cfg(feature = "server")]
 mod wiring;
 
-pub use self::schema::schema;
+pub use self::schema::{Shape, ShapeNamed, ShapeTyped, schema};
 
 #[cfg(feature = "cli")]
 pub use self::toolbox::{Setting, Toolbox, settings};

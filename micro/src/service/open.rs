@@ -6,7 +6,7 @@
 //! | broker | `memory` (within the process), `http` (between processes) |
 //! | store | `memory`, `file` (also `file:///shop.redb` or, for a file in it, `file:///directory/`) |
 //! | tracer | `memory`, `otlp` (as `otlp://127.0.0.1:4318`) |
-//! | transport | `native`, `memory` |
+//! | transport | `native`, `memory`, `grpc`, `http` (HTTP/1.1), `h2c` (HTTP/2 without TLS), `ws`, `mucp` (services of go-micro), `quic` |
 //! | selector | `p2c`, `random`, `round-robin`, `least-connections`, `consistent-hash` |
 //!
 //! A name that is unknown, or whose feature is not enabled, is a start-up error that says what to
@@ -15,6 +15,10 @@
 use std::sync::Arc;
 
 use crate::broker::{self, Broker};
+#[cfg(feature = "mucp")]
+use crate::codec::envelope::Form;
+use crate::codec::{Codecs, Format};
+use crate::core::content_type::ContentType;
 use crate::core::error::{Error, Result};
 #[cfg(feature = "server")]
 use crate::core::limits::DebugLimits;
@@ -47,7 +51,16 @@ const STORES: &[Backend] =
 const TRACERS: &[Backend] =
     &[Backend::built_in("memory"), Backend::behind("otlp", "otlp", cfg!(feature = "otlp"))];
 
-const TRANSPORTS: &[Backend] = &[Backend::built_in("native"), Backend::built_in("memory")];
+const TRANSPORTS: &[Backend] = &[
+    Backend::built_in("native"),
+    Backend::built_in("memory"),
+    Backend::behind("http", "http", cfg!(feature = "http")),
+    Backend::behind("h2c", "http", cfg!(feature = "http")),
+    Backend::behind("ws", "ws", cfg!(feature = "ws")),
+    Backend::behind("mucp", "mucp", cfg!(feature = "mucp")),
+    Backend::behind("quic", "quic", cfg!(feature = "quic")),
+    Backend::behind("grpc", "grpc", cfg!(feature = "grpc")),
+];
 
 /// Opens a registry with limits of its own.
 ///
@@ -86,19 +99,75 @@ pub async fn store(url: &str, service: &str, limits: &StoreLimits) -> Result<Arc
 /// # Errors
 /// 412 when the name is unknown or not compiled in.
 pub fn transport(url: &str) -> Result<Arc<dyn Transport>> {
+    open_transport(url, &ContentType::default())
+}
+
+/// Opens a transport for calls that are encoded as a content type says.
+pub(crate) fn open_transport(url: &str, content_type: &ContentType) -> Result<Arc<dyn Transport>> {
     let url = Url::parse(url)?;
     url.check("transport", TRANSPORTS)?;
     plain(&url, "transport")?;
+    // Only some put messages into an envelope.
+    let _ = content_type;
     match url.scheme.as_str() {
+        #[cfg(feature = "mucp")]
+        "mucp" => Ok(Arc::new(mucp(content_type))),
         "memory" => Ok(Arc::new(transport::Memory::default())),
+        #[cfg(feature = "grpc")]
+        "grpc" => Ok(Arc::new(transport::Grpc::default())),
+        #[cfg(feature = "http")]
+        "http" => Ok(Arc::new(transport::Http::new())),
+        #[cfg(feature = "http")]
+        "h2c" => Ok(Arc::new(transport::Http::h2c())),
+        #[cfg(feature = "ws")]
+        "ws" => Ok(Arc::new(transport::WebSocket)),
+        #[cfg(feature = "quic")]
+        "quic" => Ok(Arc::new(transport::Quic::new())),
         _ => Ok(Arc::new(transport::Native)),
     }
 }
 
 /// Lets a transport reach nodes of other frameworks, too: those whose address has a scheme that is
 /// compiled in.
-pub(crate) fn reaching(transport: Arc<dyn Transport>) -> Arc<dyn Transport> {
-    Arc::new(transport::Schemes::over(transport))
+pub(crate) fn reaching(
+    transport: Arc<dyn Transport>,
+    content_type: &ContentType,
+) -> Arc<dyn Transport> {
+    let schemes = transport::Schemes::over(transport);
+    // Only some put messages into an envelope.
+    let _ = content_type;
+    #[cfg(feature = "grpc")]
+    let schemes = schemes.with("grpc", Arc::new(transport::Grpc::default()));
+    #[cfg(feature = "http")]
+    let schemes = schemes
+        .with("http", Arc::new(transport::Http::new()))
+        .with("h2c", Arc::new(transport::Http::h2c()));
+    #[cfg(feature = "ws")]
+    let schemes = schemes.with("ws", Arc::new(transport::WebSocket));
+    #[cfg(feature = "mucp")]
+    let schemes = schemes.with("mucp", Arc::new(mucp(content_type)));
+    Arc::new(schemes)
+}
+
+/// Makes the transport of go-micro in the envelope that a content type names.
+#[cfg(feature = "mucp")]
+fn mucp(content_type: &ContentType) -> transport::Mucp {
+    transport::Mucp::new().in_envelope(Form::of(content_type).envelope)
+}
+
+/// Finds the format of the messages of a content type, which may name an envelope around them.
+///
+/// # Errors
+/// 412 when there is no codec for them.
+pub(crate) fn format(content_type: &ContentType, codecs: &Codecs) -> Result<Format> {
+    #[cfg(feature = "mucp")]
+    let message = &Form::of(content_type).message;
+    #[cfg(not(feature = "mucp"))]
+    let message = content_type;
+    codecs.format(message).map_err(|error| {
+        let detail = format!("the setting `micro.client_content_type`: {}", error.detail());
+        Error::precondition_failed("micro.open", detail).with_source(error)
+    })
 }
 
 /// Opens a selector.
@@ -269,7 +338,7 @@ mod tests {
             (registry("loacl").unwrap_err(), "did you mean `local`?"),
             (registry("file").unwrap_err(), "needs a path"),
             (registry("memory://x").unwrap_err(), "takes no address"),
-            (transport("quic").unwrap_err(), "there are native, memory"),
+            (transport("warp").unwrap_err(), "there are native, memory"),
             (broker("nats").unwrap_err(), "there are memory, http"),
             (
                 store("redis://h", "s", &StoreLimits::default()).await.unwrap_err(),
@@ -297,6 +366,27 @@ mod tests {
     async fn a_file_without_its_feature_names_it() {
         let error = store("file", "shop", &StoreLimits::default()).await.unwrap_err();
         assert!(error.detail().contains("enable the feature `redb`"), "{error}");
+    }
+
+    #[test]
+    fn a_content_type_that_has_no_codec_is_a_startup_error() {
+        let format = |text| format(&ContentType::parse(text), &Codecs::default());
+        assert_eq!(format("application/json").unwrap().content_type(), ContentType::Json);
+        let error = format("application/xml").unwrap_err();
+        assert_eq!(error.code(), 412);
+        assert!(error.detail().contains("`micro.client_content_type`"), "{error}");
+        assert!(error.detail().contains("application/json"), "{error}");
+    }
+
+    #[cfg(feature = "mucp")]
+    #[test]
+    fn an_envelope_is_one_of_the_transport_and_its_message_that_of_the_client() {
+        let json_rpc = ContentType::parse("application/json-rpc");
+        let format = format(&json_rpc, &Codecs::default()).unwrap();
+        assert_eq!(format.content_type(), ContentType::Json);
+        let transport = open_transport("mucp", &json_rpc).unwrap();
+        assert_eq!((transport.name(), transport.has_listener()), ("mucp", false));
+        assert!(format!("{transport:?}").contains("JsonRpc"), "{transport:?}");
     }
 
     #[cfg(not(feature = "mdns"))]

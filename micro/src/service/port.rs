@@ -10,7 +10,7 @@ use tower_service::Service as Tower;
 
 use crate::core::error::{BoxError, Error};
 use crate::core::exchange::Outgoing;
-use crate::server::{Cancellation, HttpNext, Next, Policy, Request};
+use crate::server::{Cancellation, Cors, HttpNext, Next, Policy, Protocol, Request};
 use crate::service::builder::Service;
 
 impl Service {
@@ -47,6 +47,13 @@ impl Service {
         self.server(move |server| server.router(router))
     }
 
+    /// Serves a protocol that this crate does not know on the same port.
+    #[must_use]
+    pub fn protocol(self, protocol: impl Protocol) -> Self {
+        let protocol: Arc<dyn Protocol> = Arc::new(protocol);
+        self.server(move |server| server.protocol(protocol))
+    }
+
     /// Asks a policy who callers are and what they may do.
     #[must_use]
     pub fn policy(self, policy: impl Policy) -> Self {
@@ -78,5 +85,11 @@ impl Service {
     pub fn allow_origin(self, origin: impl Into<String>) -> Self {
         let origin = origin.into();
         self.server(move |server| server.allow_origin(&origin))
+    }
+
+    /// Sets which web pages of other origins may call, and what they may send and see.
+    #[must_use]
+    pub fn cors(self, cors: Cors) -> Self {
+        self.server(move |server| server.cors(cors))
     }
 }

@@ -79,11 +79,12 @@ impl Running {
         &self.inner.address
     }
 
-    /// Returns the address as a URL for HTTP clients, such as `http://127.0.0.1:8080`; an address
+    /// Returns the address as a URL for HTTP clients, such as `http://127.0.0.1:8080`, `https://`
+    /// where a certificate in files is served; an address
     /// that no URL can name, such as `unix:/run/shop`, as it is.
     pub fn url(&self) -> String {
         match &self.inner.address {
-            Address::Tcp(host) => format!("http://{host}"),
+            Address::Tcp(host) => format!("{}://{host}", self.inner.backends.scheme()),
             other => other.to_string(),
         }
     }

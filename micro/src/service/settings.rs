@@ -10,6 +10,8 @@ use crate::core::error::Error;
 use crate::core::error::Result;
 use crate::core::limits::Limits;
 use crate::core::secret::Secret;
+#[cfg(feature = "server")]
+use crate::server;
 
 /// One setting as people may write it.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +38,18 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("server_address", "ADDRESS", "where to listen; default 127.0.0.1:0, a free port"),
     spec("server_advertise", "ADDRESS", "what to register; default: where it listens"),
     spec("server_metadata", "K=V,..", "facts about the node for the registry"),
+    spec("server_tls_cert", "PATH", "certificate to serve TLS with, and nothing else over TCP"),
+    spec("server_tls_key", "PATH", "key of that certificate"),
+    spec("server_tls_client_ca", "PATH", "authorities of which clients show a certificate"),
+    spec("client_tls_ca", "PATH", "authorities of servers, which are called by TLS then"),
+    spec("client_tls_cert", "PATH", "certificate to show to servers that ask for one"),
+    spec("client_tls_key", "PATH", "key of that certificate"),
+    spec("server_hosts", "HOST,..", "names by which HTTP calls it, beside addresses and localhost"),
+    spec("cors_origins", "ORIGIN,..", "web pages of other origins that may call; default none"),
+    spec("cors_headers", "HEADER,..", "headers that such pages may send; default any"),
+    spec("cors_exposed", "HEADER,..", "headers of responses that such pages may read"),
+    spec("cors_credentials", "BOOL", "whether such pages call with cookies; default false"),
+    spec("cors_max_age", "DURATION", "how long browsers remember what pages may; default 10m"),
     spec("registry", "URL", "where services find each other; default local"),
     spec("registry_address", "ADDRESS", "address for a registry given by name"),
     spec("broker", "URL", "what carries events; default memory"),
@@ -48,6 +62,11 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("selector", "NAME", "how a node is chosen; default p2c"),
     spec("register_ttl", "DURATION", "life of a record without a heartbeat; default 15s"),
     spec("register_interval", "DURATION", "pause between heartbeats; default 5s"),
+    spec(
+        "client_content_type",
+        "TYPE",
+        "encoding of calls and events; default application/msgpack",
+    ),
     spec(
         "client_request_timeout",
         "DURATION",
@@ -98,6 +117,18 @@ pub(crate) struct Settings {
     pub(crate) server_address: Option<String>,
     pub(crate) server_advertise: Option<String>,
     pub(crate) server_metadata: Vec<String>,
+    pub(crate) server_tls_cert: Option<String>,
+    pub(crate) server_tls_key: Option<String>,
+    pub(crate) server_tls_client_ca: Option<String>,
+    pub(crate) client_tls_ca: Option<String>,
+    pub(crate) client_tls_cert: Option<String>,
+    pub(crate) client_tls_key: Option<String>,
+    pub(crate) server_hosts: Vec<String>,
+    pub(crate) cors_origins: Vec<String>,
+    pub(crate) cors_headers: Vec<String>,
+    pub(crate) cors_exposed: Vec<String>,
+    pub(crate) cors_credentials: bool,
+    pub(crate) cors_max_age: Option<Duration>,
     pub(crate) registry: Option<String>,
     pub(crate) registry_address: Option<String>,
     pub(crate) broker: Option<String>,
@@ -116,6 +147,7 @@ pub(crate) struct Settings {
     pub(crate) selector: Option<String>,
     pub(crate) register_ttl: Option<Duration>,
     pub(crate) register_interval: Option<Duration>,
+    pub(crate) client_content_type: Option<String>,
     pub(crate) client_request_timeout: Option<Duration>,
     pub(crate) client_retries: Option<u32>,
     /// Read before the document is: the path of a file that is part of it.
@@ -143,6 +175,21 @@ impl Settings {
                 })
         };
         self.server_metadata.iter().map(pair).collect()
+    }
+
+    /// Tells a server which names are its own, and which web pages may call it.
+    #[cfg(feature = "server")]
+    pub(crate) fn browsers(&self, server: server::Builder) -> server::Builder {
+        let server = self.server_hosts.iter().fold(server, |server, host| server.allow_host(host));
+        let cors = server::Cors::new();
+        let cors = self.cors_origins.iter().fold(cors, |cors, origin| cors.origin(origin));
+        let cors = self.cors_headers.iter().fold(cors, |cors, name| cors.header(name));
+        let cors = self.cors_exposed.iter().fold(cors, |cors, name| cors.expose(name));
+        let cors = if self.cors_credentials { cors.credentials() } else { cors };
+        server.cors(match self.cors_max_age {
+            Some(max_age) => cors.max_age(max_age),
+            None => cors,
+        })
     }
 
     /// Puts the settings that are limits in their place.
@@ -197,6 +244,21 @@ mod tests {
         ("server_address", "127.0.0.1:1", |s| text(s.server_address.as_ref())),
         ("server_advertise", "127.0.0.1:2", |s| text(s.server_advertise.as_ref())),
         ("server_metadata", "zone=a,rack=b", |s| s.server_metadata.join(",")),
+        ("server_tls_cert", "/server.pem", |s| text(s.server_tls_cert.as_ref())),
+        ("server_tls_key", "/server.key", |s| text(s.server_tls_key.as_ref())),
+        ("server_tls_client_ca", "/clients.pem", |s| text(s.server_tls_client_ca.as_ref())),
+        ("client_tls_ca", "/ca.pem", |s| text(s.client_tls_ca.as_ref())),
+        ("client_tls_cert", "/client.pem", |s| text(s.client_tls_cert.as_ref())),
+        ("client_tls_key", "/client.key", |s| text(s.client_tls_key.as_ref())),
+        ("server_hosts", "a.example,b.example", |s| s.server_hosts.join(",")),
+        ("cors_origins", "https://a.example", |s| s.cors_origins.join(",")),
+        ("cors_headers", "x-a,x-b", |s| s.cors_headers.join(",")),
+        ("cors_exposed", "x-c", |s| s.cors_exposed.join(",")),
+        ("cors_credentials", "true", |s| s.cors_credentials.to_string()),
+        ("cors_max_age", "11m", |s| {
+            s.cors_max_age.map(|age| format!("{}m", age.as_secs() / 60)).unwrap_or_default()
+        }),
+        ("client_content_type", "application/json", |s| text(s.client_content_type.as_ref())),
         ("registry", "file", |s| text(s.registry.as_ref())),
         ("registry_address", "/nodes.json", |s| text(s.registry_address.as_ref())),
         ("broker", "http", |s| text(s.broker.as_ref())),

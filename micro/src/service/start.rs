@@ -34,6 +34,7 @@ use crate::service::observe::{Observe, Reach, install, show};
 use crate::service::readiness::Readiness;
 use crate::service::record::{Place, add_free, record};
 use crate::service::running::{Inner, Running};
+use crate::service::secure;
 use crate::service::settings::Settings;
 use crate::service::signal::Signals;
 use crate::service::stored::Stored;
@@ -159,6 +160,7 @@ impl Service {
         let kept = Kept::open(store, &settings, &self.name, &backends.limits.store).await?;
         authenticate::open(auth, &settings, &kept, &mut backends).await?;
         self.mounts.extend(identity::open(&settings, &kept, &self.name, &mut backends).await?);
+        secure::serving(&settings, &mut backends)?;
         backends.reopen_broker()?;
         if self.inputs.is_stored {
             let table = kept.handle(&self.name)?.table(STORED_TABLE)?;
@@ -196,6 +198,7 @@ impl Service {
         )
         .with_auth(backends.auth.clone().unwrap_or_default());
         let services = self.describe();
+        identity::check_served(&backends, &services)?;
         let around = Surroundings {
             codecs: Arc::new(backends.codecs.clone()),
             shutdown: backends.shutdown.clone(),
@@ -211,6 +214,7 @@ impl Service {
         let name = settings.server_name.clone().unwrap_or(self.name);
         let steps = self.server.into_iter().chain(steps);
         let steps = steps.chain([seen.clone().served(&name, &services, (&backends, &readiness))]);
+        let steps = std::iter::once(browsers(settings)).chain(steps);
         let server = server(&backends, readiness.clone(), steps)?;
         let address = listen(&server, &backends, settings).await?;
         let place = place(&backends, settings, self.metadata, &address)?;
@@ -331,6 +335,12 @@ async fn make(
     Ok((steps, subscriptions))
 }
 
+/// Puts what the settings say of browsers into a server, before what the program says.
+fn browsers(settings: &Settings) -> Configure<server::Builder> {
+    let settings = settings.clone();
+    Box::new(move |server| settings.browsers(server))
+}
+
 fn server(
     backends: &Backends,
     readiness: Readiness,
@@ -352,6 +362,11 @@ fn server(
     #[cfg(feature = "tls")]
     let server = match &backends.identity {
         Some(identity) => server.identity(Arc::clone(identity)),
+        None => server,
+    };
+    #[cfg(feature = "tls")]
+    let server = match &backends.certificate {
+        Some(files) => server.certificate(Arc::clone(files)),
         None => server,
     };
     let server = match backends.broker.inbox() {
@@ -380,7 +395,8 @@ async fn listen(server: &Server, backends: &Backends, settings: &Settings) -> Re
     }
     let address = match address {
         Some(address) => address.parse()?,
-        None => Address::Memory(node_id()),
+        None if backends.transport.name() == "memory" => Address::Memory(node_id()),
+        None => ADDRESS.parse()?,
     };
     let scope = backends.scope();
     backends.transport.listen(&address, server.router(), &scope).await

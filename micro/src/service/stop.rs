@@ -23,6 +23,9 @@ use crate::service::subscribe::Draining;
 /// not counted as cut and what needs one more write is written.
 const GRACE: Duration = Duration::from_millis(100);
 
+/// What is left to `after_stop` hooks, whatever was slow before them.
+const HOOKS_LEAST: Duration = Duration::from_secs(1);
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -88,19 +91,19 @@ pub(crate) async fn run(running: &Running) -> Report {
         () = shutdown.closed() => inner.server.in_flight(),
     };
     let cut_tasks = spawned(inner, until).await;
-    let (cut_subscriptions, ()) = tokio::join!(events(inner, early, until), deregister(inner));
+    // What closes shares one end, too, but for the least that each step is left.
+    let closed_by = clock::after(clock::now(), limits.close_timeout);
+    let handled_by = until.max(closed_by);
+    let (cut_subscriptions, ()) = tokio::join!(events(inner, early, handled_by), deregister(inner));
     // Event handlers spawn tasks too.
     let cut_tasks = cut_tasks.max(spawned(inner, until).await);
     inner.client.drain();
-    flush(inner).await;
+    flush(inner, at_least(closed_by, GRACE)).await;
     shutdown.close();
     inner.backends.spawned.abort_all();
     inner.backends.tasks.abort_all();
     let left = inner.backends.tasks.wait(clock::after(clock::now(), limits.cancel_timeout)).await;
-    while let Some(hook) = take(inner, |hooks| &mut hooks.after_stop) {
-        logged("after_stop", hook()).await;
-    }
-    inner.kept.close().await;
+    after_stop(inner, at_least(closed_by, HOOKS_LEAST)).await;
     let finished = before.saturating_sub(cut);
     let report = Report { finished, cut, cut_tasks, cut_subscriptions, left };
     tracing::info!(finished, cut, cut_tasks, cut_subscriptions, left, "stopped");
@@ -116,6 +119,23 @@ async fn before_stop(running: &Running, until: Instant) {
             () = shutdown.closed() => {}
             _ = clock::timeout_at(until, ran) => {}
         }
+    }
+}
+
+/// Puts off an end, so that a step has some time whatever those before it took.
+fn at_least(until: Instant, least: Duration) -> Instant {
+    until.max(clock::after(clock::now(), least))
+}
+
+/// Runs the hooks, and closes the store that they may use, all until `until`.
+async fn after_stop(inner: &Inner, until: Instant) {
+    while let Some(hook) = take(inner, |hooks| &mut hooks.after_stop) {
+        if clock::timeout_at(until, logged("after_stop", hook())).await.is_err() {
+            tracing::warn!("an after_stop hook did not end in time");
+        }
+    }
+    if clock::timeout_at(at_least(until, GRACE), inner.kept.close()).await.is_err() {
+        tracing::warn!("the store did not close in time");
     }
 }
 
@@ -150,9 +170,9 @@ fn drain_subscriptions(inner: &Inner, until: Instant) -> Draining {
 }
 
 /// Has the recorder send off what it holds.
-async fn flush(inner: &Inner) {
+async fn flush(inner: &Inner, until: Instant) {
     let recorder = inner.monitor.recorder();
-    let flushed = clock::timeout(inner.backends.limits.shutdown.close_timeout, recorder.flush());
+    let flushed = clock::timeout_at(until, recorder.flush());
     let flushed = tokio::select! {
         biased;
         flushed = flushed => flushed,
@@ -167,8 +187,6 @@ async fn flush(inner: &Inner) {
 
 /// Lets event handlers finish and flushes the broker; returns how many subscriptions were cut.
 async fn events(inner: &Inner, early: Option<Draining>, until: Instant) -> usize {
-    let flushed = clock::after(clock::now(), inner.backends.limits.shutdown.close_timeout);
-    let until = until.max(flushed);
     if let (None, true) = (&early, inner.backends.owns_broker()) {
         // The broker itself sees to it that events made by event handlers are handled too.
         let lost = close_broker(inner, until).await;

@@ -11,3 +11,4 @@ pub mod registry;
 pub mod rules;
 pub mod selector;
 pub mod store;
+pub mod transport;

@@ -3,10 +3,20 @@
 //! The unit is the exchange, not the byte or the message: a transport dials [`Connection`]s on
 //! which calls start, and serves the calls of others by handing them to a [`Dispatch`].
 
+#[cfg(feature = "grpc")]
+mod grpc;
+#[cfg(feature = "http")]
+mod http;
+#[cfg(feature = "mucp")]
+pub mod mucp;
 pub mod native;
+#[cfg(feature = "quic")]
+pub mod quic;
 mod schemes;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "ws")]
+pub mod websocket;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,8 +28,18 @@ use crate::core::limits::Limits;
 use crate::core::net::Address;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 
+#[cfg(feature = "grpc")]
+pub use self::grpc::Grpc;
+#[cfg(feature = "http")]
+pub use self::http::Http;
+#[cfg(feature = "mucp")]
+pub use self::mucp::Mucp;
 pub use self::native::{Memory, Native};
+#[cfg(feature = "quic")]
+pub use self::quic::Quic;
 pub use self::schemes::Schemes;
+#[cfg(feature = "ws")]
+pub use self::websocket::WebSocket;
 
 /// A way to reach the nodes of services.
 pub trait Transport: fmt::Debug + Send + Sync + 'static {

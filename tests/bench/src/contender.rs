@@ -18,6 +18,8 @@ pub(crate) enum Contender {
     Native,
     /// micro over HTTP.
     Http,
+    /// micro's server of gRPC, called by tonic's client.
+    Grpc,
     /// tarpc.
     Tarpc,
     /// tonic.
@@ -29,7 +31,7 @@ pub(crate) enum Contender {
 impl Contender {
     /// In the order of the report.
     pub(crate) const ALL: &'static [Self] =
-        &[Self::Raw, Self::Native, Self::Http, Self::Tarpc, Self::Tonic, Self::Axum];
+        &[Self::Raw, Self::Native, Self::Http, Self::Grpc, Self::Tarpc, Self::Tonic, Self::Axum];
 
     /// As written in rows and options.
     pub(crate) fn name(self) -> &'static str {
@@ -37,6 +39,7 @@ impl Contender {
             Self::Raw => "raw",
             Self::Native => "native",
             Self::Http => "http",
+            Self::Grpc => "grpc",
             Self::Tarpc => "tarpc",
             Self::Tonic => "tonic",
             Self::Axum => "axum",
@@ -59,6 +62,10 @@ impl Contender {
             Self::Http => {
                 "the same service over HTTP/1.1 and JSON (payload as base64, body limit 4 MiB); \
                  hyper HTTP/1.1 client, one keep-alive connection per call in flight"
+            }
+            Self::Grpc => {
+                "the same service over gRPC, called by the client of `tonic` as below: beside \
+                 `tonic` this compares the servers alone"
             }
             Self::Tarpc => {
                 "tarpc over LengthDelimitedCodec and postcard (encoder of our own, into a reused \
@@ -83,6 +90,7 @@ impl Contender {
             Self::Raw => &["tokio", "rmp-serde"],
             Self::Native => &["micro", "rmp-serde"],
             Self::Http => &["micro", "hyper", "serde_json"],
+            Self::Grpc => &["micro", "tonic", "prost", "h2"],
             Self::Tarpc => &["tarpc", "postcard"],
             Self::Tonic => &["tonic", "prost", "h2"],
             Self::Axum => &["axum", "hyper", "serde_json"],
@@ -92,7 +100,7 @@ impl Contender {
     /// Whether the cell means anything for this contender.
     pub(crate) fn runs(self, cell: &Cell) -> bool {
         match self {
-            Self::Raw | Self::Native | Self::Tonic => true,
+            Self::Raw | Self::Native | Self::Grpc | Self::Tonic => true,
             Self::Tarpc => cell.load != Load::Stream,
             // A connection carries one call at a time, so the number of connections is given.
             Self::Http | Self::Axum => cell.load != Load::Stream && cell.shape.connections == 1,
@@ -105,6 +113,7 @@ impl Contender {
             Self::Raw => peers::Raw::serve(announce).await,
             Self::Native => peers::Native::serve(announce).await,
             Self::Http => peers::Http::serve(announce).await,
+            Self::Grpc => peers::Grpc::serve(announce).await,
             Self::Tarpc => peers::Tarpc::serve(announce).await,
             Self::Tonic => peers::Tonic::serve(announce).await,
             Self::Axum => peers::Axum::serve(announce).await,
@@ -117,6 +126,7 @@ impl Contender {
             Self::Raw => workload::drive::<peers::Raw>(workload).await,
             Self::Native => workload::drive::<peers::Native>(workload).await,
             Self::Http => workload::drive::<peers::Http>(workload).await,
+            Self::Grpc => workload::drive::<peers::Grpc>(workload).await,
             Self::Tarpc => workload::drive::<peers::Tarpc>(workload).await,
             Self::Tonic => workload::drive::<peers::Tonic>(workload).await,
             Self::Axum => workload::drive::<peers::Axum>(workload).await,

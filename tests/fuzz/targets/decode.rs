@@ -1,10 +1,13 @@
-//! Every codec on bytes from a stranger, into a type that nests, and into what takes anything.
+//! Every codec on bytes from a stranger, into a type that nests, and into what takes anything; and
+//! the envelopes around them.
 #![no_main]
 
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use micro::codec::{Codec, Json, MsgPack, erased_serde};
+use micro::codec::envelope::Form;
+use micro::codec::{Bson, Cbor, Codec, Json, MsgPack, erased_serde};
+use micro::core::content_type::ContentType;
 use serde::{Deserialize, Serialize};
 
 /// Everything that `serde` tells apart, within itself.
@@ -26,9 +29,33 @@ enum Kind {
     Named { inner: Box<Node> },
 }
 
+const ENVELOPES: [&str; 5] = [
+    "application/json-rpc",
+    "application/proto-rpc",
+    "application/msgpack-rpc",
+    "application/bson-rpc",
+    "application/grpc",
+];
+
+fn open(name: &str, bytes: &[u8]) {
+    let form = Form::of(&ContentType::parse(name));
+    let bytes = bytes.to_vec().into();
+    if let Ok((label, message)) = form.open_request(&bytes) {
+        let mut out = Vec::new();
+        // A message that was no JSON has no form in an envelope of it.
+        if form.seal_request(&label, &message, &mut out).is_ok() {
+            let (again, _) = form.open_request(&out.into()).expect("it was sealed here");
+            assert_eq!(again.endpoint, label.endpoint);
+        }
+    }
+    let _opened = form.open_response(&bytes);
+}
+
 fuzz_target!(|data: &[u8]| {
     let Some((which, bytes)) = data.split_first() else { return };
-    let codec: &dyn Codec = if which % 2 == 0 { &Json } else { &MsgPack };
+    open(ENVELOPES[usize::from(*which) % ENVELOPES.len()], bytes);
+    let codecs: [&dyn Codec; 4] = [&Json, &MsgPack, &Cbor, &Bson];
+    let codec = codecs[usize::from(*which) % codecs.len()];
     let mut node: Option<Node> = None;
     let typed = codec.decode(bytes, &mut |deserializer| {
         node = Some(erased_serde::deserialize(deserializer)?);

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 /// What may come before the bytes of a case, so that it gets past the first check of a protocol.
-const OPENINGS: [&[u8]; 6] = [
+const OPENINGS: [&[u8]; 11] = [
     b"",
     // The preface of the native protocol and an empty greeting.
     b"\x8dmicro\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
@@ -19,6 +19,17 @@ const OPENINGS: [&[u8]; 6] = [
     b"POST /kinds/Kinds.Echo HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00",
     b"GET /",
+    b"POST /rpc HTTP/1.1\r\nhost: localhost\r\n",
+    b"GET /kinds/Kinds.Join HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\n\
+      upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+      sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\n\
+      upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-protocol: micro.native\r\n\
+      sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    b"POST / HTTP/1.1\r\nhost: localhost\r\nmicro-endpoint: Kinds.Echo\r\n",
+    // A stream of go-micro's that has begun.
+    b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+      micro-endpoint: Kinds.Join\r\nmicro-stream: 1\r\n\r\n",
 ];
 
 /// Cases between two looks at whether others are served.

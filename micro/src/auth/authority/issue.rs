@@ -116,7 +116,8 @@ impl Authority {
         identity.install(&certificate, &request.key)
     }
 
-    /// Signs the request of whoever shows the secret of a join token, which is used up.
+    /// Signs the request of whoever shows the secret of a join token, which is used up: for a
+    /// minute the same request may be repeated, since the answer may be lost, and no other.
     ///
     /// # Errors
     /// The one 401 for a token or a request that is not good.
@@ -124,7 +125,7 @@ impl Authority {
         let _turn = self.turns.acquire().await.map_err(|_closed| refused())?;
         // A request that is none must not cost a token.
         let key = sign::requested(csr)?;
-        let (service, facts) = members::join(&self.database, secret.expose()).await?;
+        let (service, facts) = members::join(&self.database, secret.expose(), csr).await?;
         self.sign(&service, &key, &facts)
     }
 

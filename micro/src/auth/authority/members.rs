@@ -26,6 +26,7 @@ use crate::store;
 use crate::store::Record;
 use crate::store::is_conflict;
 use crate::transport::tls::Identity;
+use crate::transport::tls::SERVE_SCOPE;
 
 const INVITED: &str = "invited";
 const MEMBERS: &str = "members";
@@ -33,6 +34,10 @@ const REVOKED: &str = "revoked-names";
 
 /// Bytes of all scopes and hosts of one member.
 const FACTS_BYTES_MAX: usize = 4 * 1024;
+
+/// How long whoever used a token may show it again with the same request: the answer may have been
+/// lost on its way.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// How long a name stays among the revoked ones: longer than any certificate.
 const REVOKED_LIFE: Duration = Duration::from_secs(2 * CERTIFICATE_LIFE_MAX.as_secs());
@@ -45,6 +50,8 @@ pub struct Invitation {
     pub service: String,
     /// What it may do, beside `service:NAME`, which everybody has for the own name.
     pub scopes: Vec<String>,
+    /// What it may serve beside its own name; `*` stands for every service but the authority.
+    pub serves: Vec<String>,
     /// Host names and addresses under which HTTPS clients reach it.
     pub hosts: Vec<String>,
     /// How long the token waits for its use.
@@ -54,14 +61,21 @@ pub struct Invitation {
 impl Invitation {
     /// Invites a service for [`JOIN_LIFE_DEFAULT`].
     pub fn new(service: impl Into<String>) -> Self {
-        let (scopes, hosts) = (Vec::new(), Vec::new());
-        Self { service: service.into(), scopes, hosts, life: JOIN_LIFE_DEFAULT }
+        let (scopes, serves, hosts) = (Vec::new(), Vec::new(), Vec::new());
+        Self { service: service.into(), scopes, serves, hosts, life: JOIN_LIFE_DEFAULT }
     }
 
     /// Adds a scope.
     #[must_use]
     pub fn with_scope(mut self, scope: impl Into<String>) -> Self {
         self.scopes.push(scope.into());
+        self
+    }
+
+    /// Adds a service that the process may serve; members call it there and nothing else.
+    #[must_use]
+    pub fn serving(mut self, service: impl Into<String>) -> Self {
+        self.serves.push(service.into());
         self
     }
 
@@ -86,11 +100,12 @@ impl Invitation {
             let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
             text.parse::<IpAddr>().is_ok() || (!text.is_empty() && text.bytes().all(is_name))
         };
-        let bytes: usize = self.scopes.iter().chain(&self.hosts).map(String::len).sum();
-        let fits = self.scopes.iter().all(plain) && self.hosts.iter().all(host);
+        let named = self.scopes.iter().chain(&self.serves);
+        let bytes: usize = named.clone().chain(&self.hosts).map(String::len).sum();
+        let fits = named.clone().all(plain) && self.hosts.iter().all(host);
         if !fits || bytes > FACTS_BYTES_MAX || self.service == Identity::AUTHORITY {
             let detail = "an invitation is for a service other than the authority, with few plain \
-                          scopes and hosts";
+                          scopes, services and hosts";
             return Err(Error::bad_request(ERROR_ID, detail));
         }
         Ok(())
@@ -112,6 +127,9 @@ struct Invited {
     /// In seconds since 1970, as everywhere here.
     issued: u64,
     until: u64,
+    /// The hash of the request that used it up.
+    #[serde(default)]
+    used: Option<String>,
 }
 
 pub(super) async fn invite(
@@ -124,11 +142,13 @@ pub(super) async fn invite(
     let issued = clock::unix_now().as_secs();
     let mut scopes = invitation.scopes.clone();
     scopes.push(format!("service:{}", invitation.service));
+    scopes.extend(invitation.serves.iter().map(|served| format!("{SERVE_SCOPE}{served}")));
     let invited = Invited {
         service: invitation.service.clone(),
         facts: Facts { scopes, hosts: invitation.hosts.clone() },
         issued,
         until: issued.saturating_add(invitation.life.as_secs()),
+        used: None,
     };
     let table = database.table(INVITED)?;
     let put = table.put(&random::fingerprint(&secret), &invited);
@@ -138,17 +158,34 @@ pub(super) async fn invite(
     Ok(JoinToken::write(&secret, &root.hash()))
 }
 
-/// Uses an invitation up and makes its service a member; returns the service.
-pub(super) async fn join(database: &store::Handle, secret: &str) -> Result<(String, Facts)> {
+/// Uses an invitation up for one request and makes its service a member; returns the service.
+///
+/// For a while the same request, and no other, may be repeated.
+pub(super) async fn join(
+    database: &store::Handle,
+    secret: &str,
+    request: &str,
+) -> Result<(String, Facts)> {
     let (table, key) = (database.table(INVITED)?, random::fingerprint(secret));
     let record = table.read(&key).await?.ok_or_else(|| reject("the join token is unknown"))?;
-    let invited: Invited = record.decode()?;
-    // Of several that show the token at once, one gets further.
-    table.delete_version(&key, record.version).await.map_err(|error| {
-        if is_conflict(&error) { reject("the join token was used") } else { error }
-    })?;
-    if clock::unix_now().as_secs() >= invited.until {
+    let mut invited: Invited = record.decode()?;
+    let (now, request) = (clock::unix_now().as_secs(), random::fingerprint(request));
+    if now >= invited.until {
         return Err(reject("the join token is over"));
+    }
+    match &invited.used {
+        Some(used) if *used == request => {}
+        Some(_) => return Err(reject("the join token was used")),
+        None => {
+            invited.used = Some(request);
+            invited.until = now.saturating_add(AGAIN.as_secs());
+            let put = table.put(&key, &invited).if_version(record.version);
+            let put = if table.capabilities().ttl { put.ttl(AGAIN) } else { put };
+            // Of several that show the token at once, one gets further.
+            put.await.map_err(|error| {
+                if is_conflict(&error) { reject("the join token was used") } else { error }
+            })?;
+        }
     }
     let revoked: Option<u64> = database.table(REVOKED)?.get(&invited.service).await?;
     if revoked.is_some_and(|revoked| invited.issued <= revoked) {

@@ -37,6 +37,8 @@ mod signer;
 mod source;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "jwks")]
+mod url;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,6 +73,8 @@ use crate::core::shutdown::TaskTracker;
 use crate::store;
 
 pub use self::source::{KeyFile, KeySource, KeyText};
+#[cfg(feature = "jwks")]
+pub use self::url::KeyUrl;
 
 /// How far clocks may differ.
 pub const LEEWAY: Duration = Duration::from_secs(30);

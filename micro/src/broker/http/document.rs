@@ -11,6 +11,7 @@ use crate::core::content_type::ContentType;
 use crate::core::error::Error;
 use crate::core::error::Result;
 use crate::core::metadata::Metadata;
+use crate::core::metadata::title_case;
 
 use super::ERROR_ID;
 
@@ -58,7 +59,7 @@ pub(super) fn read(bytes: &Bytes) -> Result<Message> {
 /// Writes a message to be posted.
 pub(super) fn write(message: &Message) -> Result<Vec<u8>> {
     let mut header: BTreeMap<String, String> =
-        message.metadata.iter().map(|(key, value)| (key.into(), value.into())).collect();
+        message.metadata.iter().map(|(key, value)| (title_case(key), value.into())).collect();
     header.insert(TOPIC.into(), message.topic.clone());
     header.insert(ID.into(), message.id.clone());
     header.insert(CONTENT_TYPE.into(), message.content_type.as_str().into());
@@ -124,6 +125,9 @@ fn value(byte: u8) -> Option<u32> {
 mod tests {
     use super::*;
 
+    /// As go-micro v2 posts it.
+    const FIRST: &str = r#"{"Header":{"Content-Type":"application/json","Foo-Bar":"baz","Lower-Case":"v","Micro-Id":"dc154f89-0ca7-434c-a62e-d5442001af23","Micro-Topic":"events"},"Body":"eyJuYW1lIjoiZXZ0In0K"}"#;
+
     /// As go-micro v4 posts it.
     const GOLDEN: &str = r#"{"Header":{"Content-Type":"application/json","Foo-Bar":"baz","Micro-ID":"8b813bdd-7f1a","Micro-Topic":"events","lower-case":"v"},"Body":"eyJuYW1lIjoiZXZ0In0K"}"#;
 
@@ -138,11 +142,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_equals_what_go_micro_writes_byte_for_byte() {
+        let message = read(&Bytes::from_static(FIRST.as_bytes())).unwrap();
+        assert_eq!(message.id, "dc154f89-0ca7-434c-a62e-d5442001af23");
+        assert_eq!(message.metadata.get("lower-case"), Some("v"));
+        assert_eq!(String::from_utf8(write(&message).unwrap()).unwrap(), FIRST);
+    }
+
+    #[test]
     fn what_is_written_has_the_keys_of_go_micro_and_is_read_again() {
         let message = read(&Bytes::from_static(GOLDEN.as_bytes())).unwrap();
         let written = write(&message).unwrap();
         let text = String::from_utf8(written.clone()).unwrap();
-        assert!(text.starts_with(r#"{"Header":{"Content-Type":"application/json","Micro-Id":"#));
+        assert!(
+            text.starts_with(r#"{"Header":{"Content-Type":"application/json","Foo-Bar":"baz""#)
+        );
         assert!(text.ends_with(r#""Body":"eyJuYW1lIjoiZXZ0In0K"}"#), "{text}");
         assert_eq!(read(&written.into()).unwrap(), message);
     }

@@ -3,16 +3,16 @@
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
 
-use crate::codec::depth::Tally;
 use crate::codec::depth::visitor::Guarded;
+use crate::codec::depth::{Guard, Tally};
 
 /// The elements of an array, each of them counted.
-pub(super) struct Elements<'t, A> {
+pub(super) struct Elements<'t, A, const EXACT: bool> {
     pub(super) inner: A,
     pub(super) tally: &'t Tally,
 }
 
-impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<'_, A> {
+impl<'de, A: SeqAccess<'de>, const EXACT: bool> SeqAccess<'de> for Elements<'_, A, EXACT> {
     type Error = A::Error;
 
     #[inline(always)]
@@ -20,7 +20,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<'_, A> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        let element = self.inner.next_element_seed(Seed { seed, tally: self.tally })?;
+        let element = self.inner.next_element_seed(Seed::<_, EXACT> { seed, tally: self.tally })?;
         if element.is_some() {
             self.tally.element::<S::Value, _>()?;
         }
@@ -34,12 +34,12 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<'_, A> {
 }
 
 /// The entries of a map, each of them counted once.
-pub(super) struct Entries<'t, A> {
+pub(super) struct Entries<'t, A, const EXACT: bool> {
     pub(super) inner: A,
     pub(super) tally: &'t Tally,
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Entries<'_, A> {
+impl<'de, A: MapAccess<'de>, const EXACT: bool> MapAccess<'de> for Entries<'_, A, EXACT> {
     type Error = A::Error;
 
     #[inline(always)]
@@ -47,7 +47,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Entries<'_, A> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        let key = self.inner.next_key_seed(Seed { seed, tally: self.tally })?;
+        let key = self.inner.next_key_seed(Seed::<_, EXACT> { seed, tally: self.tally })?;
         if key.is_some() {
             self.tally.element::<S::Value, _>()?;
         }
@@ -56,7 +56,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Entries<'_, A> {
 
     #[inline(always)]
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        self.inner.next_value_seed(Seed { seed, tally: self.tally })
+        self.inner.next_value_seed(Seed::<_, EXACT> { seed, tally: self.tally })
     }
 
     #[inline(always)]
@@ -66,17 +66,17 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Entries<'_, A> {
 }
 
 /// The variant of an enum; its content is a level, whether the format nests it or not.
-pub(super) struct Variants<'t, A> {
+pub(super) struct Variants<'t, A, const EXACT: bool> {
     pub(super) inner: A,
     pub(super) tally: &'t Tally,
 }
 
-impl<'de, 't, A> EnumAccess<'de> for Variants<'t, A>
+impl<'de, 't, A, const EXACT: bool> EnumAccess<'de> for Variants<'t, A, EXACT>
 where
     A: EnumAccess<'de>,
 {
     type Error = A::Error;
-    type Variant = Variants<'t, A::Variant>;
+    type Variant = Variants<'t, A::Variant, EXACT>;
 
     #[inline(always)]
     fn variant_seed<S: DeserializeSeed<'de>>(
@@ -84,12 +84,12 @@ where
         seed: S,
     ) -> Result<(S::Value, Self::Variant), A::Error> {
         let tally = self.tally;
-        let (name, inner) = self.inner.variant_seed(Seed { seed, tally })?;
+        let (name, inner) = self.inner.variant_seed(Seed::<_, EXACT> { seed, tally })?;
         Ok((name, Variants { inner, tally }))
     }
 }
 
-impl<'de, A> VariantAccess<'de> for Variants<'_, A>
+impl<'de, A, const EXACT: bool> VariantAccess<'de> for Variants<'_, A, EXACT>
 where
     A: VariantAccess<'de>,
 {
@@ -103,13 +103,13 @@ where
     #[inline(always)]
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
         let Self { inner, tally } = self;
-        tally.level(|| inner.newtype_variant_seed(Seed { seed, tally }))
+        tally.level(|| inner.newtype_variant_seed(Seed::<_, EXACT> { seed, tally }))
     }
 
     #[inline(always)]
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
         let Self { inner, tally } = self;
-        tally.level(|| inner.tuple_variant(len, Guarded::new(visitor, tally)))
+        tally.level(|| inner.tuple_variant(len, Guarded::<_, EXACT>::new(visitor, tally)))
     }
 
     #[inline(always)]
@@ -119,17 +119,17 @@ where
         visitor: V,
     ) -> Result<V::Value, A::Error> {
         let Self { inner, tally } = self;
-        tally.level(|| inner.struct_variant(fields, Guarded::new(visitor, tally)))
+        tally.level(|| inner.struct_variant(fields, Guarded::<_, EXACT>::new(visitor, tally)))
     }
 }
 
 /// A nested value about to be decoded.
-struct Seed<'t, S> {
+struct Seed<'t, S, const EXACT: bool> {
     seed: S,
     tally: &'t Tally,
 }
 
-impl<'de, S> DeserializeSeed<'de> for Seed<'_, S>
+impl<'de, S, const EXACT: bool> DeserializeSeed<'de> for Seed<'_, S, EXACT>
 where
     S: DeserializeSeed<'de>,
 {
@@ -137,6 +137,6 @@ where
 
     #[inline(always)]
     fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<S::Value, D::Error> {
-        self.seed.deserialize(self.tally.guard(inner))
+        self.seed.deserialize(Guard::<_, EXACT> { inner, tally: self.tally })
     }
 }

@@ -5,6 +5,9 @@
 //! (enum variants are free in MessagePack). So the guard sits between the type and the decoder
 //! and counts what is really visited, whatever the bytes claim to be.
 //!
+//! For formats whose decoders it does not know it also refuses lists of which a type leaves some
+//! elements, which decoders that know the end of each list pass over.
+//!
 //! Not counted are levels that exist in the type alone, `Some` and newtypes: a type that contains
 //! itself only through these has no finite value and no decoder ends on it.
 
@@ -53,7 +56,7 @@ impl Tally {
     }
 
     /// Puts the guard in front of a deserializer.
-    pub(super) fn guard<D>(&self, inner: D) -> Guard<'_, D> {
+    pub(super) fn guard<D>(&self, inner: D) -> Guard<'_, D, false> {
         Guard { inner, tally: self }
     }
 
@@ -112,7 +115,7 @@ pub(super) fn guarded<'de, D: Deserializer<'de>>(
     deserializer: D,
     visit: &mut Visit<'_>,
 ) -> Result<(), erased_serde::Error> {
-    guarded_by(&Tally::new(), deserializer, visit)
+    guarded_by::<D, false>(&Tally::new(), deserializer, visit)
 }
 
 /// Hands the deserializer of a message of `len` bytes, in a format unknown, to `visit`.
@@ -121,24 +124,26 @@ pub(super) fn guarded_unknown<'de, D: Deserializer<'de>>(
     len: usize,
     visit: &mut Visit<'_>,
 ) -> Result<(), erased_serde::Error> {
-    guarded_by(&Tally::of_bytes(len), deserializer, visit)
+    guarded_by::<D, true>(&Tally::of_bytes(len), deserializer, visit)
 }
 
-fn guarded_by<'de, D: Deserializer<'de>>(
+fn guarded_by<'de, D: Deserializer<'de>, const EXACT: bool>(
     tally: &Tally,
     deserializer: D,
     visit: &mut Visit<'_>,
 ) -> Result<(), erased_serde::Error> {
-    visit(&mut <dyn erased_serde::Deserializer<'_>>::erase(tally.guard(deserializer)))?;
+    let guard = Guard::<'_, D, EXACT> { inner: deserializer, tally };
+    visit(&mut <dyn erased_serde::Deserializer<'_>>::erase(guard))?;
     if tally.is_failed() {
         return Err(erased_serde::Error::custom("an error inside"));
     }
     Ok(())
 }
 
-/// A deserializer whose levels and elements are counted.
+/// A deserializer whose levels and elements are counted; `EXACT` where lists have to be read to
+/// their ends.
 #[derive(Debug)]
-pub(super) struct Guard<'t, D> {
+pub(super) struct Guard<'t, D, const EXACT: bool> {
     inner: D,
     tally: &'t Tally,
 }
@@ -162,12 +167,12 @@ macro_rules! nested {
             $($arg: $kind,)*
             visitor: V,
         ) -> Result<V::Value, D::Error> {
-            self.inner.$method($($arg,)* Guarded::new(visitor, self.tally))
+            self.inner.$method($($arg,)* Guarded::<V, EXACT>::new(visitor, self.tally))
         }
     )*};
 }
 
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, D> {
+impl<'de, D: Deserializer<'de>, const EXACT: bool> Deserializer<'de> for Guard<'_, D, EXACT> {
     type Error = D::Error;
 
     plain! {

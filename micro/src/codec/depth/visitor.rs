@@ -3,18 +3,18 @@
 use std::fmt;
 
 use serde::Deserializer;
-use serde::de::{EnumAccess, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::codec::depth::Tally;
 use crate::codec::depth::access::{Elements, Entries, Variants};
+use crate::codec::depth::{Guard, Tally};
 
 /// A visitor whose nested values are counted.
-pub(super) struct Guarded<'t, V> {
+pub(super) struct Guarded<'t, V, const EXACT: bool> {
     visitor: V,
     tally: &'t Tally,
 }
 
-impl<'t, V> Guarded<'t, V> {
+impl<'t, V, const EXACT: bool> Guarded<'t, V, EXACT> {
     pub(super) fn new(visitor: V, tally: &'t Tally) -> Self {
         Self { visitor, tally }
     }
@@ -29,7 +29,7 @@ macro_rules! plain {
     )*};
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, V> {
+impl<'de, V: Visitor<'de>, const EXACT: bool> Visitor<'de> for Guarded<'_, V, EXACT> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,28 +57,38 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, V> {
 
     #[inline(always)]
     fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
-        self.visitor.visit_some(self.tally.guard(inner))
+        self.visitor.visit_some(Guard::<_, EXACT> { inner, tally: self.tally })
     }
 
     #[inline(always)]
     fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
-        self.visitor.visit_newtype_struct(self.tally.guard(inner))
+        self.visitor.visit_newtype_struct(Guard::<_, EXACT> { inner, tally: self.tally })
     }
 
     #[inline(always)]
     fn visit_seq<A: SeqAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
         let Self { visitor, tally } = self;
-        tally.level(|| visitor.visit_seq(Elements { inner, tally }))
+        if !EXACT {
+            return tally.level(|| visitor.visit_seq(Elements::<_, EXACT> { inner, tally }));
+        }
+        tally.level(|| {
+            let mut elements = Elements::<_, EXACT> { inner, tally };
+            let value = visitor.visit_seq(&mut elements)?;
+            match elements.next_element::<IgnoredAny>()? {
+                None => Ok(value),
+                Some(_) => Err(A::Error::custom("more elements than expected")),
+            }
+        })
     }
 
     #[inline(always)]
     fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
         let Self { visitor, tally } = self;
-        tally.level(|| visitor.visit_map(Entries { inner, tally }))
+        tally.level(|| visitor.visit_map(Entries::<_, EXACT> { inner, tally }))
     }
 
     #[inline(always)]
     fn visit_enum<A: EnumAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
-        self.visitor.visit_enum(Variants { inner, tally: self.tally })
+        self.visitor.visit_enum(Variants::<_, EXACT> { inner, tally: self.tally })
     }
 }

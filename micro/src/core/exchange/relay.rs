@@ -9,6 +9,7 @@ use std::task::{Context as Task, Poll, Waker};
 use bytes::Bytes;
 
 use crate::core::clock;
+use crate::core::clock::Instant;
 use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::{Answer, Driver, Exchange, Reset};
 use crate::core::shutdown::TaskTracker;
@@ -30,7 +31,8 @@ impl Exchange {
     ///
     /// At most `window_bytes` of messages wait for the reader, and one message whatever its size.
     /// The future is dropped at its next await when the caller gives up the exchange or stops
-    /// reading its stream: what it holds then has to reset the call at the peer.
+    /// reading its stream, and at `deadline` if it has neither answered nor opened its stream by
+    /// then, which is a 408: what it holds then has to reset the call at the peer.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -40,7 +42,7 @@ impl Exchange {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// let tasks = TaskTracker::new();
-    /// let mut exchange = Exchange::relayed(&tasks, "echo", 64 * 1024, |line| async move {
+    /// let mut exchange = Exchange::relayed(&tasks, "echo", 64 * 1024, None, |line| async move {
     ///     line.reply(Ok(Bytes::from_static(b"pong")));
     /// });
     /// let answer = std::future::poll_fn(|task| exchange.poll_reply(task)).await;
@@ -54,6 +56,7 @@ impl Exchange {
         tasks: &TaskTracker,
         name: &'static str,
         window_bytes: usize,
+        deadline: Option<Instant>,
         call: impl FnOnce(Line) -> F,
     ) -> Self
     where
@@ -65,8 +68,9 @@ impl Exchange {
         tasks.spawn(name, async move {
             tokio::select! {
                 biased;
-                () = poll_fn(|task| watched.poll_gone(task)) => {}
+                () = poll_fn(|task| watched.poll_gone(Watcher::Task, task)) => {}
                 () = call => {}
+                () = late(&watched, deadline) => {}
             }
         });
         Self::started(relay, 0)
@@ -82,9 +86,7 @@ impl Line {
 
     /// Begins the stream of responses.
     pub fn open(&mut self) {
-        let mut state = self.relay.lock();
-        state.open = true;
-        wake(state.reader.take());
+        self.relay.tell(|state| state.open = true);
     }
 
     /// Hands the reader a message, waiting for room.
@@ -94,10 +96,10 @@ impl Line {
     pub async fn push(&mut self, message: Bytes) -> Result<()> {
         let relay = &self.relay;
         poll_fn(|task| relay.poll_room(message.len(), task)).await?;
-        let mut state = relay.lock();
-        state.unread_bytes += message.len();
-        state.messages.push_back(message);
-        wake(state.reader.take());
+        relay.tell(|state| {
+            state.unread_bytes += message.len();
+            state.messages.push_back(message);
+        });
         Ok(())
     }
 
@@ -111,14 +113,12 @@ impl Line {
 
     /// Waits until the caller has given up.
     pub async fn gone(&self) {
-        poll_fn(|task| self.relay.poll_gone(task)).await;
+        poll_fn(|task| self.relay.poll_gone(Watcher::Line, task)).await;
     }
 
     fn finish(&mut self, say: impl FnOnce(&mut State)) {
         self.over = true;
-        let mut state = self.relay.lock();
-        say(&mut state);
-        wake(state.reader.take());
+        self.relay.tell(say);
     }
 }
 
@@ -131,7 +131,8 @@ impl Drop for Line {
                 if state.open {
                     state.end = Some(Err(error));
                 } else {
-                    state.answer = Some(Answer::new(clock::now(), Err(error)));
+                    // A call that is late was told so.
+                    state.answer.get_or_insert(Answer::new(clock::now(), Err(error)));
                 }
             });
         }
@@ -153,13 +154,22 @@ struct State {
     /// Bytes of messages that the reader has not taken.
     unread_bytes: usize,
     end: Option<Result<()>>,
+    /// Whether the reader was told of the end.
+    ended: bool,
     /// Whether the caller has given up.
     gone: bool,
     reader: Option<Waker>,
     /// Who waits for the caller to give up: the task of the future, and the future itself.
-    watchers: Vec<Waker>,
+    watchers: [Option<Waker>; 2],
     /// Who waits for room.
     writer: Option<Waker>,
+}
+
+/// Who waits for the caller to give up.
+#[derive(Clone, Copy)]
+enum Watcher {
+    Task,
+    Line,
 }
 
 impl Relay {
@@ -168,15 +178,27 @@ impl Relay {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn poll_gone(&self, task: &mut Task<'_>) -> Poll<()> {
+    /// Changes what the reader sees and wakes it, which may run code of users, without the lock.
+    fn tell(&self, change: impl FnOnce(&mut State)) {
+        let reader = {
+            let mut state = self.lock();
+            change(&mut state);
+            state.reader.take()
+        };
+        reader.into_iter().for_each(Waker::wake);
+    }
+
+    fn poll_gone(&self, watcher: Watcher, task: &mut Task<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.gone {
             return Poll::Ready(());
         }
-        let waker = task.waker();
-        if !state.watchers.iter().any(|other| other.will_wake(waker)) {
-            state.watchers.push(waker.clone());
-        }
+        let [of_task, of_line] = &mut state.watchers;
+        let slot = match watcher {
+            Watcher::Task => of_task,
+            Watcher::Line => of_line,
+        };
+        *slot = Some(task.waker().clone());
         Poll::Pending
     }
 
@@ -200,7 +222,31 @@ impl Relay {
             state.messages.clear();
             (std::mem::take(&mut state.watchers), state.writer.take())
         };
-        watchers.into_iter().chain(writer).for_each(Waker::wake);
+        watchers.into_iter().flatten().chain(writer).for_each(Waker::wake);
+    }
+}
+
+impl State {
+    fn poll_messages(
+        &mut self,
+        batch: &mut VecDeque<Bytes>,
+        task: &mut Task<'_>,
+    ) -> Poll<Option<Result<()>>> {
+        if !self.messages.is_empty() {
+            batch.append(&mut self.messages);
+            return Poll::Ready(Some(Ok(())));
+        }
+        match self.end.take() {
+            Some(end) => {
+                self.ended = true;
+                Poll::Ready(end.err().map(Err))
+            }
+            None if self.ended => Poll::Ready(None),
+            None => {
+                self.reader = Some(task.waker().clone());
+                Poll::Pending
+            }
+        }
     }
 }
 
@@ -238,23 +284,14 @@ impl Driver for Relay {
         batch: &mut VecDeque<Bytes>,
         task: &mut Task<'_>,
     ) -> Poll<Option<Result<()>>> {
-        let mut state = self.lock();
-        state.unread_bytes = state.unread_bytes.saturating_sub(consumed);
-        if consumed > 0 {
-            wake(state.writer.take());
-        }
-        if !state.messages.is_empty() {
-            batch.append(&mut state.messages);
-            return Poll::Ready(Some(Ok(())));
-        }
-        match state.end.take() {
-            Some(Ok(())) => Poll::Ready(None),
-            Some(Err(error)) => Poll::Ready(Some(Err(error))),
-            None => {
-                state.reader = Some(task.waker().clone());
-                Poll::Pending
-            }
-        }
+        let (polled, writer) = {
+            let mut state = self.lock();
+            state.unread_bytes = state.unread_bytes.saturating_sub(consumed);
+            let writer = if consumed > 0 { state.writer.take() } else { None };
+            (state.poll_messages(batch, task), writer)
+        };
+        writer.into_iter().for_each(Waker::wake);
+        polled
     }
 
     fn flush(&self) {}
@@ -274,10 +311,18 @@ impl fmt::Debug for Relay {
     }
 }
 
-fn wake(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        waker.wake();
+/// Waits until a call that has not begun to answer is late, and tells its caller.
+async fn late(relay: &Relay, deadline: Option<Instant>) {
+    let Some(deadline) = deadline else { return std::future::pending().await };
+    clock::sleep_until(deadline).await;
+    if relay.lock().open {
+        return std::future::pending().await;
     }
+    let detail = "the deadline passed before the node answered";
+    let error = Error::timeout("micro.transport", detail);
+    relay.tell(|state| {
+        state.answer.get_or_insert(Answer::new(deadline, Err(error)));
+    });
 }
 
 #[cold]
@@ -291,13 +336,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::core::clock::Instant;
 
     fn relayed<F: Future<Output = ()> + Send + 'static>(
         call: impl FnOnce(Line) -> F,
     ) -> (TaskTracker, Exchange) {
         let tasks = TaskTracker::new();
-        let exchange = Exchange::relayed(&tasks, "relayed", 10, call);
+        let exchange = Exchange::relayed(&tasks, "relayed", 10, None, call);
         (tasks, exchange)
     }
 
@@ -378,5 +422,30 @@ mod tests {
         });
         let error = reply(exchange).await.unwrap_err();
         assert!(error.detail().contains("one response was expected"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_does_not_answer_in_time_is_late_and_its_future_dropped() {
+        let tasks = TaskTracker::new();
+        let (began, time) = (clock::now(), Duration::from_secs(3));
+        let deadline = Some(clock::after(began, time));
+        let exchange = Exchange::relayed(&tasks, "late", 10, deadline, |line| async move {
+            let _silent = line;
+            std::future::pending().await
+        });
+        assert_eq!(reply(exchange).await.unwrap_err().code(), 408);
+        assert_eq!(clock::now() - began, time);
+        assert_eq!(tasks.wait(soon()).await, 0);
+        // A stream that has begun is not bounded by the deadline of its call.
+        let mut exchange =
+            Exchange::relayed(&tasks, "stream", 10, deadline, |mut line| async move {
+                line.open();
+                clock::sleep(Duration::from_secs(60)).await;
+                line.end(Ok(()));
+            });
+        poll_fn(|task| exchange.poll_opened(task)).await.unwrap();
+        let mut stream = exchange.into_stream();
+        assert!(stream.next().await.is_none());
+        assert!(stream.next().await.is_none());
     }
 }

@@ -115,6 +115,19 @@ fn read_once(
     }
 }
 
+/// Addresses of one name that are taken; the resolver has sorted them.
+#[cfg(feature = "quic")]
+const ADDRESSES_MAX: usize = 16;
+
+/// Returns the addresses of `host:port`, at most sixteen of them.
+///
+/// # Errors
+/// What the resolver says.
+#[cfg(feature = "quic")]
+pub(crate) async fn resolve(host: &str) -> io::Result<Vec<std::net::SocketAddr>> {
+    Ok(tokio::net::lookup_host(host).await?.take(ADDRESSES_MAX).collect())
+}
+
 /// A connected byte stream of any kind, not yet shared.
 #[derive(Debug)]
 #[non_exhaustive]

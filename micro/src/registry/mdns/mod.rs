@@ -209,7 +209,11 @@ impl Shared {
         slot.pinned = Some(Arc::clone(&hub));
         drop(slot);
         for (packet, reach) in outgoing {
-            hub.net.send(&packet, reach).await?;
+            if let Err(error) = hub.net.send(&packet, reach).await {
+                // Nobody has heard of the node: what comes next must announce it, not renew it.
+                drop(self.core.remove_own(node, &record.name)?);
+                return Err(error);
+            }
         }
         Ok(())
     }

@@ -3,13 +3,12 @@
 use http::header::HeaderValue;
 
 use crate::codec::Codecs;
+use crate::codec::sequence::NDJSON;
 use crate::core::content_type::ContentType;
+use crate::server::http::coding::Coding;
 
 /// The content type of server-sent events.
 pub(super) const EVENT_STREAM: &str = "text/event-stream";
-
-/// The content type of JSON values, one a line.
-pub(super) const NDJSON: &str = "application/x-ndjson";
 
 /// What an `Accept` header asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +17,8 @@ pub(super) struct Accepted {
     pub(super) format: Option<ContentType>,
     /// Whether a stream is to come as server-sent events.
     pub(super) events: bool,
+    /// How the response may be compressed.
+    pub(super) coding: Option<Coding>,
 }
 
 /// Reads a content type of a request; what `curl -d` sends by itself means JSON.
@@ -43,15 +44,14 @@ fn named(text: &str) -> ContentType {
 /// Reads an `Accept` header: the first type wins that there is a codec for.
 ///
 /// Weights are not compared: clients that care name one type.
-pub(super) fn accepted(value: &HeaderValue, codecs: &Codecs) -> Accepted {
-    let mut accepted = Accepted::default();
+pub(super) fn accept(value: &HeaderValue, codecs: &Codecs, accepted: &mut Accepted) {
     if value == "*/*" {
-        return accepted;
+        return;
     }
     for item in value.to_str().unwrap_or_default().split(',') {
         let essence = item.split(';').next().unwrap_or_default().trim();
         if essence.eq_ignore_ascii_case(EVENT_STREAM) {
-            accepted = Accepted { format: Some(ContentType::Json), events: true };
+            (accepted.format, accepted.events) = (Some(ContentType::Json), true);
             break;
         }
         if essence.is_empty() || essence.contains('*') {
@@ -63,7 +63,6 @@ pub(super) fn accepted(value: &HeaderValue, codecs: &Codecs) -> Accepted {
             break;
         }
     }
-    accepted
 }
 
 #[cfg(test)]
@@ -98,8 +97,9 @@ mod tests {
             ("application/x-ndjson", Some(ContentType::Json), false),
             ("text/event-stream", Some(ContentType::Json), true),
         ] {
-            let accepted = accepted(&HeaderValue::from_static(text), &Codecs::default());
-            assert_eq!(accepted, Accepted { format, events }, "{text}");
+            let mut accepted = Accepted::default();
+            accept(&HeaderValue::from_static(text), &Codecs::default(), &mut accepted);
+            assert_eq!(accepted, Accepted { format, events, coding: None }, "{text}");
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::core::limits::TraceLimits;
 use crate::core::metadata::Metadata;
 
 /// Reads a header; members past the limits, and those that are no metadata, are left out.
-pub(super) fn read(header: &str, limits: &TraceLimits, into: &mut Metadata) {
+pub(in crate::server) fn read(header: &str, limits: &TraceLimits, into: &mut Metadata) {
     let mut bytes = 0;
     for member in header.split(',').take(limits.baggage_members_max) {
         bytes += member.len();

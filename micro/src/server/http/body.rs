@@ -1,7 +1,9 @@
 //! Reads a request's body within its limits.
 
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::Body;
@@ -13,12 +15,15 @@ use crate::core::limits::{ConnectionLimits, Limits};
 use crate::server::roster::Seat;
 
 /// A body as connections and layers bring it.
-pub(super) trait Payload:
+pub(in crate::server) trait Payload:
     Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static
 {
 }
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static> Payload for B {}
+
+/// How many times as much as came of a body is set aside for the rest of it.
+const RESERVED_FACTOR: usize = 4;
 
 /// Reads a whole body; one that came in one piece is not copied.
 ///
@@ -29,7 +34,7 @@ pub(super) async fn read<B: Payload>(
     body: &mut B,
     limits: &Limits,
     (now, until): (Instant, Instant),
-    mut room: Room<'_>,
+    mut room: Room<&Seat>,
 ) -> Result<Bytes> {
     let max = limits.message.bytes_max;
     if usize::try_from(body.size_hint().lower()).map_or(true, |declared| declared > max) {
@@ -45,6 +50,9 @@ pub(super) async fn read<B: Payload>(
     }
     room.take(first.len())?;
     let mut whole = BytesMut::from(first);
+    // Room for what is declared, as far as what came already vouches for it.
+    let declared = usize::try_from(body.size_hint().lower()).unwrap_or_default();
+    whole.reserve(declared.min(whole.len().saturating_mul(RESERVED_FACTOR)));
     while let Some(next) = data(body, &mut pace).await? {
         if whole.len() + next.len() > max {
             return Err(too_large(max));
@@ -58,19 +66,19 @@ pub(super) async fn read<B: Payload>(
 /// What one unfinished body holds of what all of a connection may; given back on drop.
 ///
 /// An HTTP/2 connection has many bodies at a time, each within its own limit.
-pub(super) struct Room<'a> {
-    seat: &'a Seat,
+pub(in crate::server) struct Room<S: Deref<Target = Seat>> {
+    seat: S,
     bytes_max: usize,
     taken: usize,
 }
 
-impl<'a> Room<'a> {
-    pub(super) fn new(seat: &'a Seat, bytes_max: usize) -> Self {
+impl<S: Deref<Target = Seat>> Room<S> {
+    pub(in crate::server) fn new(seat: S, bytes_max: usize) -> Self {
         Self { seat, bytes_max, taken: 0 }
     }
 
     /// Takes room for more bytes of the body.
-    fn take(&mut self, bytes: usize) -> Result<()> {
+    pub(in crate::server) fn take(&mut self, bytes: usize) -> Result<()> {
         self.taken += bytes;
         let held = self.seat.unfinished.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if held <= self.bytes_max {
@@ -80,29 +88,47 @@ impl<'a> Room<'a> {
         let detail = format!("the unfinished messages of a connection may have {max} bytes in all");
         Err(Error::too_many_requests("micro.server", detail).with_retry(Retry::Safe))
     }
-}
 
-impl Drop for Room<'_> {
-    fn drop(&mut self) {
-        self.seat.unfinished.fetch_sub(self.taken, Ordering::Relaxed);
+    /// Gives back all of it, for the next message of a stream.
+    pub(in crate::server) fn free(&mut self) {
+        let taken = std::mem::take(&mut self.taken);
+        if taken > 0 {
+            self.seat.unfinished.fetch_sub(taken, Ordering::Relaxed);
+        }
     }
 }
 
-pub(super) fn too_large(max: usize) -> Error {
+impl<S: Deref<Target = Seat>> Drop for Room<S> {
+    fn drop(&mut self) {
+        self.free();
+    }
+}
+
+pub(in crate::server) fn too_large(max: usize) -> Error {
     Error::too_large("micro.server", format!("a message may have {max} bytes, this one has more"))
 }
 
-/// Makes the error of a body that ends before it should.
-pub(super) fn broken(error: impl Into<BoxError>) -> Error {
+/// Makes the error of a body that ends before it should, or says what is wrong with it itself.
+pub(in crate::server) fn broken(error: impl Into<BoxError>) -> Error {
+    let error = match error.into().downcast::<Error>() {
+        Ok(own) => return *own,
+        Err(error) => error,
+    };
     Error::bad_request("micro.server", "the body broke off").with_source(error)
 }
 
 /// Waits for the next data, not past the pace.
-async fn data<B: Payload>(body: &mut B, pace: &mut Pace) -> Result<Option<Bytes>> {
+async fn data<B: Payload>(body: &mut B, pace: &mut Pace<'_>) -> Result<Option<Bytes>> {
     // Progress: each turn takes a frame, and only trailers go on.
     loop {
-        let frame = std::future::poll_fn(|task| Pin::new(&mut *body).poll_frame(task));
-        let frame = clock::timeout_at(pace.end(), frame).await.map_err(|_elapsed| pace.missed())?;
+        // What has come already needs no timer.
+        let mut poll = |task: &mut Context<'_>| Pin::new(&mut *body).poll_frame(task);
+        let frame = match std::future::poll_fn(|task| Poll::Ready(poll(task))).await {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => clock::timeout_at(pace.end(), std::future::poll_fn(poll))
+                .await
+                .map_err(|_elapsed| pace.missed())?,
+        };
         let Some(frame) = frame else { return Ok(None) };
         if let Ok(data) = frame.map_err(broken)?.into_data() {
             pace.took(data.len());
@@ -112,28 +138,32 @@ async fn data<B: Payload>(body: &mut B, pace: &mut Pace) -> Result<Option<Bytes>
 }
 
 /// How fast a body has to come.
-struct Pace {
+pub(in crate::server) struct Pace<'a> {
     until: Instant,
     window_end: Instant,
     window_left: usize,
-    limits: ConnectionLimits,
+    limits: &'a ConnectionLimits,
 }
 
-impl Pace {
-    fn new(limits: &ConnectionLimits, now: Instant, until: Instant) -> Self {
+impl<'a> Pace<'a> {
+    pub(in crate::server) fn new(
+        limits: &'a ConnectionLimits,
+        now: Instant,
+        until: Instant,
+    ) -> Self {
         Self {
             until,
             window_end: clock::after(now, limits.body_progress_timeout),
             window_left: limits.body_progress_bytes,
-            limits: limits.clone(),
+            limits,
         }
     }
 
-    fn end(&self) -> Instant {
+    pub(in crate::server) fn end(&self) -> Instant {
         self.until.min(self.window_end)
     }
 
-    fn took(&mut self, bytes: usize) {
+    pub(in crate::server) fn took(&mut self, bytes: usize) {
         self.window_left = self.window_left.saturating_sub(bytes);
         if self.window_left == 0 {
             self.window_left = self.limits.body_progress_bytes;
@@ -141,7 +171,7 @@ impl Pace {
         }
     }
 
-    fn missed(&self) -> Error {
+    pub(in crate::server) fn missed(&self) -> Error {
         if self.until <= self.window_end {
             return Error::timeout("micro.server", "the deadline passed while the body came");
         }
@@ -157,7 +187,6 @@ mod tests {
     use std::collections::VecDeque;
     use std::convert::Infallible;
     use std::sync::Arc;
-    use std::task::{Context, Poll};
     use std::time::Duration;
 
     use hyper::body::{Frame, SizeHint};
@@ -210,7 +239,7 @@ mod tests {
                 let mut body = slow(10, 10, Duration::from_millis(10));
                 let (seat, limits) = (&seat, &limits);
                 done.push(async move {
-                    let room = Room::new(seat, 1000);
+                    let room = Room::new(&**seat, 1000);
                     read(&mut body, limits, (now, until), room).await
                 });
             }
@@ -229,7 +258,7 @@ mod tests {
         let now = clock::now();
         let until = clock::after(now, Duration::from_secs(3600));
         let seat = seat();
-        let room = Room::new(&seat, usize::MAX);
+        let room = Room::new(&*seat, usize::MAX);
         read(&mut body, &limits, (now, until), room).await.map(|bytes| bytes.len())
     }
 

@@ -5,23 +5,29 @@ use http::uri::Authority;
 use http::{HeaderName, Uri};
 
 use crate::core::error::{Error, Result};
+use crate::server::http::cors::{Cors, Sharing};
+use crate::server::http::face::Peer;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Allows any origin or host.
+/// Allows any host.
 const ANY: &str = "*";
 
 /// Which pages may call, and by which names this server may be called.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Browser {
-    origins: Vec<String>,
+    pub(super) sharing: Sharing,
     hosts: Vec<String>,
 }
 
 impl Browser {
-    /// Lets pages of an origin call, such as `https://shop.example`; `*` lets all.
-    pub(crate) fn allow_origin(&mut self, origin: &str) {
-        self.origins.push(origin.trim_end_matches('/').to_ascii_lowercase());
+    /// Sets which pages of other origins may call.
+    ///
+    /// # Errors
+    /// 400 when they cannot be allowed so.
+    pub(crate) fn share_with(&mut self, cors: &Cors) -> Result<()> {
+        self.sharing = Sharing::new(cors)?;
+        Ok(())
     }
 
     /// Accepts a host name, without port; `*` accepts all.
@@ -33,30 +39,29 @@ impl Browser {
     ///
     /// # Errors
     /// 403.
-    pub(super) fn check(
+    pub(in crate::server) fn check(
         &self,
         headers: &HeaderMap,
         uri: &Uri,
-        bound: &str,
+        peer: &Peer,
     ) -> Result<Option<HeaderValue>> {
-        let host = headers.get(HOST).map(text).unwrap_or_default();
+        let Asked { host: named, origin, cross_site } = Asked::of(headers);
+        let host = named.map(text).unwrap_or_default();
         let authority = uri.authority().map_or("", Authority::as_str);
-        for name in [host, authority] {
-            if !name.is_empty() && !self.is_own_host(name, bound) {
-                return Err(forbidden(&format!(
-                    "`{}` is not a name of this server; allow it with `allow_host`",
-                    name.escape_debug()
-                )));
+        self.check_name(authority, &peer.bound)?;
+        if named.is_some() && named != peer.known.get() {
+            self.check_name(host, &peer.bound)?;
+            // Who calls again by the first name is not looked at again.
+            if let Some(named) = named {
+                peer.known.get_or_init(|| named.clone());
             }
         }
         let own = if host.is_empty() { authority } else { host };
-        let Some(origin) = headers.get(ORIGIN) else {
-            return self.check_site(headers).map(|()| None);
-        };
+        let Some(origin) = origin else { return self.check_site(cross_site).map(|()| None) };
         if is_same(text(origin), own) {
             return Ok(None);
         }
-        if self.allows(text(origin)) {
+        if self.sharing.allows(text(origin)) {
             return Ok(Some(origin.clone()));
         }
         Err(forbidden(&format!(
@@ -65,17 +70,22 @@ impl Browser {
         )))
     }
 
+    /// Refuses a name that is not one of this server's.
+    fn check_name(&self, name: &str, bound: &str) -> Result<()> {
+        if name.is_empty() || self.is_own_host(name, bound) {
+            return Ok(());
+        }
+        let name = name.escape_debug();
+        let detail = format!("`{name}` is not a name of this server; allow it with `allow_host`");
+        Err(forbidden(&detail))
+    }
+
     /// Checks a request without an origin, such as a link or an image.
-    fn check_site(&self, headers: &HeaderMap) -> Result<()> {
-        let foreign = headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "cross-site");
-        if foreign && !self.origins.iter().any(|origin| origin == ANY) {
+    fn check_site(&self, cross_site: bool) -> Result<()> {
+        if cross_site && !self.sharing.allows_all() {
             return Err(forbidden("pages of other sites may not call this server"));
         }
         Ok(())
-    }
-
-    fn allows(&self, origin: &str) -> bool {
-        self.origins.iter().any(|known| known == ANY || known.eq_ignore_ascii_case(origin))
     }
 
     fn is_own_host(&self, authority: &str, bound: &str) -> bool {
@@ -89,6 +99,31 @@ impl Browser {
             || host.ends_with(".localhost")
             || host == bound
             || self.hosts.iter().any(|known| known == ANY || *known == host)
+    }
+}
+
+/// What a browser says of a request, or whoever sends it.
+#[derive(Debug, Default)]
+struct Asked<'a> {
+    host: Option<&'a HeaderValue>,
+    origin: Option<&'a HeaderValue>,
+    cross_site: bool,
+}
+
+impl<'a> Asked<'a> {
+    /// Reads the headers in one pass: looking each of them up costs more, and most are not there.
+    fn of(headers: &'a HeaderMap) -> Self {
+        let mut asked = Self::default();
+        for (name, value) in headers {
+            if name == HOST {
+                asked.host.get_or_insert(value);
+            } else if name == ORIGIN {
+                asked.origin.get_or_insert(value);
+            } else if name == SEC_FETCH_SITE {
+                asked.cross_site |= value == "cross-site";
+            }
+        }
+        asked
     }
 }
 
@@ -117,6 +152,11 @@ fn forbidden(detail: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::limits::ConnectionLimits;
+    use crate::core::proven::Proven;
+    use crate::server::policy::Origin;
+    use crate::server::roster::Roster;
+    use std::sync::{Arc, OnceLock};
 
     fn code(browser: &Browser, headers: &[(&'static str, &'static str)]) -> u16 {
         let headers: HeaderMap = headers
@@ -124,7 +164,34 @@ mod tests {
             .map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v)))
             .collect();
         let uri = Uri::from_static("/");
-        browser.check(&headers, &uri, "bound.example").map_or_else(|e| e.code(), |_| 200)
+        browser.check(&headers, &uri, &peer()).map_or_else(|e| e.code(), |_| 200)
+    }
+
+    fn peer() -> Peer {
+        let roster = Arc::new(Roster::default());
+        Peer {
+            remote: "memory".into(),
+            socket: None,
+            origin: Origin::Local,
+            proven: Proven::Nobody,
+            bound: "bound.example".into(),
+            known: OnceLock::new(),
+            seat: Arc::clone(&roster.join(None, &ConnectionLimits::DEFAULT).unwrap().seat),
+        }
+    }
+
+    #[test]
+    fn a_name_that_was_good_once_makes_no_other_good() {
+        let (browser, peer, uri) = (Browser::default(), peer(), Uri::from_static("/"));
+        let check = |host: &'static str| {
+            let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static(host))]);
+            browser.check(&headers, &uri, &peer).is_ok()
+        };
+        assert!(!check("evil.example"));
+        for _ in 0..2 {
+            assert!(check("localhost:1"));
+            assert!(!check("evil.example") && !check("localhost:1.evil.example"));
+        }
     }
 
     #[test]
@@ -164,7 +231,7 @@ mod tests {
     #[test]
     fn what_is_allowed_passes_and_nothing_else() {
         let mut browser = Browser::default();
-        browser.allow_origin("https://Shop.example/");
+        browser.share_with(&Cors::new().origin("https://Shop.example/")).unwrap();
         browser.allow_host("API.example");
         let own = ("host", "api.example:80");
         for (headers, expected) in [
@@ -178,7 +245,7 @@ mod tests {
         ] {
             assert_eq!(code(&browser, headers), expected, "{headers:?}");
         }
-        browser.allow_origin("*");
+        browser.share_with(&Cors::new().origin("*")).unwrap();
         browser.allow_host("*");
         for headers in [
             &[("host", "other.example"), ("origin", "null")][..],
@@ -191,7 +258,7 @@ mod tests {
     #[test]
     fn the_authority_of_the_target_is_checked_too() {
         let uri = Uri::from_static("http://evil.example/greeter/Greeter.Hello");
-        let check = Browser::default().check(&HeaderMap::new(), &uri, "");
+        let check = Browser::default().check(&HeaderMap::new(), &uri, &peer());
         assert_eq!(check.unwrap_err().code(), 403);
     }
 }

@@ -5,8 +5,10 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Request, Response, Version};
+use http::request::Parts;
+use http::{Method, Request, Response, Version};
 
+use crate::codec::sequence::{NDJSON, Row};
 use crate::core::clock;
 use crate::core::content_type::ContentType;
 use crate::core::context::Context;
@@ -14,14 +16,18 @@ use crate::core::descriptor::CallKind;
 use crate::core::error::{Error, Result};
 use crate::core::exchange::{Inbound, Outgoing, Running, Target};
 use crate::core::stream::BoxSource;
-use crate::server::http::accept::{Accepted, EVENT_STREAM, NDJSON};
+use crate::server::http::accept::{Accepted, EVENT_STREAM};
 use crate::server::http::body::{Payload, Room, read, too_large};
+use crate::server::http::coding::Coding;
+#[cfg(feature = "compression")]
+use crate::server::http::coding::Unpacked;
 use crate::server::http::face::{Peer, Site};
 use crate::server::http::head::{self, Head};
-use crate::server::http::lines::lines;
+use crate::server::http::lines::messages;
 use crate::server::http::pump::{Framing, Pump};
+use crate::server::http::query;
 use crate::server::http::reply::{self, Reply};
-use crate::server::router::Arrival;
+use crate::server::router::{Arrival, Router};
 
 impl Site {
     /// Answers a call of an endpoint.
@@ -45,27 +51,38 @@ impl Site {
     ) -> Result<Response<Reply>> {
         let router = &self.router;
         let entry = router.entry(target)?;
-        let (parts, mut body) = request.into_parts();
+        let (parts, body) = request.into_parts();
         let (now, limits) = (clock::now(), &router.limits);
         let mut head = head::read(&parts.headers, now, &router.codecs, &limits.trace)?;
-        check_kind(target.kind, parts.version, &head)?;
+        let asked = check_kind(target.kind, &parts, &head)?;
         let extra = head.extra.as_deref();
         let account = router.admit(entry, extra, peer.caller())?;
         router.claim(&peer.seat, account.as_deref())?;
         let accepted = std::mem::take(&mut head.accepted);
-        let response = accepted.format.clone().filter(|format| *format != head.content_type);
-        let answered_in = response.clone().unwrap_or_else(|| head.content_type.clone());
+        let given =
+            || if asked == Asked::Query { ContentType::Json } else { head.content_type.clone() };
+        let answered_in = accepted.format.clone().unwrap_or_else(given);
+        let differs = asked == Asked::Query || answered_in != head.content_type;
         // Known before the handler runs: a response that has no form must cost nothing.
         let streams = target.kind.streams_responses();
         let form = streams.then(|| framing(&accepted, &answered_in)).transpose()?;
         let until = router.deadline(entry, now, head.deadline);
-        let (body, messages) = if target.kind.streams_requests() {
-            (Bytes::new(), Some(lines(body, limits.message.bytes_max)))
-        } else {
-            let room = Room::new(&peer.seat, limits.message.reassembly_bytes_max);
-            (read(&mut body, limits, (now, until), room).await?, None)
+        let (body, messages) = match asked {
+            Asked::Query => (query_of(&parts), None),
+            Asked::Stream(row) => {
+                let body = unpacked(body, head.coding);
+                (Bytes::new(), Some(messages(body, row, limits.message.bytes_max)))
+            }
+            Asked::Message => {
+                let room = Room::new(&*peer.seat, limits.message.reassembly_bytes_max);
+                let mut body = unpacked(body, head.coding);
+                (read(&mut body, limits, (now, until), room).await?, None)
+            }
         };
-        peer.seat.unread.store(messages.is_some(), Ordering::Relaxed);
+        if asked != Asked::Query {
+            // The body that somebody sends with a query is never read.
+            peer.seat.unread.store(messages.is_some(), Ordering::Relaxed);
+        }
         let inbound = Inbound {
             target,
             now,
@@ -76,41 +93,50 @@ impl Site {
             messages,
             remote: std::sync::Arc::clone(&peer.remote),
         };
-        let running = router.run(
-            inbound,
-            Arrival { origin: peer.origin, proven: &peer.proven, account, response },
-        )?;
-        match self.outcome(running, target).await? {
+        let arrival = Arrival {
+            origin: peer.origin,
+            proven: &peer.proven,
+            account,
+            request: (asked == Asked::Query).then(query::format),
+            response: differs.then(|| answered_in.clone()),
+        };
+        let running = router.run(inbound, arrival)?;
+        let response = match outcome(router, running, target).await? {
             Outgoing::Message(bytes) if bytes.len() > limits.message.bytes_max => {
-                Err(too_large(limits.message.bytes_max).with_id(entry.id.clone()))
+                return Err(too_large(limits.message.bytes_max).with_id(entry.id.clone()));
             }
-            Outgoing::Message(bytes) => Ok(reply::message(bytes, &answered_in)),
+            Outgoing::Message(bytes) => reply::message(bytes, &answered_in),
             Outgoing::Stream(source) => {
                 let form = form.map_or_else(|| framing(&accepted, &answered_in), Ok)?;
-                Ok(stream(source, form, limits.message.bytes_max))
+                stream(source, form, limits.message.bytes_max)
             }
-        }
-    }
-
-    /// Runs a call to its end or its deadline.
-    async fn outcome(&self, mut running: Running, target: Target) -> Result<Outgoing> {
-        // Most handlers are done at once and need no timer.
-        let first =
-            std::future::poll_fn(|task| Poll::Ready(std::pin::Pin::new(&mut running).poll(task)));
-        if let Poll::Ready(done) = first.await {
-            return done;
-        }
-        let context = running.context();
-        let Some(deadline) = context.deadline() else { return running.await };
-        let done = if target.detached {
-            let _left = Left(context.clone());
-            let task = self.router.tasks.spawn("detached", running);
-            clock::timeout_at(deadline, task).await.map(|done| done.and_then(|done| done))
-        } else {
-            clock::timeout_at(deadline, running).await
         };
-        done.unwrap_or_else(|_| Err(late(&context)))
+        Ok(reply::packed(response, accepted.coding))
     }
+}
+
+/// Runs a call to its end or its deadline.
+pub(in crate::server) async fn outcome(
+    router: &Router,
+    mut running: Running,
+    target: Target,
+) -> Result<Outgoing> {
+    // Most handlers are done at once and need no timer.
+    let first =
+        std::future::poll_fn(|task| Poll::Ready(std::pin::Pin::new(&mut running).poll(task)));
+    if let Poll::Ready(done) = first.await {
+        return done;
+    }
+    let context = running.context();
+    let Some(deadline) = context.deadline() else { return running.await };
+    let done = if target.detached {
+        let _left = Left(context.clone());
+        let task = router.tasks.spawn("detached", running);
+        clock::timeout_at(deadline, task).await.map(|done| done.and_then(|done| done))
+    } else {
+        clock::timeout_at(deadline, running).await
+    };
+    done.unwrap_or_else(|_| Err(late(&context)))
 }
 
 /// Tells a detached handler that nobody waits for it any more.
@@ -131,18 +157,51 @@ fn late(context: &Context) -> Error {
     )
 }
 
-/// Refuses calls that HTTP has no form for.
-fn check_kind(kind: CallKind, version: Version, head: &Head) -> Result<()> {
-    if kind == CallKind::Bidi && version != Version::HTTP_2 {
+/// Where the request of a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// In the query.
+    Query,
+    /// It is the body.
+    Message,
+    /// It is a stream in the body.
+    Stream(Row),
+}
+
+/// Tells where the request of a call is, and refuses calls that HTTP has no form for.
+fn check_kind(kind: CallKind, parts: &Parts, head: &Head) -> Result<Asked> {
+    if parts.method != Method::POST {
+        return Ok(Asked::Query);
+    }
+    if kind == CallKind::Bidi && parts.version != Version::HTTP_2 {
         let detail = "streams both ways at once need HTTP/2 here, or WebSocket or a micro client";
         return Err(Error::unimplemented("micro.server", detail));
     }
-    if kind.streams_requests() && head.content_type != ContentType::Json {
-        let given = head.content_type.as_str().escape_debug();
-        let detail = format!("requests stream as {NDJSON}, not as {given}");
-        return Err(Error::new("micro.server", 415, detail));
+    if !kind.streams_requests() {
+        return Ok(Asked::Message);
     }
-    Ok(())
+    Row::of(&head.content_type).map(Asked::Stream).ok_or_else(|| {
+        let given = head.content_type.as_str().escape_debug();
+        let detail = format!("requests stream as {NDJSON} or application/msgpack, not as {given}");
+        Error::new("micro.server", 415, detail)
+    })
+}
+
+/// Returns the query of a request.
+fn query_of(parts: &Parts) -> Bytes {
+    Bytes::copy_from_slice(parts.uri.query().unwrap_or_default().as_bytes())
+}
+
+/// Reads a body through what decompresses it.
+#[cfg(feature = "compression")]
+fn unpacked<B: Payload>(body: B, coding: Option<Coding>) -> Unpacked<B> {
+    Unpacked::new(body, coding)
+}
+
+/// Reads a body as it comes: one that is compressed was refused before.
+#[cfg(not(feature = "compression"))]
+fn unpacked<B: Payload>(body: B, _: Option<Coding>) -> B {
+    body
 }
 
 /// How a stream is written, and the content type that says so.
@@ -153,13 +212,16 @@ type Form = (Framing, &'static str);
 /// # Errors
 /// 406 when the format of the messages has no way to tell one from the next.
 fn framing(accepted: &Accepted, content_type: &ContentType) -> Result<Form> {
-    match content_type {
-        ContentType::Json if accepted.events => Ok((Framing::Events, EVENT_STREAM)),
-        ContentType::Json => Ok((Framing::Lines, NDJSON)),
-        ContentType::MsgPack => Ok((Framing::Values, "application/msgpack")),
-        other => {
-            let other = other.as_str().escape_debug();
-            let detail = format!("responses stream as {NDJSON} or {EVENT_STREAM}, not as {other}");
+    if accepted.events && *content_type == ContentType::Json {
+        return Ok((Framing::Events, EVENT_STREAM));
+    }
+    match Row::of(content_type) {
+        Some(row) => Ok((Framing::Row(row), row.content_type())),
+        None => {
+            let other = content_type.as_str().escape_debug();
+            let detail = format!(
+                "responses stream as {NDJSON}, {EVENT_STREAM} or application/msgpack, not as {other}"
+            );
             Err(Error::new("micro.server", 406, detail))
         }
     }

@@ -24,10 +24,13 @@ use crate::core::limits::{ConnectionLimits, METADATA_BYTES_MAX, METADATA_CLOSE_F
 use crate::core::net::Prefixed;
 use crate::core::shutdown::TaskTracker;
 use crate::server::http::face::{Face, Peer};
+#[cfg(feature = "mucp")]
+use crate::server::http::mucp::Handed;
 use crate::server::http::paced::Paced;
 use crate::server::http::reply::{self, Reply};
+use crate::server::http::sound;
 use crate::server::listen::LINGER;
-use crate::server::roster::{Order, Seat};
+use crate::server::roster::{Busy, Order, Seat};
 
 /// Bytes of one connection's read buffer, and so of one head: hostile peers get no more.
 const HEAD_BYTES_MAX: usize = METADATA_BYTES_MAX * METADATA_CLOSE_FACTOR;
@@ -45,9 +48,24 @@ impl Face {
         let limits = &self.site.router.limits.connection;
         let seat = Arc::clone(&peer.seat);
         let (face, peer) = (Arc::clone(self), Arc::new(peer));
+        #[cfg(feature = "mucp")]
+        let handed = Arc::new(Handed::default());
+        #[cfg(feature = "mucp")]
+        let hands = Arc::clone(&handed);
         let service = service_fn(move |request: Request<Incoming>| {
             let (face, peer) = (Arc::clone(&face), Arc::clone(&peer));
-            async move { Ok::<_, Infallible>(face.respond(&peer, request, true).await) }
+            #[cfg(feature = "mucp")]
+            let hands = Arc::clone(&hands);
+            async move {
+                #[cfg_attr(
+                    not(feature = "mucp"),
+                    expect(unused_mut, reason = "nothing takes over")
+                )]
+                let mut response = face.respond(&peer, request, true).await;
+                #[cfg(feature = "mucp")]
+                hands.check(&mut response).await;
+                Ok::<_, Infallible>(response)
+            }
         });
         let io = TokioIo::new(Paced::new(stream, Arc::clone(&seat), limits.write_timeout));
         let mut builder = http1::Builder::new();
@@ -56,7 +74,23 @@ impl Face {
         builder.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX);
         let mut connection = builder.serve_connection(io, service).with_upgrades();
         let watch = Watch::new(limits, Some(seat.since));
-        drive(&mut connection, |c| c.graceful_shutdown(), &seat, watch).await;
+        let driving = drive(&mut connection, |c| c.graceful_shutdown(), &seat, watch);
+        #[cfg(not(feature = "mucp"))]
+        driving.await;
+        #[cfg(feature = "mucp")]
+        tokio::select! {
+            biased;
+            () = driving => {}
+            () = handed.given() => {}
+        }
+        #[cfg(feature = "mucp")]
+        if let Some(speak) = handed.take() {
+            // The request is over for hyper; what it read beyond goes along.
+            if let Some(parts) = connection.into_parts() {
+                speak(parts.io.into_inner(), parts.read_buf).await;
+            }
+            return;
+        }
         let unread = seat.unread.load(Ordering::Relaxed);
         // What is left of the connection is dropped before its stream is waited for.
         let rest = connection.into_parts().filter(|_| unread);
@@ -107,6 +141,9 @@ impl Face {
         let busy = peer.seat.begin();
         // Until the body has been read the connection must not be closed abruptly.
         peer.seat.unread.store(!request.body().is_end_stream(), Ordering::Relaxed);
+        if let Some(error) = sound::fault(&request) {
+            return refused(&error, http1, busy);
+        }
         let upgrade = Upgrade::of(&request);
         let mut answer = pin!(self.answer(peer, request));
         let mut response = std::future::poll_fn(|task| {
@@ -119,7 +156,8 @@ impl Face {
         .await;
         if http1 && upgrade.is_done(response.status()) {
             peer.seat.set_upgraded();
-        } else if http1 && peer.seat.order() != Order::Serve {
+        } else if http1 && (upgrade == Upgrade::Tunnel || peer.seat.order() != Order::Serve) {
+            // What follows a tunnel that was refused may be meant for its other end.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response.body_mut().hold(busy);
@@ -128,7 +166,7 @@ impl Face {
 }
 
 /// Which answer turns the connection of a request into something else.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Upgrade {
     Never,
     /// A change of protocols, as a WebSocket asks for.
@@ -155,6 +193,17 @@ impl Upgrade {
     }
 }
 
+/// Answers what could be read in two ways; the rest of an HTTP/1 connection is not read at all.
+#[cold]
+fn refused(error: &Error, http1: bool, busy: Busy) -> Response<Reply> {
+    let mut response = reply::error(error);
+    if http1 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.body_mut().hold(busy);
+    response
+}
+
 #[cold]
 fn panicked() -> Response<Reply> {
     tracing::error!("a route, layer or policy panicked");
@@ -166,12 +215,14 @@ fn saturated(value: usize) -> u32 {
 }
 
 /// Runs a connection until it ends, is told to, or breaks its time limits.
-async fn drive<C: Future + Unpin>(
+pub(in crate::server) async fn drive<C: Future + Unpin>(
     connection: &mut C,
     graceful: impl Fn(Pin<&mut C>),
     seat: &Seat,
     mut watch: Watch,
 ) {
+    // An order that came while the peer greeted was heard there and is not told again.
+    watch.told(seat, clock::now());
     let mut timer = pin!(clock::sleep_until(watch.next));
     loop {
         tokio::select! {
@@ -201,7 +252,7 @@ enum Verdict {
 
 /// Holds a connection against its time limits with one timer, whatever the requests.
 #[derive(Debug)]
-struct Watch {
+pub(in crate::server) struct Watch {
     limits: ConnectionLimits,
     /// When the connection was accepted, if the heads of its requests are watched.
     heads_since: Option<Instant>,
@@ -216,7 +267,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(limits: &ConnectionLimits, heads_since: Option<Instant>) -> Self {
+    pub(in crate::server) fn new(limits: &ConnectionLimits, heads_since: Option<Instant>) -> Self {
         let now = clock::now();
         // A head that begins after a tick is seen by the next one before its time is over.
         let tick = limits.header_read_timeout.min(limits.server_idle_timeout) / 2;

@@ -4,27 +4,35 @@ use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use axum::extract::ConnectInfo;
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 use tower_service::Service;
 
 use crate::broker::Inbox;
 use crate::core::error::{Error, Result};
+use crate::core::exchange::Target;
 use crate::core::proven::Proven;
 use crate::server::http::body::Payload;
 use crate::server::http::browser::Browser;
+use crate::server::http::cors::{Methods, is_preflight};
 use crate::server::http::head;
 use crate::server::http::inbox;
 use crate::server::http::layer::HttpNext;
 use crate::server::http::metrics::METRICS;
+#[cfg(feature = "mucp")]
+use crate::server::http::mucp;
+use crate::server::http::openapi::{Documents, OPENAPI};
 use crate::server::http::reply::{self, Reply};
+use crate::server::http::rpc;
+#[cfg(feature = "ws")]
+use crate::server::http::websocket;
 use crate::server::policy::{Caller, Origin};
 use crate::server::roster::Seat;
 use crate::server::router::Router;
@@ -39,11 +47,13 @@ pub(crate) struct Peer {
     pub(crate) proven: Proven,
     /// The host part of the address that the connection came in on.
     pub(crate) bound: Arc<str>,
+    /// The name by which the peer called the server first, once that was found to be its own.
+    pub(crate) known: OnceLock<HeaderValue>,
     pub(crate) seat: Arc<Seat>,
 }
 
 impl Peer {
-    pub(super) fn caller(&self) -> Caller<'_> {
+    pub(in crate::server) fn caller(&self) -> Caller<'_> {
         Caller { remote: &self.remote, origin: self.origin, proven: &self.proven }
     }
 }
@@ -57,7 +67,10 @@ pub(crate) struct Site {
     pub(crate) user: Option<axum::Router>,
     pub(crate) inbox: Option<Arc<dyn Inbox>>,
     pub(crate) browser: Browser,
+    pub(crate) documents: Documents,
     pub(crate) ready: Ready,
+    #[cfg(feature = "grpc")]
+    pub(crate) paths: crate::server::grpc::Paths,
 }
 
 /// A site behind its layers.
@@ -147,20 +160,22 @@ impl Site {
         peer: &Peer,
         request: Request<B>,
     ) -> Response<Reply> {
+        #[cfg(feature = "grpc")]
+        if crate::server::grpc::asks(&request) {
+            return self.grpc(peer, request).await;
+        }
         let post = request.method() == Method::POST;
         let target = if post { self.router.table.find(request.uri().path()) } else { None };
         let Some(target) = target else {
             return Box::pin(self.answer_other(peer, request)).await;
         };
-        let checked = self.browser.check(request.headers(), request.uri(), &peer.bound);
+        let checked = self.browser.check(request.headers(), request.uri(), peer);
         let allowed = match checked {
             Ok(allowed) => allowed,
             Err(error) => return reply::error(&error),
         };
         let mut response = self.call(peer, target, request).await;
-        if let Some(origin) = allowed {
-            share(response.headers_mut(), origin);
-        }
+        self.browser.sharing.share(response.headers_mut(), allowed);
         response
     }
 
@@ -170,10 +185,49 @@ impl Site {
         {
             return response;
         }
-        match self.try_other(peer, request).await {
-            Ok(response) => response,
-            Err(error) => reply::error(&error),
+        let checked = self.browser.check(request.headers(), request.uri(), peer);
+        let allowed = match checked {
+            Ok(allowed) => allowed,
+            Err(error) => return reply::error(&error),
+        };
+        let target = self.router.table.find(request.uri().path());
+        let mut response = match self.preflight(target, &request) {
+            Some(response) if allowed.is_some() => response,
+            _ => match self.try_other(peer, target, request).await {
+                Ok(response) => response,
+                Err(error) => reply::error(&error),
+            },
+        };
+        self.browser.sharing.share(response.headers_mut(), allowed);
+        response
+    }
+
+    /// Answers a browser that asks whether a page may call.
+    fn preflight<B>(
+        &self,
+        target: Option<Target>,
+        request: &Request<B>,
+    ) -> Option<Response<Reply>> {
+        if !is_preflight(request) {
+            return None;
         }
+        let methods = target.map_or(Methods::Asked, |target| Methods::Of(self.methods(target)));
+        let mut response = Response::new(Reply::full(Bytes::new()));
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        self.browser.sharing.permit(response.headers_mut(), request, &methods);
+        Some(response)
+    }
+
+    /// Returns the methods by which an endpoint is called.
+    fn methods(&self, target: Target) -> &'static str {
+        if self.is_readable(target) { "GET, HEAD, POST" } else { "POST" }
+    }
+
+    /// Returns whether an endpoint answers to a query: running it twice is as good as once, and
+    /// there is one request.
+    fn is_readable(&self, target: Target) -> bool {
+        let idempotent = self.router.entry(target).is_ok_and(|entry| entry.spec.idempotent);
+        idempotent && !target.kind.streams_requests()
     }
 
     /// Answers how the process is; what exactly is wrong stays with `Debug.Health`.
@@ -197,43 +251,77 @@ impl Site {
     async fn try_other<B: Payload>(
         &self,
         peer: &Peer,
-        request: Request<B>,
+        target: Option<Target>,
+        #[cfg_attr(not(feature = "ws"), expect(unused_mut, reason = "WebSockets take a part"))]
+        mut request: Request<B>,
     ) -> Result<Response<Reply>> {
-        let allowed = self.browser.check(request.headers(), request.uri(), &peer.bound)?;
-        let path = request.uri().path().to_owned();
-        let is_endpoint = self.router.table.find(&path).is_some();
-        if let (true, Some(origin)) = (is_endpoint, &allowed)
-            && let Some(response) = preflight(&request, origin)
+        #[cfg(feature = "mucp")]
+        let called = mucp::asked(&request, self.user.is_some());
+        #[cfg(all(feature = "grpc", not(feature = "mucp")))]
+        let called: Option<Infallible> = None;
+        // go-micro puts messages into gRPC's frame without speaking it.
+        #[cfg(feature = "grpc")]
+        if called.is_none() {
+            crate::server::grpc::refuse_http1(&request)?;
+        }
+        // A handshake is a `GET`, too.
+        #[cfg(feature = "ws")]
+        if websocket::is_asked(&request)
+            && let Some(response) = self.upgrade(peer, &mut request, target)?
         {
             return Ok(response);
+        }
+        if let Some(target) = target.filter(|target| self.is_readable(*target))
+            && is_read(request.method())
+        {
+            let head = request.method() == Method::HEAD;
+            let response = self.call(peer, target, request).await;
+            return Ok(if head { reply::headless(response) } else { response });
+        }
+        if request.uri().path() == rpc::PATH {
+            return self.rpc(peer, request).await;
         }
         if let Some(inbox) = &self.inbox
             && let Some(node) = inbox::node(&request)
         {
             return self.take(inbox, &node, peer, request).await;
         }
-        // A page of the user's own at this path is the one that is meant.
-        let asked =
-            (path == METRICS && is_read(request.method())).then(|| request.headers().clone());
+        #[cfg(feature = "mucp")]
+        if let Some(called) = called {
+            return Ok(self.mucp(peer, called, request).await);
+        }
+        // A page of the user's own at such a path is the one that is meant.
+        let path = request.uri().path().to_owned();
+        let own = [METRICS, OPENAPI].contains(&path.as_str()) && is_read(request.method());
+        let asked = own.then(|| request.headers().clone());
         if let Some(user) = &self.user
             && let Some(response) = self.ask_user(user.clone(), peer, request).await?
         {
             return Ok(response);
         }
-        if let Some(headers) = asked {
-            return self.metrics(peer, &headers);
+        match asked {
+            Some(headers) if path == METRICS => return self.metrics(peer, &headers),
+            Some(headers) => return self.describe(peer, &headers),
+            None => {}
         }
-        if is_endpoint {
-            let error = Error::method_not_allowed("micro.server", "endpoints are called by POST");
-            let mut response = reply::error(&error);
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-            return Ok(response);
-        }
-        Err(self.router.missing(&path, peer.origin))
+        let Some(target) = target else { return Err(self.router.missing(&path, peer.origin)) };
+        Ok(self.not_allowed(target))
+    }
+
+    /// Says by which methods an endpoint is called.
+    fn not_allowed(&self, target: Target) -> Response<Reply> {
+        let methods = self.methods(target);
+        let detail = match methods {
+            "POST" => "the endpoint is called by POST, since it is not declared idempotent",
+            _ => "the endpoint is called by POST, or by GET with a query",
+        };
+        let mut response = reply::error(&Error::method_not_allowed("micro.server", detail));
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+        response
     }
 
     /// Asks the user's router; `None` when it has nothing at the path.
-    async fn ask_user<B: Payload>(
+    pub(super) async fn ask_user<B: Payload>(
         &self,
         mut user: axum::Router,
         peer: &Peer,
@@ -270,28 +358,4 @@ impl fmt::Debug for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Site").field("browser", &self.browser).finish_non_exhaustive()
     }
-}
-
-/// Lets the page of an allowed origin read a response.
-fn share(headers: &mut HeaderMap, origin: HeaderValue) {
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.append(header::VARY, HeaderValue::from_static("origin"));
-}
-
-/// Answers a browser that asks whether a page of an allowed origin may call.
-fn preflight<B>(request: &Request<B>, origin: &HeaderValue) -> Option<Response<Reply>> {
-    let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    if request.method() != Method::OPTIONS || !asks {
-        return None;
-    }
-    let mut response = Response::new(Reply::full(Bytes::new()));
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
-    if let Some(asked) = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
-    }
-    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-    share(headers, origin.clone());
-    Some(response)
 }

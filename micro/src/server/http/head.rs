@@ -14,8 +14,9 @@ use crate::core::limits::TraceLimits;
 use crate::core::metadata::Metadata;
 use crate::core::trace::TRACE_KEY;
 use crate::core::trace::Trace;
-use crate::server::http::accept::{Accepted, accepted, request_type};
+use crate::server::http::accept::{Accepted, accept, request_type};
 use crate::server::http::baggage;
+use crate::server::http::coding::{self, Coding};
 
 /// Everything of a request but its target and its body.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(super) struct Head {
     pub(super) deadline: Option<Instant>,
     pub(super) content_type: ContentType,
     pub(super) accepted: Accepted,
+    /// How the body is compressed.
+    pub(super) coding: Option<Coding>,
     pub(super) extra: Option<Box<Extra>>,
 }
 
@@ -73,7 +76,7 @@ const IGNORED: [&str; 42] = [
 ];
 
 /// Beginnings of such headers.
-const IGNORED_PREFIXES: [&str; 11] = [
+const IGNORED_PREFIXES: [&str; 12] = [
     "accept",
     "access-control-",
     "cf-",
@@ -85,12 +88,14 @@ const IGNORED_PREFIXES: [&str; 11] = [
     "sec-",
     "tracestate",
     "x-forwarded-",
+    "x-micro-",
 ];
 
 /// Reads the headers of a request.
 ///
 /// # Errors
-/// 400 for a bad `timeout` and for metadata past the limits.
+/// 400 for a bad `timeout` and for metadata past the limits, 415 for a body that is compressed in
+/// a way that is not read.
 pub(super) fn read(
     headers: &HeaderMap,
     now: Instant,
@@ -101,6 +106,7 @@ pub(super) fn read(
         deadline: None,
         content_type: ContentType::Json,
         accepted: Accepted::default(),
+        coding: None,
         extra: None,
     };
     let mut content_type = None;
@@ -108,7 +114,9 @@ pub(super) fn read(
         match name.as_str() {
             "host" | "content-length" | "user-agent" => {}
             "content-type" => content_type = Some(value),
-            "accept" => head.accepted = accepted(value, codecs),
+            "accept" => accept(value, codecs, &mut head.accepted),
+            "accept-encoding" => head.accepted.coding = coding::for_response(value),
+            "content-encoding" => head.coding = coding::of_request(value)?,
             "timeout" => head.deadline = Some(clock::after(now, timeout(value)?)),
             TRACE_KEY => {
                 extra(&mut head).trace = value.to_str().ok().and_then(Trace::parse);
@@ -140,7 +148,11 @@ fn extra(head: &mut Head) -> &mut Extra {
 }
 
 /// Adds a header, joining it to one of the same name as HTTP does.
-fn add(metadata: &mut Metadata, name: &HeaderName, value: &HeaderValue) -> Result<()> {
+pub(in crate::server) fn add(
+    metadata: &mut Metadata,
+    name: &HeaderName,
+    value: &HeaderValue,
+) -> Result<()> {
     let text = std::str::from_utf8(value.as_bytes()).map_err(|e| {
         Error::bad_request("micro.server", format!("header {name} is not UTF-8")).with_source(e)
     })?;
@@ -151,13 +163,13 @@ fn add(metadata: &mut Metadata, name: &HeaderName, value: &HeaderValue) -> Resul
     metadata.insert(name.as_str(), joined).map(|_| ())
 }
 
-fn is_ignored(name: &str) -> bool {
+pub(in crate::server) fn is_ignored(name: &str) -> bool {
     IGNORED.binary_search(&name).is_ok()
         || IGNORED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Reads a time: nanoseconds, or a number with a unit.
-fn timeout(value: &HeaderValue) -> Result<Duration> {
+pub(in crate::server) fn timeout(value: &HeaderValue) -> Result<Duration> {
     let text = value.to_str().unwrap_or_default().trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

@@ -12,6 +12,7 @@ use crate::core::error::Result;
 use crate::server::http::body::{Payload, Room, read};
 use crate::server::http::face::{Peer, Site};
 use crate::server::http::head;
+use crate::server::http::query::unescaped;
 use crate::server::http::reply::Reply;
 
 /// Returns the node that a request brings an event for, if it is one that does.
@@ -22,26 +23,6 @@ pub(super) fn node<B>(request: &Request<B>) -> Option<String> {
     }
     let id = uri.query()?.split('&').find_map(|pair| pair.strip_prefix("id="))?;
     unescaped(id)
-}
-
-/// Reads what a query escapes; `None` for what is no text.
-fn unescaped(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    // Progress: each turn takes at least one byte.
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        match first {
-            b'%' => {
-                let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
-                bytes.push(u8::from_str_radix(digits, 16).ok()?);
-                rest = rest.get(2..)?;
-            }
-            b'+' => bytes.push(b' '),
-            byte => bytes.push(*byte),
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 impl Site {
@@ -60,7 +41,7 @@ impl Site {
         let _slot = router.enter_route().await?;
         let now = clock::now();
         let until = clock::after(now, limits.call.default_timeout);
-        let room = Room::new(&peer.seat, limits.message.reassembly_bytes_max);
+        let room = Room::new(&*peer.seat, limits.message.reassembly_bytes_max);
         let mut body = request.into_body();
         let document = read(&mut body, limits, (now, until), room).await?;
         peer.seat.unread.store(false, Ordering::Relaxed);

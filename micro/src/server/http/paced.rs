@@ -15,7 +15,7 @@ use crate::core::net::Prefixed;
 use crate::server::roster::Seat;
 
 /// A stream whose peer is closed as slow when a write makes no progress in time.
-pub(super) struct Paced {
+pub(in crate::server) struct Paced {
     stream: Prefixed,
     seat: Arc<Seat>,
     write_timeout: Duration,
@@ -26,13 +26,17 @@ pub(super) struct Paced {
 }
 
 impl Paced {
-    pub(super) fn new(stream: Prefixed, seat: Arc<Seat>, write_timeout: Duration) -> Self {
+    pub(in crate::server) fn new(
+        stream: Prefixed,
+        seat: Arc<Seat>,
+        write_timeout: Duration,
+    ) -> Self {
         Self { stream, seat, write_timeout, stalled: None, cut: None }
     }
 
     /// Fails when an upgraded connection is told to close; wakes the task when it is.
     fn poll_cut(&mut self, task: &mut Context<'_>) -> io::Result<()> {
-        if !self.seat.is_upgraded() {
+        if !self.seat.is_cut_off() {
             return Ok(());
         }
         let seat = &self.seat;

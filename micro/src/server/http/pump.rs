@@ -5,7 +5,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use crate::core::error::{Error, Result};
+use crate::codec::sequence::{Row, on_one_line};
+use crate::core::error::Error;
 use crate::core::stream::BoxSource;
 use crate::server::http::body::too_large;
 
@@ -18,12 +19,10 @@ const CHUNK_MESSAGES: usize = 1024;
 /// How messages are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// JSON, one value a line.
-    Lines,
+    /// One after the other.
+    Row(Row),
     /// Server-sent events.
     Events,
-    /// Values that tell their own length.
-    Values,
 }
 
 /// Drains a stream as fast as the peer reads. Dropping it cancels the call.
@@ -32,17 +31,15 @@ pub(super) struct Pump {
     framing: Framing,
     bytes_max: usize,
     over: bool,
-    /// What breaks the body off, where its framing has no form for a failure.
-    broken: Option<Error>,
 }
 
 impl Pump {
     pub(super) fn new(source: BoxSource, framing: Framing, bytes_max: usize) -> Self {
-        Self { source, framing, bytes_max, over: false, broken: None }
+        Self { source, framing, bytes_max, over: false }
     }
 
     /// Polls for the next chunk; pending only while it would be empty.
-    pub(super) fn poll_chunk(&mut self, task: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+    pub(super) fn poll_chunk(&mut self, task: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut out = Vec::new();
         for _ in 0..CHUNK_MESSAGES {
             if self.over || out.len() >= CHUNK_BYTES {
@@ -56,10 +53,10 @@ impl Pump {
             }
         }
         if !out.is_empty() {
-            return Poll::Ready(Some(Ok(out.into())));
+            return Poll::Ready(Some(out.into()));
         }
         if self.over {
-            return Poll::Ready(self.broken.take().map(Err));
+            return Poll::Ready(None);
         }
         // Nothing but empty messages: others get their turn.
         task.waker().wake_by_ref();
@@ -103,27 +100,23 @@ impl Pump {
 
     /// Ends a message.
     fn close(&self, begun: usize, out: &mut Vec<u8>) {
-        if self.framing == Framing::Values {
-            return;
+        match self.framing {
+            Framing::Row(row) => row.close(begun, out),
+            Framing::Events => {
+                on_one_line(begun, out);
+                out.extend_from_slice(b"\n\n");
+            }
         }
-        // A line break within JSON is white space, and would end the line here.
-        for byte in out.iter_mut().skip(begun).filter(|byte| matches!(byte, b'\n' | b'\r')) {
-            *byte = b' ';
-        }
-        out.extend_from_slice(if self.framing == Framing::Events { b"\n\n" } else { b"\n" });
     }
 
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
         self.over = true;
         match self.framing {
-            Framing::Lines => {
-                out.extend_from_slice(format!("{{\"error\":{}}}\n", error.to_json()).as_bytes());
-            }
+            Framing::Row(row) => row.put_failure(error, out),
             Framing::Events => {
                 let text = format!("event: error\ndata: {}\n\n", error.to_json());
                 out.extend_from_slice(text.as_bytes());
             }
-            Framing::Values => self.broken = Some(error.clone()),
         }
     }
 }
@@ -138,6 +131,7 @@ impl fmt::Debug for Pump {
 mod tests {
     use super::*;
     use crate::codec::{Format, encoded};
+    use crate::core::error::Result;
     use crate::core::stream::Streaming;
 
     fn raw(_: &Format, value: &&'static str, out: &mut Vec<u8>) -> Result<()> {
@@ -160,38 +154,38 @@ mod tests {
         let mut pump = Pump::new(encoded(stream, Format::Json, raw), framing, 10);
         let mut all = Vec::new();
         while let Some(chunk) = std::future::poll_fn(|task| pump.poll_chunk(task)).await {
-            match chunk {
-                Ok(chunk) => all.extend_from_slice(&chunk),
-                Err(error) => return format!("broken off: {}", error.code()),
-            }
+            all.extend_from_slice(&chunk);
         }
-        String::from_utf8(all).unwrap()
+        String::from_utf8_lossy(&all).into_owned()
     }
+
+    const LINES: Framing = Framing::Row(Row::Lines);
+    const VALUES: Framing = Framing::Row(Row::Values);
 
     #[tokio::test]
     async fn each_framing_tells_messages_and_the_end_apart() {
         let items = || vec![Ok("1"), Ok("[2,\n3]")];
-        assert_eq!(sent(items(), Framing::Lines).await, "1\n[2, 3]\n");
+        assert_eq!(sent(items(), LINES).await, "1\n[2, 3]\n");
         let events = "data: 1\n\ndata: [2, 3]\n\nevent: end\ndata: {}\n\n";
         assert_eq!(sent(items(), Framing::Events).await, events);
-        assert_eq!(sent(items(), Framing::Values).await, "1[2,\n3]");
-        assert_eq!(sent(vec![], Framing::Lines).await, "");
+        assert_eq!(sent(items(), VALUES).await, "1[2,\n3]");
+        assert_eq!(sent(vec![], LINES).await, "");
     }
 
     #[tokio::test]
     async fn a_failure_comes_last() {
         let items = || vec![Ok("1"), Err(Error::conflict("a", "b")), Ok("2")];
         let json = Error::conflict("a", "b").to_json();
-        assert_eq!(sent(items(), Framing::Lines).await, format!("1\n{{\"error\":{json}}}\n"));
+        assert_eq!(sent(items(), LINES).await, format!("1\n{{\"error\":{json}}}\n"));
         let events = format!("data: 1\n\nevent: error\ndata: {json}\n\n");
         assert_eq!(sent(items(), Framing::Events).await, events);
-        assert_eq!(sent(items(), Framing::Values).await, "broken off: 409");
+        assert!(sent(items(), VALUES).await.ends_with(&json));
     }
 
     #[tokio::test]
     async fn a_message_past_the_limit_ends_the_stream() {
-        assert_eq!(sent(vec![Ok("0123456789")], Framing::Lines).await, "0123456789\n");
-        let text = sent(vec![Ok("1"), Ok("0123456789+")], Framing::Lines).await;
+        assert_eq!(sent(vec![Ok("0123456789")], LINES).await, "0123456789\n");
+        let text = sent(vec![Ok("1"), Ok("0123456789+")], LINES).await;
         assert!(text.starts_with("1\n{\"error\":") && text.contains("413"), "{text}");
     }
 }

@@ -4,7 +4,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE,
+};
+#[cfg(feature = "compression")]
+use http::header::{CONTENT_ENCODING, VARY};
 use http::{Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 
@@ -12,6 +17,12 @@ use crate::core::content_type::ContentType;
 use crate::core::error::{BoxError, Error, Retry};
 use crate::core::exchange::Slot;
 use crate::core::status;
+#[cfg(feature = "grpc")]
+use crate::server::grpc::Frames;
+use crate::server::http::coding;
+use crate::server::http::coding::Coding;
+#[cfg(feature = "compression")]
+use crate::server::http::coding::{Packed, Source};
 use crate::server::http::pump::Pump;
 use crate::server::roster::Busy;
 
@@ -19,7 +30,7 @@ const MICRO_RETRY: HeaderName = HeaderName::from_static("micro-retry");
 
 /// The body of a response.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(in crate::server) struct Reply {
     kind: Kind,
     /// The request counts as served until its response is gone.
     busy: Option<Busy>,
@@ -31,18 +42,28 @@ pub(super) struct Reply {
 enum Kind {
     Full(Bytes),
     Pump(Box<Pump>),
+    #[cfg(feature = "grpc")]
+    Grpc(Frames),
+    #[cfg(feature = "compression")]
+    Packed(Box<Packed>),
     Other(axum::body::Body),
 }
 
 impl Reply {
     /// Makes the body of one piece.
-    pub(super) fn full(bytes: Bytes) -> Self {
+    pub(in crate::server) fn full(bytes: Bytes) -> Self {
         Self { kind: Kind::Full(bytes), busy: None, slot: None }
     }
 
     /// Makes the body of a stream.
     pub(super) fn pump(pump: Pump) -> Self {
         Self { kind: Kind::Pump(Box::new(pump)), busy: None, slot: None }
+    }
+
+    /// Makes the body of a call of gRPC.
+    #[cfg(feature = "grpc")]
+    pub(in crate::server) fn grpc(frames: Frames) -> Self {
+        Self { kind: Kind::Grpc(frames), busy: None, slot: None }
     }
 
     /// Wraps the body of somebody else's response.
@@ -66,6 +87,10 @@ impl Reply {
         match &self.kind {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Pump(_) => false,
+            #[cfg(feature = "grpc")]
+            Kind::Grpc(_) => false,
+            #[cfg(feature = "compression")]
+            Kind::Packed(_) => false,
             Kind::Other(body) => body.size_hint().exact() == Some(0),
         }
     }
@@ -83,9 +108,15 @@ impl Body for Reply {
             Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Kind::Pump(pump) => {
-                let chunk = std::task::ready!(pump.poll_chunk(task));
-                Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data).map_err(Into::into)))
+                pump.poll_chunk(task).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
             }
+            #[cfg(feature = "compression")]
+            Kind::Packed(packed) => {
+                let piece = std::task::ready!(packed.poll_piece(task));
+                Poll::Ready(piece.map(|piece| piece.map(Frame::data).map_err(Into::into)))
+            }
+            #[cfg(feature = "grpc")]
+            Kind::Grpc(frames) => frames.poll_frame(task),
             Kind::Other(body) => {
                 Pin::new(body).poll_frame(task).map(|frame| frame.map(|f| f.map_err(Into::into)))
             }
@@ -96,6 +127,10 @@ impl Body for Reply {
         match &self.kind {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Pump(_) => false,
+            #[cfg(feature = "grpc")]
+            Kind::Grpc(_) => false,
+            #[cfg(feature = "compression")]
+            Kind::Packed(_) => false,
             Kind::Other(body) => body.is_end_stream(),
         }
     }
@@ -106,6 +141,10 @@ impl Body for Reply {
                 SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
             }
             Kind::Pump(_) => SizeHint::default(),
+            #[cfg(feature = "grpc")]
+            Kind::Grpc(_) => SizeHint::default(),
+            #[cfg(feature = "compression")]
+            Kind::Packed(_) => SizeHint::default(),
             Kind::Other(body) => body.size_hint(),
         }
     }
@@ -145,10 +184,57 @@ pub(super) fn error(error: &Error) -> Response<Reply> {
             headers.insert(RETRY_AFTER, value);
         }
     }
+    if status == 415 {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(coding::ACCEPTED));
+    }
+    if status == 426 {
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    }
     if status == 401 {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
+}
+
+/// The shortest response that is compressed: below it headers outweigh what is gained.
+#[cfg(feature = "compression")]
+const PACKED_BYTES_MIN: usize = 1024;
+
+/// Compresses a response, if that is worth while and the client reads it.
+#[cfg(feature = "compression")]
+pub(super) fn packed(response: Response<Reply>, coding: Option<Coding>) -> Response<Reply> {
+    let (mut parts, reply) = response.into_parts();
+    let short = matches!(&reply.kind, Kind::Full(bytes) if bytes.len() < PACKED_BYTES_MIN);
+    if short || matches!(reply.kind, Kind::Packed(_) | Kind::Other(_)) {
+        return Response::from_parts(parts, reply);
+    }
+    parts.headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+    let Some(coding) = coding else { return Response::from_parts(parts, reply) };
+    parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+    let pack = |source| Kind::Packed(Box::new(Packed::new(source, coding)));
+    let kind = match reply.kind {
+        Kind::Full(bytes) => {
+            Packed::at_once(&bytes, coding).map_or_else(|| pack(Source::Full(bytes)), Kind::Full)
+        }
+        Kind::Pump(pump) => pack(Source::Pump(pump)),
+        other => other,
+    };
+    Response::from_parts(parts, Reply { kind, ..reply })
+}
+
+/// Leaves a response as it is.
+#[cfg(not(feature = "compression"))]
+pub(super) fn packed(response: Response<Reply>, _: Option<Coding>) -> Response<Reply> {
+    response
+}
+
+/// Takes the body off the response to a HEAD request, whose headers stay those of a GET.
+pub(super) fn headless(response: Response<Reply>) -> Response<Reply> {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Response::from_parts(parts, Reply::full(Bytes::new()))
 }
 
 /// Makes a response of plain text.

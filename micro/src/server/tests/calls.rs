@@ -152,3 +152,45 @@ async fn a_layer_answers_in_the_handlers_place() {
     let got = rig.call("Hang", "").await;
     assert_eq!((got.status, got.error().id(), rig.started()), (403, "Sample.Hang", 0));
 }
+
+/// JSON in which every letter is upside down, so to speak.
+#[derive(Debug)]
+struct Turned;
+
+impl crate::codec::Codec for Turned {
+    fn content_type(&self) -> crate::core::content_type::ContentType {
+        crate::core::content_type::ContentType::parse("application/x-turned")
+    }
+
+    fn encode(&self, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<()> {
+        let begun = out.len();
+        crate::codec::Json.encode(value, out)?;
+        out[begun..].reverse();
+        Ok(())
+    }
+
+    fn decode(&self, bytes: &[u8], visit: &mut crate::codec::Visit<'_>) -> Result<()> {
+        let turned: Vec<u8> = bytes.iter().rev().copied().collect();
+        crate::codec::Json.decode(&turned, visit)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_codec_of_ones_own_is_found_by_content_type_and_by_accept() {
+    let mut codecs = crate::codec::Codecs::default();
+    codecs.register(Arc::new(Turned));
+    let rig = Rig::new(|builder| builder.codecs(codecs));
+    let turned = with(post("Echo", "\"cba\""), "content-type", "application/x-turned");
+    let got = rig.send(with(turned.clone(), "accept", "application/json")).await;
+    assert_eq!((got.status, got.body.as_str()), (200, "\"abc\""));
+    let got = rig.send(turned).await;
+    assert_eq!(got.headers["content-type"], "application/x-turned");
+    assert_eq!(got.body, "\"cba\"");
+    let asked = with(post("Echo", "\"abc\""), "accept", "application/x-turned");
+    assert_eq!(rig.send(asked).await.body, "\"cba\"");
+    let read =
+        with(request("GET", "/sample/Sample.Find?text=abc", ""), "accept", "application/x-turned");
+    assert_eq!(rig.send(read).await.body, "\"cba\"");
+    let documented = rig.send(request("GET", "/openapi.json", "")).await;
+    assert!(documented.body.contains("application/x-turned"));
+}

@@ -229,7 +229,7 @@ async fn a_detached_native_call_finishes_during_the_drain() {
 }
 
 /// A route that turns its connection into an echo of bytes.
-fn upgrading() -> axum::Router {
+pub(super) fn upgrading() -> axum::Router {
     async fn upgrade(mut request: axum::extract::Request) -> axum::response::Response {
         let upgraded = hyper::upgrade::on(&mut request);
         spawn(async move {

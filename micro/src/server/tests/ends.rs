@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::server::Cancellation;
+use crate::server::listen::LINGER;
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_drops_its_handler_unless_detached() {
@@ -268,4 +269,37 @@ async fn http2_says_goodbye_and_finishes() {
     };
     let (hang, ()) = tokio::join!(hang, others);
     assert_eq!(hang.unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_greets_while_the_server_drains_is_told_so() {
+    let rig = Rig::plain();
+    let mut pipe = rig.dial();
+    pipe.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+    clock::sleep(Duration::from_millis(1)).await;
+    let greeting = async {
+        clock::sleep(LINGER / 2).await;
+        pipe.write_all(b"\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let mut all = Vec::new();
+        // A frame of kind 7: no more streams on this connection.
+        while !frames(&all).contains(&7) {
+            assert_ne!(pipe.read_buf(&mut all).await.unwrap(), 0, "{:?}", frames(&all));
+        }
+        drop(pipe);
+    };
+    let greeting = clock::timeout(LINGER * 2, greeting);
+    let (left, greeted) = tokio::join!(rig.server.drain(after(30)), greeting);
+    assert_eq!(left, 0);
+    greeted.unwrap();
+}
+
+/// The kinds of the HTTP/2 frames in what a server sent.
+fn frames(mut bytes: &[u8]) -> Vec<u8> {
+    let mut kinds = Vec::new();
+    while let [a, b, c, kind, _, _, _, _, _, rest @ ..] = bytes {
+        kinds.push(*kind);
+        let length = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
+        bytes = rest.get(length..).unwrap_or_default();
+    }
+    kinds
 }

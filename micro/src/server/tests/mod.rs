@@ -3,17 +3,34 @@
 mod accounts;
 mod browsers;
 mod calls;
+#[cfg(feature = "compression")]
+mod compression;
+mod conformance;
 mod connections;
 mod ends;
+mod floods;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod http2;
 mod inside;
 mod limits;
+#[cfg(all(feature = "mucp", feature = "prost"))]
+mod mucp;
 mod network;
 mod noise;
+mod openapi;
 mod ports;
+mod protocols;
+mod queries;
 mod routing;
+mod rpc;
+#[cfg(feature = "tls")]
+mod secure;
+mod smuggling;
 mod streams;
 mod unread;
+#[cfg(feature = "ws")]
+mod websocket;
 
 use std::io;
 use std::sync::Arc;
@@ -123,6 +140,7 @@ impl Rig {
             origin: Origin::OffHost,
             proven: Proven::Nobody,
             bound: "test".into(),
+            known: std::sync::OnceLock::new(),
             seat: Arc::clone(&member.seat),
         };
         let stream = Prefixed::new(bytes::BytesMut::new(), Stream::Pipe(there));

@@ -78,6 +78,7 @@ async fn a_refused_caller_is_refused_before_its_body_is_read() {
         proven: Proven::Nobody,
         bound: "test".into(),
         seat: Arc::clone(&member.seat),
+        known: std::sync::OnceLock::new(),
     };
     let stream = Prefixed::new(bytes::BytesMut::new(), Stream::Pipe(there));
     let head = b"POST /sample/Sample.Echo HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n";

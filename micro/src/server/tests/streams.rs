@@ -39,7 +39,7 @@ async fn requests_stream_as_lines() {
     assert_eq!(rig.call("Sum", "1\n2\n\n3").await.body, "6");
     assert_eq!(rig.call("Sum", "").await.body, "0");
     assert_eq!(rig.call("Sum", "1\nx\n").await.status, 400);
-    let binary = with(post("Sum", "\u{1}"), "content-type", "application/msgpack");
+    let binary = with(post("Sum", "\u{1}"), "content-type", "text/plain");
     assert_eq!(rig.send(binary).await.status, 415);
 }
 
@@ -72,7 +72,7 @@ async fn over_http2_requests_and_responses_interleave() {
     assert_eq!((rest.len(), rig.server.in_flight()), (0, 0));
 }
 
-struct Receive<T>(mpsc::Receiver<T>);
+pub(super) struct Receive<T>(pub(super) mpsc::Receiver<T>);
 
 impl<T> futures_core::Stream for Receive<T> {
     type Item = T;

@@ -35,6 +35,8 @@ pub(super) struct Invite {
     #[serde(default)]
     scopes: Vec<String>,
     #[serde(default)]
+    serves: Vec<String>,
+    #[serde(default)]
     hosts: Vec<String>,
     life_seconds: Option<u64>,
 }
@@ -66,6 +68,7 @@ impl Desk {
     pub(super) async fn invite(&self, invite: Invite) -> Result<String> {
         let mut invitation = Invitation::new(invite.service);
         invitation.scopes = invite.scopes;
+        invitation.serves = invite.serves;
         invitation.hosts = invite.hosts;
         if let Some(seconds) = invite.life_seconds {
             invitation.life = Duration::from_secs(seconds);

@@ -8,7 +8,8 @@
 //!
 //! Either way calls are made by mutual TLS only, and callers have to prove who they are, those on
 //! this machine too. A member keeps its certificate in database `micro.auth` of its store, so that
-//! it needs no other token when it is started again within the life of it.
+//! it needs no other token when it is started again within the life of it. The token names the
+//! process, and what it may serve beside its own name: members call nothing else there.
 
 #[cfg(feature = "tls")]
 mod authority;
@@ -17,6 +18,7 @@ mod desk;
 #[cfg(feature = "tls")]
 mod member;
 
+use crate::core::descriptor::ServiceDescriptor;
 use crate::core::error::Result;
 use crate::service::backends::Backends;
 use crate::service::kept::Kept;
@@ -84,6 +86,27 @@ async fn named(
     backends.transport = Arc::new(Tls::new(Arc::clone(&identity)));
     backends.identity = Some(identity);
     Ok(desk)
+}
+
+/// Checks that the certificate of the process lets it serve what is mounted: nobody would call it.
+///
+/// # Errors
+/// 412 that names the service.
+pub(super) fn check_served(backends: &Backends, services: &[&ServiceDescriptor]) -> Result<()> {
+    #[cfg(feature = "tls")]
+    if let Some(identity) = &backends.identity
+        && let Some(other) = services.iter().find(|service| !identity.may_serve(service.name))
+    {
+        let (own, other) = (&identity.name().service, other.name);
+        let detail = format!(
+            "the certificate of `{own}` does not let it serve `{other}`: join by a token that \
+             does, which `micro auth join-token {own} --serves {other}` makes"
+        );
+        return Err(crate::core::error::Error::precondition_failed("micro.auth", detail));
+    }
+    #[cfg(not(feature = "tls"))]
+    let _no_certificates = (backends, services);
+    Ok(())
 }
 
 /// Returns whether callers prove who they are by certificates.

@@ -85,6 +85,16 @@ pub(crate) fn show(
     monitor.show(("tasks", "Tasks of the process."), gauge, move || {
         count(tasks.iter().map(TaskTracker::len).sum())
     });
+    #[cfg(feature = "tls")]
+    if let Some(files) = &backends.certificate {
+        let (reloads, failures, until) = (Arc::clone(files), Arc::clone(files), Arc::clone(files));
+        let help = "Certificates that were taken up while the process ran.";
+        monitor.show(("tls_reloads", help), counter, move || reloads.reloads());
+        let help = "Changes of the certificate's files to what is no good.";
+        monitor.show(("tls_reload_failures", help), counter, move || failures.failures());
+        let help = "When the certificate is over, in seconds since 1970.";
+        monitor.show(("tls_certificate_until", help), gauge, move || until.until().as_secs());
+    }
     let (stalls, help) = (Arc::clone(stalls), "Handlers that were found to hold a worker.");
     monitor.show(("stalls", help), counter, move || stalls.load(Ordering::Relaxed));
 }

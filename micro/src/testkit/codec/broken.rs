@@ -35,6 +35,7 @@ pub(super) enum Flaw {
     WritesUnitsAsLists,
     CutsLongLists,
     TrimsKeys,
+    CutsKeysAtZero,
     NamesVariantsInLowerCase,
 }
 
@@ -134,7 +135,9 @@ fn bent(flaw: Flaw, tree: Value) -> Value {
     match (flaw, tree) {
         (Flaw::RoundsIntegers, Value::Number(number)) if !number.is_f64() => {
             let rounded = format!("{:.0}", number.as_f64().unwrap());
-            rounded.parse::<i64>().map_or_else(|_| number.into(), Value::from)
+            let signed = rounded.parse::<i64>().map(Value::from);
+            let any = signed.or_else(|_| rounded.parse::<u64>().map(Value::from));
+            any.unwrap_or(Value::Number(number))
         }
         (Flaw::RoundsFloats, Value::Number(number)) if number.is_f64() => {
             Value::from(f64::from(number.to_string().parse::<f32>().unwrap()))
@@ -152,8 +155,11 @@ fn bent(flaw: Flaw, tree: Value) -> Value {
             kept.map(|value| bent(flaw, value)).collect()
         }
         (_, Value::Object(map)) => {
-            let trims = flaw == Flaw::TrimsKeys;
-            let key = |key: String| if trims { key.trim().to_owned() } else { key };
+            let key = |key: String| match flaw {
+                Flaw::TrimsKeys => key.trim().to_owned(),
+                Flaw::CutsKeysAtZero => key.split('\0').next().unwrap_or_default().to_owned(),
+                _ => key,
+            };
             map.into_iter().map(|(name, value)| (key(name), bent(flaw, value))).collect()
         }
         (_, tree) => tree,

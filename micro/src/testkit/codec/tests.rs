@@ -33,6 +33,29 @@ fn json_of_unknown_types_conforms() {
     conforms(&Format::Other(Arc::new(Json)));
 }
 
+#[cfg(feature = "cbor")]
+#[test]
+fn cbor_conforms() {
+    conforms(&Format::Other(Arc::new(crate::codec::Cbor)));
+}
+
+#[cfg(feature = "bson")]
+#[test]
+fn bson_conforms_but_for_what_it_has_no_form_for() {
+    let format = Format::Other(Arc::new(crate::codec::Bson));
+    let lacks = ["integers_above_63_bits_are_kept", "keys_with_the_zero_character_are_kept"];
+    if let Err(failures) = conformance_but(&format, &lacks) {
+        panic!("{failures}");
+    }
+}
+
+#[test]
+fn an_excuse_is_only_good_for_what_fails() {
+    let json = Format::Other(Arc::new(Json));
+    let failures = conformance_but(&json, &["lists_are_kept", "lists_are_gone"]).unwrap_err();
+    assert_eq!(failures.names().collect::<Vec<_>>(), ["lists_are_kept", "lists_are_gone"]);
+}
+
 #[test]
 fn a_format_of_one_type_does_not_conform() {
     let failures = conformance(&Format::Other(Arc::new(ByteStrings))).unwrap_err();
@@ -60,6 +83,8 @@ fn broken_codecs_fail() {
         (Flaw::ReadsForPeople, "types_that_ask_for_whom_they_write_are_kept"),
         (Flaw::GivesUpAtSixteenLevels, "nesting_ends_before_the_stack_does"),
         (Flaw::RoundsIntegers, "booleans_and_integers_keep_every_bit"),
+        (Flaw::RoundsIntegers, "integers_above_63_bits_are_kept"),
+        (Flaw::CutsKeysAtZero, "keys_with_the_zero_character_are_kept"),
         (Flaw::RoundsFloats, "finite_floats_keep_every_bit"),
         (Flaw::ReadsNullAsZero, "other_floats_are_kept_or_refused"),
         (Flaw::DropsControlCharacters, "strings_and_characters_are_kept"),

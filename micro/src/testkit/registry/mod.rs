@@ -31,7 +31,7 @@
 //! | R8 | a ghost does not remove its restarted twin | `a_ghost_does_not_remove_its_restarted_twin` |
 //! | R9 | staleness is declared | `Capabilities::propagation` |
 //! | R10 | stale reads are marked | no subject: no backend here reads from followers |
-//! | R11 | heartbeats do not come together | not for all: a lease does it; there is no subset of many nodes |
+//! | R11 | heartbeats do not come together, callers keep to a part of many nodes | not for all: a lease and selectors do it |
 //! | R12 | an empty answer, an error and nothing known are three things | `what_nobody_serves_is_nothing_and_no_error` |
 //! | R13 | a node that joins is not flooded | not for all: a matter of selectors |
 //! | R14 | ejection ends where half are ejected | not for all: a matter of selectors |

@@ -67,7 +67,7 @@ impl Link {
     pub(super) fn say_goaway(&self) {
         {
             let mut state = self.lock();
-            if state.draining {
+            if std::mem::replace(&mut state.said_goaway, true) {
                 return;
             }
             state.draining = true;

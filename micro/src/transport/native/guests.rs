@@ -8,7 +8,7 @@ use crate::core::limits::ConnectionLimits;
 
 /// The peers of a listener.
 #[derive(Debug, Default)]
-pub(super) struct Guests {
+pub(in crate::transport) struct Guests {
     counts: Mutex<Counts>,
 }
 
@@ -20,7 +20,7 @@ struct Counts {
 
 /// The place of one peer, free again on drop.
 #[derive(Debug)]
-pub(super) struct Guest {
+pub(in crate::transport) struct Guest {
     guests: Arc<Guests>,
     stranger: Option<IpAddr>,
 }
@@ -33,7 +33,7 @@ impl Guests {
 
     /// Admits a peer, counted by its address if it is on another host; `None` when there are too
     /// many.
-    pub(super) fn admit(
+    pub(in crate::transport) fn admit(
         self: &Arc<Self>,
         stranger: Option<IpAddr>,
         limits: &ConnectionLimits,

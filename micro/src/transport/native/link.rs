@@ -102,6 +102,8 @@ pub(super) struct State {
     pub(super) pinged: Option<Ping>,
     /// Whether no more calls are started on this side.
     pub(super) draining: bool,
+    /// Whether the peer was told to start no more calls.
+    pub(super) said_goaway: bool,
     /// Why the connection ended.
     pub(super) closed: Option<Error>,
 }
@@ -142,6 +144,7 @@ impl Link {
             idle_since: now,
             pinged: None,
             draining: false,
+            said_goaway: false,
             closed: None,
         };
         Arc::new(Self {

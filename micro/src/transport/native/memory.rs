@@ -42,7 +42,7 @@ impl Memory {
             return Err(unreachable(address, "the memory transport reaches `memory:` only"));
         };
         match self.lock().by_name.get(name) {
-            Some((_, scope)) if scope.shutdown.is_closed() => {
+            Some((_, scope)) if scope.shutdown.is_draining() => {
                 Err(unreachable(address, "its listener has stopped"))
             }
             Some(found) => Ok(found.clone()),
@@ -83,7 +83,7 @@ impl Transport for Memory {
                 return Err(unreachable(address, "the memory transport listens on `memory:` only"));
             };
             let mut listeners = self.lock();
-            listeners.by_name.retain(|_, listener| !listener.1.shutdown.is_closed());
+            listeners.by_name.retain(|_, listener| !listener.1.shutdown.is_draining());
             listeners.named += 1;
             let name = if name.is_empty() { format!("{}", listeners.named) } else { name.clone() };
             if listeners.by_name.contains_key(&name) {

@@ -25,7 +25,7 @@ mod streams;
 mod task;
 mod tcp;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod varint;
 
 use std::sync::Arc;
@@ -44,6 +44,8 @@ use crate::transport::native::link::{Link, Parts};
 use crate::transport::native::session::End;
 
 pub use self::frame::PREFACE_FIRST;
+#[cfg(feature = "quic")]
+pub(super) use self::guests::{Guest, Guests};
 pub use self::memory::Memory;
 pub use self::session::Session;
 pub use self::tcp::Native;

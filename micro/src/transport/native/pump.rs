@@ -96,6 +96,9 @@ fn over() -> Error {
 /// Waits until the peer takes more bytes.
 fn poll_credit(link: &Link, id: u32, task: &mut Context<'_>) -> Poll<Result<usize>> {
     let mut state = link.lock();
+    if state.closed.is_some() {
+        return Poll::Ready(Err(over()));
+    }
     let Some(flow) = state.streams.get(id).and_then(|stream| stream.flow.as_mut()) else {
         return Poll::Ready(Err(over()));
     };

@@ -204,6 +204,11 @@ impl Calls {
         }
         let mut flow = Flow::new(state.peer.window_bytes);
         if header.has(FLAG_BODY) && !header.has(FLAG_MORE) {
+            if body.len() > link.limits.message.bytes_max {
+                drop(guard);
+                self.refuse(id, &inbound::reset_error(Reset::TooLarge));
+                return self.fault(link).map(|()| None);
+            }
             inbound::deliver(&mut flow, body, state.reads, link)?;
         }
         if header.has(FLAG_END) {
@@ -288,7 +293,7 @@ impl Calls {
             match header.kind {
                 Kind::Data => complete = self.data(link, state, frame)?,
                 Kind::End => dropped = self.end(link, state, header, frame.payload())?,
-                Kind::Reset => dropped = reset(link, state, id),
+                Kind::Reset => dropped = reset(link, state, id, &mut self.after),
                 kind => {
                     inbound::common(link, state, header, frame.payload(), &mut self.after)?;
                     if kind == Kind::Hello {
@@ -299,6 +304,7 @@ impl Calls {
         }
         // The handler is user code: it is dropped outside of the lock.
         drop(dropped);
+        self.after.run(link);
         if let Some(call) = complete {
             self.start(link, id, *call, Stage::Entered)?;
         }
@@ -389,11 +395,14 @@ fn busy() -> Error {
 }
 
 /// The caller has gone away: its handler is dropped, unless it is detached.
-fn reset(link: &Link, state: &mut State, id: u32) -> Option<Stream> {
+fn reset(link: &Link, state: &mut State, id: u32, after: &mut After) -> Option<Stream> {
     let mut stream = link.release(state, id)?;
     if stream.detached
         && let Some(task) = stream.task.take()
     {
+        // What waits for the caller, for credit or for a request, has to see that it is gone.
+        after.wakers.extend(stream.flow.as_mut().and_then(|flow| flow.pump.take()));
+        after.wakers.extend(stream.waker.take());
         task.detach();
     }
     Some(stream)

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::core::error::Result;
 use crate::transport::tls::identity::Shown;
 use crate::transport::tls::verify::{Callers, Servers, Trust};
-use crate::transport::tls::{NATIVE_PROTOCOL, unusable};
+use crate::transport::tls::{HTTP1, HTTP2, NATIVE_PROTOCOL, unusable};
 
 /// Returns the provider, handed over wherever one is needed: none is installed for the process.
 pub(super) fn provider() -> Arc<CryptoProvider> {
@@ -27,6 +29,26 @@ pub(super) fn client(
     let config = dialing(Arc::new(Servers(Arc::clone(trust))), provider)?;
     let shown: Arc<dyn ResolvesClientCert> = Arc::<Shown>::clone(shown);
     Ok(finished(config.with_client_cert_resolver(shown)))
+}
+
+/// Makes what dials servers by the names of their hosts, which an authority of `roots` has signed.
+///
+/// What is spoken inside is said for each connection.
+pub(super) fn rooted(
+    roots: Arc<RootCertStore>,
+    own: Option<Arc<CertifiedKey>>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<ClientConfig> {
+    let config = ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|_error| unusable("the provider of cryptography has no TLS 1.3"))?
+        .with_root_certificates(roots);
+    let mut config = match own {
+        Some(key) => config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
+        None => config.with_no_client_auth(),
+    };
+    config.resumption = Resumption::disabled();
+    Ok(config)
 }
 
 /// Makes what dials without a certificate of its own.
@@ -63,14 +85,23 @@ pub(super) fn server(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<ServerConfig>> {
     let shown: Arc<dyn ResolvesServerCert> = Arc::<Shown>::clone(shown);
+    serving(Arc::new(Callers(Arc::clone(trust))), shown, provider)
+}
+
+/// Makes what serves with a certificate and asks callers for theirs as `verifier` says.
+pub(super) fn serving(
+    verifier: Arc<dyn ClientCertVerifier>,
+    shown: Arc<dyn ResolvesServerCert>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<ServerConfig>> {
     let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&[&TLS13])
         .map_err(|_error| unusable("the provider of cryptography has no TLS 1.3"))?
-        .with_client_cert_verifier(Arc::new(Callers(Arc::clone(trust))))
+        .with_client_cert_verifier(verifier)
         .with_cert_resolver(shown);
     // A session that is taken up again would prove what was true when it began.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    config.alpn_protocols = [NATIVE_PROTOCOL, b"h2", b"http/1.1"].map(<[u8]>::to_vec).to_vec();
+    config.alpn_protocols = [NATIVE_PROTOCOL, HTTP2, HTTP1].map(<[u8]>::to_vec).to_vec();
     Ok(Arc::new(config))
 }

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use rustls::pki_types::ServerName;
@@ -16,6 +17,7 @@ use crate::core::net::{Address, Stream};
 use crate::transport::tls::identity::Identity;
 use crate::transport::tls::socket::Sealed;
 use crate::transport::tls::verify::Pin;
+use crate::transport::tls::vouched::Vouched;
 use crate::transport::tls::{ERROR_ID, config};
 use crate::transport::{Scope, Transport, native};
 
@@ -51,8 +53,15 @@ impl Transport for Tls {
     ) -> BoxFuture<'a, Result<Arc<dyn Dialed>>> {
         Box::pin(async move {
             let changes = self.identity.changes();
-            let dialed = dial(&self.identity.client, address, scope).await?;
-            scope.tasks.spawn("identity of a connection", replace(changes, Arc::clone(&dialed)));
+            let sealed = dial(&self.identity.client, address, scope).await?;
+            let certified = sealed.outcome(|chain, _| self.identity.trust().node(chain));
+            let certified = certified.map_err(|why| undialed(address, why))?;
+            let left = certified.until().saturating_sub(clock::unix_now());
+            let inner = native::connect(Arc::new(sealed), address.to_string().into(), scope);
+            let dialed: Arc<dyn Dialed> =
+                Arc::new(Vouched::new(inner, address.to_string(), certified));
+            let replacing = replace((changes, left / 10 * 9), Arc::clone(&dialed));
+            scope.tasks.spawn("identity of a connection", replacing);
             Ok(dialed)
         })
     }
@@ -102,7 +111,10 @@ impl Transport for Pinned {
         address: &'a Address,
         scope: &'a Scope,
     ) -> BoxFuture<'a, Result<Arc<dyn Dialed>>> {
-        dial(&self.client, address, scope)
+        Box::pin(async move {
+            let sealed = dial(&self.client, address, scope).await?;
+            Ok(native::connect(Arc::new(sealed), address.to_string().into(), scope))
+        })
     }
 
     fn listen<'a>(
@@ -115,10 +127,12 @@ impl Transport for Pinned {
     }
 }
 
-/// Drains a connection when the certificate by which it was dialed has a successor.
-async fn replace(mut changes: watch::Receiver<u64>, dialed: Arc<dyn Dialed>) {
+/// Drains a connection when the certificate by which it was dialed has a successor, and when that
+/// of the node is about to end.
+async fn replace((mut changes, left): (watch::Receiver<u64>, Duration), dialed: Arc<dyn Dialed>) {
     tokio::select! {
         _changed_or_gone = changes.changed() => dialed.drain(),
+        () = clock::sleep(left) => dialed.drain(),
         () = dialed.closed() => {}
     }
 }
@@ -128,11 +142,16 @@ fn not_served<'a>() -> BoxFuture<'a, Result<Address>> {
     Box::pin(std::future::ready(Err(Error::unimplemented(ERROR_ID, detail))))
 }
 
+fn undialed(address: &Address, why: &str) -> Error {
+    Error::unavailable(ERROR_ID, format!("cannot reach {address}: {why}")).with_retry(Retry::Safe)
+}
+
+/// Completes a handshake within the time to dial.
 fn dial<'a>(
     config: &'a Arc<ClientConfig>,
     address: &'a Address,
     scope: &'a Scope,
-) -> BoxFuture<'a, Result<Arc<dyn Dialed>>> {
+) -> BoxFuture<'a, Result<Sealed>> {
     Box::pin(async move {
         let timeout = scope.limits.connection.dial_timeout;
         let connecting = async {
@@ -146,16 +165,10 @@ fn dial<'a>(
             sealed.handshake().await?;
             Ok::<_, std::io::Error>(sealed)
         };
-        let undialed = |why: String| {
-            Error::unavailable(ERROR_ID, format!("cannot reach {address}: {why}"))
-                .with_retry(Retry::Safe)
-        };
         match clock::timeout(timeout, connecting).await {
-            Ok(Ok(sealed)) => {
-                Ok(native::connect(Arc::new(sealed), address.to_string().into(), scope))
-            }
-            Ok(Err(e)) => Err(undialed(e.to_string()).with_source(e)),
-            Err(_) => Err(undialed(format!("no answer within {timeout:?}"))),
+            Ok(Ok(sealed)) => Ok(sealed),
+            Ok(Err(e)) => Err(undialed(address, &e.to_string()).with_source(e)),
+            Err(_) => Err(undialed(address, &format!("no answer within {timeout:?}"))),
         }
     })
 }

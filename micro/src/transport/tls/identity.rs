@@ -19,6 +19,7 @@ use crate::transport::tls::config;
 use crate::transport::tls::name::Name;
 use crate::transport::tls::unusable;
 use crate::transport::tls::verify::Trust;
+use crate::transport::tls::vouched::may_serve;
 
 /// The service name of an authority, which no member gets.
 pub(super) const AUTHORITY: &str = "authority";
@@ -123,6 +124,14 @@ impl Identity {
     /// Reads what the certificate shown at the moment says, if there is one.
     pub fn shown<T>(&self, read: impl FnOnce(&Certified) -> T) -> Option<T> {
         self.shown.0.load().as_ref().map(|shown| read(&shown.1))
+    }
+
+    /// Returns whether the certificate shown at the moment lets the process serve a service.
+    pub fn may_serve(&self, service: &str) -> bool {
+        let shown = self.shown(|shown| {
+            shown.account().is_ok_and(|account| may_serve(shown.name(), &account.scopes, service))
+        });
+        shown.unwrap_or_default()
     }
 
     /// Shows a certificate that need not be good.

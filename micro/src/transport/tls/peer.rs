@@ -6,7 +6,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry::Oid;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::transport::tls::name::Name;
+use crate::transport::tls::name::{NAME_BYTES_MAX, Name};
 
 /// Where a certificate says what its service may do: an extension of this crate's own, under the
 /// arc of UUIDs. Its value is one `UTF8String`, the scopes joined by line feeds.
@@ -56,14 +56,71 @@ pub(super) fn facts(der: &[u8]) -> Result<Facts, &'static str> {
         Some(extension) => scopes(extension.value).ok_or("the scopes are unreadable")?,
         None => Vec::new(),
     };
+    let (not_before, not_after) = times(&certificate);
+    Ok(Facts { name, scopes, not_before, not_after })
+}
+
+/// A certificate as any authority makes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Plain {
+    /// Its first URI, else its first name of a host, else the common name of its subject.
+    pub(super) name: String,
+    /// The subject of its issuer.
+    pub(super) issuer: String,
+    /// From when until when it is good, since 1970.
+    pub(super) times: (Duration, Duration),
+}
+
+/// Reads a certificate of any authority.
+///
+/// # Errors
+/// What it lacks, for the log.
+pub(super) fn plain(der: &[u8]) -> Result<Plain, &'static str> {
+    let certificate = parsed(der)?;
+    let names = certificate
+        .subject_alternative_name()
+        .map_err(|_several| "the names of the certificate are unreadable")?;
+    let names = names.map(|names| names.value.general_names.as_slice()).unwrap_or_default();
+    let uri = names.iter().find_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
+        _ => None,
+    });
+    let host = names.iter().find_map(|name| match name {
+        GeneralName::DNSName(host) => Some(*host),
+        _ => None,
+    });
+    let common = certificate.subject().iter_common_name().find_map(|name| name.as_str().ok());
+    let name = uri.or(host).or(common).filter(|name| is_name(name));
+    let name = name.ok_or("the certificate has no name that an account could have")?.to_owned();
+    Ok(Plain { name, issuer: certificate.issuer().to_string(), times: times(&certificate) })
+}
+
+/// Tells whether a name can be that of an account.
+fn is_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX * 4).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+/// Reads from when until when a certificate is good, since 1970.
+///
+/// # Errors
+/// What is wrong with it, for the log.
+pub(super) fn validity(der: &[u8]) -> Result<(Duration, Duration), &'static str> {
+    parsed(der).map(|certificate| times(&certificate))
+}
+
+fn parsed(der: &[u8]) -> Result<X509Certificate<'_>, &'static str> {
+    let (rest, certificate) =
+        X509Certificate::from_der(der).map_err(|_unreadable| "has an unreadable certificate")?;
+    if !rest.is_empty() {
+        return Err("has a certificate that is followed by something else");
+    }
+    Ok(certificate)
+}
+
+fn times(certificate: &X509Certificate<'_>) -> (Duration, Duration) {
     let since = |seconds: i64| Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
     let validity = certificate.validity();
-    Ok(Facts {
-        name,
-        scopes,
-        not_before: since(validity.not_before.timestamp()),
-        not_after: since(validity.not_after.timestamp()),
-    })
+    (since(validity.not_before.timestamp()), since(validity.not_after.timestamp()))
 }
 
 /// Writes scopes as the value of the extension [`SCOPES_OID`]; the caller bounds them.

@@ -107,6 +107,15 @@ impl Trust {
         Certified::new(Account::default(), "", times, Arc::clone(&self.revoked))
     }
 
+    /// Returns what the chain of a node says that was taken for one.
+    pub(super) fn node(
+        &self,
+        chain: Option<&[CertificateDer<'_>]>,
+    ) -> std::result::Result<Certified, &'static str> {
+        let leaf = chain.and_then(<[_]>::first).ok_or("the node has shown no certificate")?;
+        self.member(leaf).map(|facts| self.certified(facts))
+    }
+
     fn server(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Verdict<()> {
         chain(leaf, others, &self.roots, &self.provider)?;
         let facts = self.member(leaf).map_err(unfit)?;

@@ -1,4 +1,4 @@
-//! micro: one service, called natively and over HTTP.
+//! micro: one service, called natively, over HTTP and over gRPC.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use ::micro::registry::{Memory, Node, Record, Registry as _};
 use ::micro::{Client, Result, Service, Streaming, handler, service};
 
 use super::axum::{HttpCaller, connect_http};
+use super::tonic::{Tonic, TonicCaller};
 use crate::cell::Shape;
 use crate::message::{Message, Order, produce};
 use crate::outcome::{Outcome, ensure};
@@ -20,6 +21,10 @@ pub(crate) struct Native;
 /// The contender `http`.
 #[derive(Debug)]
 pub(crate) struct Http;
+
+/// The contender `grpc`.
+#[derive(Debug)]
+pub(crate) struct Grpc;
 
 /// A task's handle on the client that all of a process share.
 #[derive(Debug)]
@@ -80,6 +85,22 @@ impl Peer for Http {
 
     async fn connect(address: SocketAddr, shape: Shape) -> Outcome<Vec<HttpCaller>> {
         connect_http(address, shape, "/bench/Bench.Echo").await
+    }
+}
+
+impl Peer for Grpc {
+    type Caller = TonicCaller;
+
+    async fn serve(announce: Announce) -> Outcome<()> {
+        serve(announce).await
+    }
+
+    async fn connect(address: SocketAddr, shape: Shape) -> Outcome<Vec<TonicCaller>> {
+        Tonic::connect(address, shape).await
+    }
+
+    async fn stream(address: SocketAddr, count: u64) -> Outcome<()> {
+        Tonic::stream(address, count).await
     }
 }
 

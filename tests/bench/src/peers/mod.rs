@@ -6,7 +6,7 @@ mod raw;
 mod tarpc;
 mod tonic;
 
-pub(crate) use self::micro::{Http, Native};
+pub(crate) use self::micro::{Grpc, Http, Native};
 pub(crate) use axum::Axum;
 pub(crate) use raw::Raw;
 pub(crate) use tarpc::Tarpc;

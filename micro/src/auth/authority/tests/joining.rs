@@ -44,10 +44,16 @@ async fn a_join_token_is_good_once_and_for_one_service() {
         let error = authority.join(&parsed.secret, request).await.unwrap_err();
         assert_eq!((error.code(), error.detail()), (401, "the credentials are not valid"));
     }
-    let signed_once = signed(&authority, &token).await.unwrap();
+    let request = Request::new().unwrap().text();
+    let signed_once = authority.join(&parsed.secret, &request).await.unwrap();
     assert_eq!(signed_once.name().unwrap().to_string(), "spiffe://test.local/default/orders");
+    // The answer may be lost: the same request is signed again, and no other.
+    let again = authority.join(&parsed.secret, &request).await.unwrap();
+    assert_eq!(again.name().unwrap(), signed_once.name().unwrap());
     let error = signed(&authority, &token).await.unwrap_err();
     assert_eq!((error.code(), error.detail()), (401, "the credentials are not valid"));
+    authority.revoke("orders").await.unwrap();
+    assert_eq!(authority.join(&parsed.secret, &request).await.unwrap_err().code(), 401);
 }
 
 #[tokio::test]
@@ -255,6 +261,70 @@ async fn a_member_renews_by_its_certificate_and_outlives_the_first_one() {
     assert_eq!(fresh.calls().await.unwrap(), "spiffe://test.local/default/who");
     member.stop().await;
     authority.stop().await;
+}
+
+#[tokio::test]
+async fn a_member_serves_what_its_token_says_and_nothing_else_is_called_there() {
+    let registry = registry::Memory::new();
+    let authority = process("ca", &registry, &[AUTHORITY]).start().await.unwrap();
+    let join = async |invitation: Invitation| {
+        let held = authority.authority().unwrap();
+        let token = held.join_token(&invitation).await.unwrap().into_exposed();
+        let settings = [("MICRO_AUTH_IDENTITY", "member"), ("MICRO_AUTH_JOIN", token.as_str())];
+        process("desk", &registry, &settings).mount(Who).start().await
+    };
+    let error = join(Invitation::new("desk")).await.unwrap_err();
+    assert_eq!(error.code(), 412);
+    assert!(error.detail().contains("--serves who"), "{error}");
+    let caller: WhoClient = authority.client();
+    for invitation in [
+        Invitation::new("who"),
+        Invitation::new("desk").serving("mail").serving("who"),
+        Invitation::new("desk").serving("*"),
+    ] {
+        let member = join(invitation).await.unwrap();
+        assert_eq!(caller.calls().await.unwrap(), "spiffe://test.local/default/authority");
+        member.stop().await;
+    }
+    authority.stop().await;
+}
+
+/// Serves at an address as the holder of a certificate, whatever that says.
+async fn posing(identity: Identity) -> crate::core::net::Address {
+    let mut server = crate::server::Server::builder().identity(Arc::new(identity));
+    server = server.mount(Who);
+    let server = server.build().unwrap();
+    server.listen(&"127.0.0.1:0".parse().unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_member_that_poses_as_another_service_is_not_called() {
+    let authority = authority("test.local").await;
+    let me = Arc::new(member(&authority, "me").await);
+    let call = async |at| {
+        let tls = Arc::new(Tls::new(Arc::clone(&me)));
+        let client = Client::builder().address(at).transport(tls).build();
+        WhoClient::from(client).calls().await
+    };
+    let good = posing(member(&authority, "who").await).await;
+    assert!(call(good).await.is_ok());
+    let error = call(posing(member(&authority, "orders").await).await).await.unwrap_err();
+    assert_eq!((error.code(), error.retry()), (403, crate::core::error::Retry::Safe), "{error}");
+    assert!(error.detail().contains("does not let it serve `who`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_whose_certificate_was_revoked_meanwhile_is_called_no_more() {
+    let authority = authority("test.local").await;
+    let me = Arc::new(member(&authority, "me").await);
+    let at = posing(member(&authority, "who").await).await;
+    let tls = Arc::new(Tls::new(Arc::clone(&me)));
+    let client: WhoClient = Client::builder().address(at).transport(tls).build().into();
+    client.calls().await.unwrap();
+    authority.revoke("who").await.unwrap();
+    me.revoked().replace(authority.revoked());
+    let error = client.calls().await.unwrap_err();
+    assert_eq!((error.code(), error.retry()), (503, crate::core::error::Retry::Safe), "{error}");
 }
 
 const TOLD: Topic<u32> = Topic::new("told");

@@ -2,9 +2,11 @@
 //!
 //! A way to call more is one more [`Way`]; a credential more one more row of `rows`.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use micro_macros::{handler, service};
+use micro_macros::{handler, service, subscriber};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing::field::{Field, Visit};
@@ -12,18 +14,24 @@ use tracing::span;
 
 use super::forged::{DATABASE, Forge, authority, member, nameless, showing, token_of_another};
 use crate::auth::NewAccount;
+use crate::broker::{INBOX_ENDPOINT, INBOX_NODE, INBOX_SERVICE};
 use crate::client::Client;
-use crate::core::error::{Error, Result};
+use crate::core::clock;
+use crate::core::error::Result;
 use crate::core::net::{Address, Stream};
 use crate::core::stream::Streaming;
-use crate::registry;
+use crate::debug::Stats;
+use crate::registry::{self, Registry};
 use crate::service::{Running, Service};
 use crate::store::{self, Memory};
 use crate::transport::tls::tests::open;
 use crate::transport::tls::{Identity, Name, Tls};
 
-#[derive(Debug)]
-struct Vault;
+/// Events that came to the vault, whichever way.
+#[derive(Clone, Debug, Default)]
+struct Vault {
+    told: Arc<AtomicUsize>,
+}
 
 #[service(name = "vault", crate = crate)]
 impl Vault {
@@ -36,6 +44,12 @@ impl Vault {
     async fn watch(&self) -> Result<Streaming<u32>> {
         Ok(Streaming::from_iter(1..=3))
     }
+
+    #[subscriber(topic = "vault.told")]
+    async fn told(&self, _event: u32) -> Result<()> {
+        self.told.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
 }
 
 /// How a call is made.
@@ -46,18 +60,51 @@ enum Way {
     Http,
     HttpStream,
     Route,
+    /// The stream on which another process brings events to a subscriber.
+    Link,
+    /// The post by which a process of go-micro does.
+    Post,
+    Debug,
+    DebugStream,
+    DebugHttp,
+    Metrics,
     /// The native protocol without TLS.
     Native,
     /// HTTP without TLS.
     PlainHttp,
+    /// The stream of events without TLS.
+    PlainLink,
+    /// The post of an event without TLS.
+    PlainPost,
+    /// The numbers of the process without TLS.
+    PlainMetrics,
 }
 
-const WAYS: [Way; 7] =
-    [Way::Unary, Way::Stream, Way::Http, Way::HttpStream, Way::Route, Way::Native, Way::PlainHttp];
+const WAYS: [Way; 16] = [
+    Way::Unary,
+    Way::Stream,
+    Way::Http,
+    Way::HttpStream,
+    Way::Route,
+    Way::Link,
+    Way::Post,
+    Way::Debug,
+    Way::DebugStream,
+    Way::DebugHttp,
+    Way::Metrics,
+    Way::Native,
+    Way::PlainHttp,
+    Way::PlainLink,
+    Way::PlainPost,
+    Way::PlainMetrics,
+];
 
 impl Way {
     fn shows_certificates(self) -> bool {
-        !matches!(self, Self::Native | Self::PlainHttp)
+        !matches!(
+            self,
+            Self::Native | Self::PlainHttp | Self::PlainLink | Self::PlainPost | Self::PlainMetrics
+        )
     }
 }
 
@@ -70,6 +117,16 @@ enum Shown {
 struct Rig {
     running: Running,
     nameless: Arc<Identity>,
+    vault: Vault,
+    /// The subscription of the vault, as the registry names it.
+    node: String,
+}
+
+/// Who calls, and what is shown with a call.
+struct Caller<'a> {
+    address: &'a Address,
+    identity: Option<&'a Arc<Identity>>,
+    token: Option<&'a str>,
 }
 
 impl Rig {
@@ -86,81 +143,110 @@ impl Rig {
             Some(Shown::Certificate(identity)) => identity,
             _ => &self.nameless,
         };
-        let address = self.running.address();
-        let told = |error: Error| (error.code(), error.detail().to_owned());
+        let identity = way.shows_certificates().then_some(identity);
+        let caller = Caller { address: self.running.address(), identity, token };
         match way {
-            Way::Unary | Way::Native => {
-                let client = client(address, (way == Way::Unary).then_some(identity), token);
-                VaultClient::from(client).open().await.map(drop).map_err(told)
+            Way::Http | Way::PlainHttp => caller.http("POST /vault/Vault.Open", "null").await,
+            Way::HttpStream => caller.http("POST /vault/Vault.Watch", "null").await,
+            Way::Route => caller.http("GET /page", "").await,
+            Way::DebugHttp => caller.http("POST /vault/Debug.Health", "null").await,
+            Way::Metrics | Way::PlainMetrics => caller.http("GET /metrics", "").await,
+            Way::Post | Way::PlainPost => {
+                let to = format!("POST /?id={}", self.node);
+                // The number 7 as base64.
+                let event = r#"{"Header":{"Micro-Topic":"vault.told"},"Body":"Nw=="}"#;
+                caller.http(&to, event).await
             }
-            Way::Stream => {
-                let client = client(address, Some(identity), token);
-                let stream = VaultClient::from(client).watch().await.map_err(told)?;
-                drop(stream);
-                Ok(())
+            _ => self
+                .natively(way, &caller.client())
+                .await
+                .map_err(|error| (error.code(), error.detail().to_owned())),
+        }
+    }
+
+    async fn natively(&self, way: Way, client: &Client) -> Result<()> {
+        let vault = VaultClient::from(client.clone());
+        match way {
+            Way::Stream => vault.watch().await.map(drop),
+            Way::Debug => client.call::<_, Stats>("vault", "Debug.Stats", &()).await.map(drop),
+            Way::DebugStream => {
+                let log = client.server_stream::<serde_json::Value, serde_json::Value>(
+                    "vault",
+                    "Debug.Log",
+                    &json!({}),
+                );
+                match log.await {
+                    // Whoever is let in learns that the log of this program is not taken.
+                    Err(error) if error.code() == 501 => Ok(()),
+                    outcome => outcome.map(drop),
+                }
             }
-            Way::Http | Way::HttpStream | Way::Route => {
-                let (method, path) = match way {
-                    Way::Http => ("POST", "/vault/Vault.Open"),
-                    Way::HttpStream => ("POST", "/vault/Vault.Watch"),
-                    _ => ("GET", "/page"),
-                };
-                http(open(address, identity).await.unwrap(), (method, path), token).await
+            Way::Link | Way::PlainLink => {
+                let copies = Streaming::<u32>::from_iter([]);
+                let link = client.bidi::<_, u32>(INBOX_SERVICE, INBOX_ENDPOINT, copies);
+                link.metadata(INBOX_NODE, &self.node).await?.collect(1).await.map(drop)
             }
-            Way::PlainHttp => {
-                let stream = Stream::connect(address, std::time::Duration::from_secs(5)).await;
-                http(stream.unwrap(), ("POST", "/vault/Vault.Open"), token).await
-            }
+            _ => vault.open().await.map(drop),
         }
     }
 }
 
-fn client(address: &Address, identity: Option<&Arc<Identity>>, token: Option<&str>) -> Client {
-    let mut builder = Client::builder().address(address.clone());
-    if let Some(identity) = identity {
-        builder = builder.transport(Arc::new(Tls::new(Arc::clone(identity))));
+impl Caller<'_> {
+    fn client(&self) -> Client {
+        let mut builder = Client::builder().address(self.address.clone());
+        if let Some(identity) = self.identity {
+            builder = builder.transport(Arc::new(Tls::new(Arc::clone(identity))));
+        }
+        if let Some(token) = self.token {
+            builder = builder.bearer(token.to_owned()).unwrap();
+        }
+        builder.build()
     }
-    if let Some(token) = token {
-        builder = builder.bearer(token.to_owned()).unwrap();
-    }
-    builder.build()
-}
 
-async fn http(
-    mut stream: Stream,
-    (method, path): (&str, &str),
-    token: Option<&str>,
-) -> std::result::Result<(), (u16, String)> {
-    let token = token.map_or_else(String::new, |t| format!("authorization: Bearer {t}\r\n"));
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{token}");
-    let request = format!("{head}connection: close\r\ncontent-length: 4\r\n\r\nnull");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let status: u16 = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    if status == 200 {
-        return Ok(());
+    async fn http(&self, line: &str, body: &str) -> std::result::Result<(), (u16, String)> {
+        let mut stream = match self.identity {
+            Some(identity) => open(self.address, identity).await.unwrap(),
+            None => Stream::connect(self.address, Duration::from_secs(5)).await.unwrap(),
+        };
+        let token = self.token.map(|token| format!("authorization: Bearer {token}\r\n"));
+        let head = format!("{line} HTTP/1.1\r\nhost: localhost\r\n{}", token.unwrap_or_default());
+        let length = body.len();
+        let end = format!("connection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+        stream.write_all(format!("{head}{end}").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let status: u16 = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        if status == 200 {
+            return Ok(());
+        }
+        let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        Err((status, body["detail"].as_str().unwrap().to_owned()))
     }
-    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
-    let body: serde_json::Value = serde_json::from_str(body).unwrap();
-    Err((status, body["detail"].as_str().unwrap().to_owned()))
 }
 
 async fn rig(store: &Memory) -> Rig {
     let router = axum::Router::new().route("/page", axum::routing::get(|| async { "page" }));
-    let settings = [("MICRO_AUTH", "jwt"), ("MICRO_AUTH_IDENTITY", "authority?domain=test.local")];
+    let settings = [
+        ("MICRO_AUTH", "jwt"),
+        ("MICRO_AUTH_IDENTITY", "authority?domain=test.local"),
+        ("MICRO_BROKER", "http"),
+    ];
+    let (registry, vault) = (registry::Memory::new(), Vault::default());
     let running = Service::new("vault")
         .no_env()
         .env(settings)
-        .registry(registry::Memory::new())
+        .registry(registry.clone())
         .store(store.clone())
         .server(|server| server.router(router))
-        .mount(Vault)
+        .mount(vault.clone())
         .start()
         .await
         .unwrap();
     let nameless = Arc::new(nameless(running.authority().unwrap()));
-    Rig { running, nameless }
+    let subscriptions = registry.lookup(INBOX_SERVICE).await.unwrap().unwrap();
+    let node = subscriptions[0].nodes[0].id.clone();
+    Rig { running, nameless, vault, node }
 }
 
 /// Every credential that is refused, with a part of what the log says.
@@ -180,7 +266,7 @@ async fn rows(rig: &Rig, store: &Memory) -> Vec<(&'static str, Shown, &'static s
     ours.revoke("gone").await.unwrap();
     rig.running.identity().unwrap().revoked().replace(ours.revoked());
     let over = |params: &mut rcgen::CertificateParams| {
-        params.not_after = params.not_before + std::time::Duration::from_secs(1);
+        params.not_after = params.not_before + Duration::from_secs(1);
     };
     let servers_only = |params: &mut rcgen::CertificateParams| {
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
@@ -256,6 +342,7 @@ async fn nobody_gets_in() {
         let told = (code, detail.as_str());
         assert_eq!(told, (401, "the caller has to authenticate"), "nothing by {way:?}");
     }
+    assert_eq!(rig.vault.told.load(Ordering::SeqCst), 0, "an event came from nobody");
     rig.running.stop().await;
 }
 
@@ -274,6 +361,13 @@ async fn who_proves_to_be_somebody_gets_in() {
             rig.call(way, Some(&certificate)).await.unwrap();
         }
     }
+    // Two posts by token and one by certificate.
+    let told = async {
+        while rig.vault.told.load(Ordering::SeqCst) < 3 {
+            clock::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    clock::timeout(Duration::from_secs(20), told).await.unwrap();
     rig.running.stop().await;
 }
 

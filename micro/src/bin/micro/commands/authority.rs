@@ -39,6 +39,14 @@ pub(crate) fn commands() -> [Command; 3] {
                 text("scope", "SCOPE", "What it may do; may be repeated").action(ArgAction::Append),
             )
             .arg(
+                text(
+                    "serves",
+                    "SERVICE",
+                    "What it may serve beside its own name, `*` for everything; may be repeated",
+                )
+                .action(ArgAction::Append),
+            )
+            .arg(
                 text("host", "NAME", "A name that it is dialed by; may be repeated")
                     .action(ArgAction::Append),
             )
@@ -79,6 +87,9 @@ async fn invite(database: &Store, args: &ArgMatches, bench: &Bench) -> Outcome {
         Invitation::new(args.get_one::<String>("service").map_or("", String::as_str));
     for scope in args.get_many::<String>("scope").into_iter().flatten() {
         invitation = invitation.with_scope(scope);
+    }
+    for served in args.get_many::<String>("serves").into_iter().flatten() {
+        invitation = invitation.serving(served);
     }
     for host in args.get_many::<String>("host").into_iter().flatten() {
         invitation = invitation.with_host(host);

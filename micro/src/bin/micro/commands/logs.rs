@@ -1,6 +1,6 @@
 //! `micro logs`: what processes log, and with `-f` what they go on to log.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -117,11 +117,13 @@ async fn follow(
     let client = bench.tools.client().build();
     let (lines, mut read) = mpsc::channel(RECORDS_AHEAD);
     let mut known = BTreeSet::new();
+    let mut shown = Shown::default();
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         for process in processes.drain(..) {
             if known.insert(process.address.clone()) {
-                let reading = copy(client.clone(), process, request.clone(), lines.clone());
+                let request = shown.onwards(&process.address, &request);
+                let reading = copy(client.clone(), process, request, lines.clone());
                 bench.tools.tasks().spawn("logs", reading).detach();
             }
         }
@@ -129,7 +131,10 @@ async fn follow(
         loop {
             tokio::select! {
                 line = read.recv() => match line {
-                    Some(Ok(line)) => print(&line, bench)?,
+                    Some(Ok(line)) => {
+                        shown.note(&line);
+                        print(&line, bench)?;
+                    }
                     Some(Err((process, error))) => {
                         unread(&process, &error);
                         known.remove(&process.address);
@@ -142,6 +147,32 @@ async fn follow(
         }
         // A service that is gone for a while may come again.
         processes = ask::processes(bench, service).await.unwrap_or_default();
+    }
+}
+
+/// How far the log of each process was shown: a stream that breaks off, with its connection if with
+/// nothing else, is followed anew and repeats nothing.
+#[derive(Debug, Default)]
+struct Shown {
+    /// The time of the latest record, by address.
+    latest: BTreeMap<String, u64>,
+}
+
+impl Shown {
+    fn note(&mut self, line: &Line) {
+        let latest = self.latest.entry(line.process.address.clone()).or_default();
+        *latest = (*latest).max(line.record.timestamp_us);
+    }
+
+    /// Returns a request for what a process has logged since.
+    fn onwards(&self, address: &str, request: &LogRequest) -> LogRequest {
+        let mut request = request.clone();
+        if let Some(latest) = self.latest.get(address) {
+            // All of it, however much that is.
+            request.count = 0;
+            request.since_us = request.since_us.max(latest.saturating_add(1));
+        }
+        request
     }
 }
 
@@ -189,4 +220,26 @@ fn print(line: &Line, bench: &Bench) -> Outcome {
         record.message,
     );
     bench.screen.text(&format!("{}\n", plain(&text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_followed_anew_goes_on_after_the_latest_record() {
+        let line = |address: &str, timestamp_us: u64| {
+            let json = serde_json::json!({"timestamp_us": timestamp_us});
+            let record = serde_json::from_value(json).unwrap();
+            Line { process: Process { services: vec![], address: address.into() }, record }
+        };
+        let first = LogRequest::new(LogQuery::last(100)).followed();
+        let mut shown = Shown::default();
+        assert_eq!(shown.onwards("h:1", &first), first);
+        shown.note(&line("h:1", 7));
+        shown.note(&line("h:1", 5));
+        let again = shown.onwards("h:1", &first);
+        assert_eq!((again.count, again.since_us, again.stream), (0, 8, true));
+        assert_eq!(shown.onwards("h:2", &first), first);
+    }
 }

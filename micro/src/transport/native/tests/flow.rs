@@ -237,3 +237,33 @@ async fn ten_thousand_dropped_calls_and_streams_leave_no_task_and_no_stream() {
     assert_eq!(lab.server.tasks.wait(soon).await, 0);
     assert_eq!(Arc::strong_count(&lab.lab), 1, "no connection is left");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_detached_call_does_not_wait_for_a_caller_that_is_gone() {
+    for (endpoint, cut) in [
+        ("DetachedFlood", false),
+        ("DetachedFlood", true),
+        ("DetachedSum", false),
+        ("DetachedSum", true),
+    ] {
+        let lab = fixture().await;
+        let requests = || {
+            let (sender, requests) = Streaming::channel(1);
+            (sender, source(requests))
+        };
+        let (_sender, body) = requests();
+        let body = endpoint.ends_with("Sum").then_some(body);
+        let exchange = lab.start(endpoint, "", body);
+        // The window is used up, or the handler waits for a request.
+        settle().await;
+        assert_eq!(lab.lab.called.load(Ordering::Relaxed), 1);
+        let running = lab.server.tasks.len();
+        if cut {
+            lab.connection.close();
+        }
+        drop(exchange);
+        clock::sleep(Duration::from_secs(5)).await;
+        let (left, alive) = (lab.server.tasks.len(), lab.lab.alive.load(Ordering::Relaxed));
+        assert_eq!((left, alive), (usize::from(!cut), 0), "{endpoint} {cut} of {running}");
+    }
+}

@@ -21,25 +21,25 @@ use crate::transport::{Memory, Scope, Transport};
 
 /// Endpoints that show one behaviour each.
 #[derive(Default)]
-pub(super) struct Lab {
+pub(in crate::transport) struct Lab {
     /// Handlers that were called.
-    pub(super) called: AtomicUsize,
+    pub(in crate::transport) called: AtomicUsize,
     /// Handlers that have not been dropped, and the most there were at a time.
-    pub(super) alive: Arc<AtomicUsize>,
-    pub(super) alive_most: AtomicUsize,
+    pub(in crate::transport) alive: Arc<AtomicUsize>,
+    pub(in crate::transport) alive_most: AtomicUsize,
     /// Requests that share their memory with nothing else.
-    pub(super) copied: AtomicUsize,
+    pub(in crate::transport) copied: AtomicUsize,
     /// Names that were looked for.
-    pub(super) resolved: AtomicUsize,
+    pub(in crate::transport) resolved: AtomicUsize,
     /// Messages that floods have made.
-    pub(super) made: Arc<AtomicUsize>,
+    pub(in crate::transport) made: Arc<AtomicUsize>,
     /// Happens once, while the next handler is polled.
-    pub(super) during: Mutex<Option<During>>,
+    pub(in crate::transport) during: Mutex<Option<During>>,
 }
 
-pub(super) type During = Box<dyn FnOnce() + Send>;
+pub(in crate::transport) type During = Box<dyn FnOnce() + Send>;
 
-pub(super) const NAMES: [(&str, CallKind); 16] = [
+pub(in crate::transport) const NAMES: [(&str, CallKind); 18] = [
     ("Echo", CallKind::Unary),
     ("Later", CallKind::Unary),
     ("Never", CallKind::Unary),
@@ -56,10 +56,12 @@ pub(super) const NAMES: [(&str, CallKind); 16] = [
     ("Ignore", CallKind::Bidi),
     ("Passing", CallKind::ServerStream),
     ("Final", CallKind::Unary),
+    ("DetachedFlood", CallKind::ServerStream),
+    ("DetachedSum", CallKind::ClientStream),
 ];
 
 /// A byte of a number, for messages that differ.
-pub(super) fn byte(n: usize) -> u8 {
+pub(in crate::transport) fn byte(n: usize) -> u8 {
     n.to_le_bytes()[0]
 }
 
@@ -75,7 +77,11 @@ impl Dispatch for Lab {
         let index = NAMES.iter().position(|name| name.0 == endpoint);
         let index = index.ok_or_else(|| Error::not_found("lab", format!("no {endpoint}")))?;
         let (name, kind) = NAMES[index];
-        Ok(Target { index: u32::try_from(index).unwrap(), kind, detached: name == "Detached" })
+        Ok(Target {
+            index: u32::try_from(index).unwrap(),
+            kind,
+            detached: name.starts_with("Detached"),
+        })
     }
 
     fn dispatch(&self, call: Inbound) -> Result<Running> {
@@ -100,7 +106,7 @@ impl Dispatch for Lab {
                 if let Some(during) = during {
                     during();
                 }
-                if name == "Flood" {
+                if name.ends_with("Flood") {
                     return Ok(Outgoing::Stream(flood(made)));
                 }
                 handle(name, call).await
@@ -110,10 +116,10 @@ impl Dispatch for Lab {
 }
 
 /// The length of the messages of a flood.
-pub(super) const FLOOD_BYTES: usize = 1000;
+pub(in crate::transport) const FLOOD_BYTES: usize = 1000;
 
 /// Endless messages, counted as they are made.
-pub(super) fn flood(made: Arc<AtomicUsize>) -> BoxSource {
+pub(in crate::transport) fn flood(made: Arc<AtomicUsize>) -> BoxSource {
     source(Streaming::from_iter((0..).map(move |n| {
         made.fetch_add(1, Ordering::Relaxed);
         vec![byte(n); FLOOD_BYTES]
@@ -164,7 +170,7 @@ async fn handle(name: &str, call: Inbound) -> Result<Outgoing> {
             let count = usize::from(call.body[0]);
             Outgoing::Stream(source(Streaming::from_iter((0..count).map(|n| vec![byte(n)]))))
         }
-        "Sum" => {
+        "Sum" | "DetachedSum" => {
             let mut messages = call.messages.unwrap();
             let mut sum = 0_u8;
             while let Some(message) = messages.next().await {
@@ -178,7 +184,7 @@ async fn handle(name: &str, call: Inbound) -> Result<Outgoing> {
 
 struct Source(Streaming<Vec<u8>>);
 
-pub(super) fn source(stream: Streaming<Vec<u8>>) -> BoxSource {
+pub(in crate::transport) fn source(stream: Streaming<Vec<u8>>) -> BoxSource {
     Box::pin(Source(stream))
 }
 
@@ -198,18 +204,18 @@ impl MessageSource for Source {
     }
 }
 
-pub(super) struct Fixture {
-    pub(super) connection: Arc<dyn Connection>,
-    pub(super) server: Scope,
-    pub(super) client: Scope,
-    pub(super) lab: Arc<Lab>,
+pub(in crate::transport) struct Fixture {
+    pub(in crate::transport) connection: Arc<dyn Connection>,
+    pub(in crate::transport) server: Scope,
+    pub(in crate::transport) client: Scope,
+    pub(in crate::transport) lab: Arc<Lab>,
 }
 
-pub(super) async fn fixture() -> Fixture {
+pub(in crate::transport) async fn fixture() -> Fixture {
     fixture_with(Limits::default()).await
 }
 
-pub(super) async fn fixture_with(limits: Limits) -> Fixture {
+pub(in crate::transport) async fn fixture_with(limits: Limits) -> Fixture {
     let (server, client) = (
         Scope { limits: Arc::new(limits.clone()), ..Scope::default() },
         Scope { limits: Arc::new(limits), ..Scope::default() },
@@ -223,7 +229,7 @@ pub(super) async fn fixture_with(limits: Limits) -> Fixture {
 }
 
 impl Fixture {
-    pub(super) fn start(
+    pub(in crate::transport) fn start(
         &self,
         name: &str,
         body: impl Into<Bytes>,
@@ -232,7 +238,7 @@ impl Fixture {
         self.try_start(name, body, source).unwrap()
     }
 
-    pub(super) fn try_start(
+    pub(in crate::transport) fn try_start(
         &self,
         name: &str,
         body: impl Into<Bytes>,
@@ -251,11 +257,15 @@ impl Fixture {
         Arc::clone(&self.connection).start(&head, &body.into(), source)
     }
 
-    pub(super) async fn unary(&self, name: &str, body: impl Into<Bytes>) -> Result<Bytes> {
+    pub(in crate::transport) async fn unary(
+        &self,
+        name: &str,
+        body: impl Into<Bytes>,
+    ) -> Result<Bytes> {
         reply(self.start(name, body, None)).await
     }
 
-    pub(super) async fn stream(
+    pub(in crate::transport) async fn stream(
         &self,
         name: &str,
         body: &'static [u8],
@@ -265,11 +275,11 @@ impl Fixture {
     }
 }
 
-pub(super) async fn reply(mut exchange: Exchange) -> Result<Bytes> {
+pub(in crate::transport) async fn reply(mut exchange: Exchange) -> Result<Bytes> {
     std::future::poll_fn(|task| exchange.poll_reply(task)).await.result
 }
 
-pub(super) async fn opened(mut exchange: Exchange) -> RawStream {
+pub(in crate::transport) async fn opened(mut exchange: Exchange) -> RawStream {
     std::future::poll_fn(|task| exchange.poll_opened(task)).await.unwrap();
     exchange.into_stream()
 }

@@ -356,3 +356,20 @@ async fn a_second_hello_closes_the_connection() {
     assert!(raw.send(&hello(&Limits::default())).await);
     assert_eq!(answer(&mut raw, 0).await, Seen::Closed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_first_message_of_a_stream_of_requests_is_limited_as_every_other() {
+    const LIMIT: usize = 1024;
+    let mut limits = Limits::default();
+    limits.message.bytes_max = LIMIT;
+    for (length, seen) in [
+        (LIMIT, Seen::Answered),
+        (LIMIT + 1, Seen::Failed(413, false)),
+        (10 * LIMIT, Seen::Failed(413, false)),
+    ] {
+        let (mut raw, _real) = greeted(&limits).await;
+        assert!(raw.send(&open(0, "Sum", &vec![0; length])).await);
+        assert_eq!(answer(&mut raw, 0).await, seen, "{length}");
+        goes_on(&mut raw).await;
+    }
+}

@@ -8,7 +8,7 @@ mod fuzz;
 mod golden;
 mod hostile;
 mod hostile_server;
-mod lab;
+pub(in crate::transport) mod lab;
 mod limits;
 mod raw;
 mod sessions;

@@ -1,7 +1,10 @@
 //! A peer of an older version that says less, and one of a newer version that says more.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
+use crate::core::clock;
 use crate::core::descriptor::CallKind;
 use crate::core::exchange::{Exchange, Head, Route};
 use crate::core::limits::Limits;
@@ -135,7 +138,7 @@ fn start_with(
     let route = Route::new("lab", name, kind);
     let head = Head {
         route: &route,
-        now: crate::core::clock::now(),
+        now: clock::now(),
         deadline: None,
         content_type: crate::core::content_type::ContentType::MsgPack,
         extra: None,
@@ -233,4 +236,15 @@ async fn an_endpoint_of_another_kind_still_answers() {
     assert!(raw.send(&open_with(2, "Sum", 0x06, &[1, 2])).await);
     assert!(raw.send(&whole(Kind::Data, 1, 2, &[3])).await);
     assert_eq!(payload_of(&mut raw, Kind::Data).await, [6]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_goodbye_is_told_of_the_end_all_the_same() {
+    let (mut raw, real) = server(&Limits::default());
+    raw.greet().await;
+    assert!(raw.send(&whole(Kind::GoAway, 0, 0, &[3])).await);
+    clock::sleep(Duration::from_millis(1)).await;
+    real.scope.shutdown.drain();
+    let frame = raw.frame().await.unwrap();
+    assert_eq!(Header::read(&frame).unwrap().kind, Kind::GoAway);
 }

@@ -1,0 +1,347 @@
+//! Which test holds which fault and limit of the port: every hostile peer and every bound that the
+//! crate names is held by tests, and the tests that are named here exist.
+
+use std::fs;
+use std::path::Path;
+
+/// A fault or a limit, and the files and tests that hold it.
+type Held = (&'static str, &'static [(&'static str, &'static [&'static str])]);
+
+const HELD: &[Held] = &[
+    (
+        "F40 rapid reset, and resets that the server is made to send",
+        &[
+            (
+                "server/tests/floods.rs",
+                &[
+                    "f40_calls_that_are_reset_at_once_run_no_more_than_there_is_room_for",
+                    "f40_calls_that_are_reset_once_they_run_are_dropped_one_by_one",
+                    "f40_a_peer_that_makes_the_server_reset_is_cut_off",
+                ],
+            ),
+            (
+                "server/tests/http2.rs",
+                &["streams_that_are_reset_before_they_are_accepted_end_the_connection"],
+            ),
+            (
+                "transport/native/tests/hostile.rs",
+                &["a_flood_of_calls_given_up_at_once_runs_no_more_than_the_limit"],
+            ),
+        ],
+    ),
+    (
+        "F41 continuations without end, bombs of header lists",
+        &[
+            (
+                "server/tests/floods.rs",
+                &[
+                    "f41_continuations_without_end_are_cut_off",
+                    "l03_a_list_of_headers_beyond_the_limit_is_refused_and_far_beyond_it_the_end",
+                ],
+            ),
+            (
+                "server/tests/conformance/hpack.rs",
+                &["f41_a_bomb_of_references_is_refused_before_it_is_unpacked"],
+            ),
+        ],
+    ),
+    (
+        "F42 empty and small data, settings, pings, windows without end",
+        &[
+            (
+                "server/tests/floods.rs",
+                &[
+                    "f42_empty_and_small_data_is_cut_off",
+                    "f42_settings_pings_and_windows_without_end_cost_nobody_else_anything",
+                    "f09_a_peer_that_reads_nothing_is_closed_however_it_asks",
+                ],
+            ),
+            (
+                "transport/native/tests/limits.rs",
+                &["empty_messages_cost_credit_and_empty_parts_are_counted"],
+            ),
+            (
+                "transport/native/tests/hostile.rs",
+                &["a_flood_of_pings_that_nobody_reads_the_answers_of_is_bounded_and_ends"],
+            ),
+        ],
+    ),
+    (
+        "F43 slow heads, bodies and handshakes, silent connections",
+        &[
+            (
+                "server/tests/floods.rs",
+                &[
+                    "f43_heads_and_bodies_that_drip_end_in_their_time",
+                    "f43_bodies_that_drip_over_http2_are_given_up",
+                    "f43_a_connection_of_http2_that_never_asks_for_anything_ends",
+                    "f43_thousands_of_silent_connections_keep_nobody_out",
+                ],
+            ),
+            (
+                "server/tests/secure.rs",
+                &[
+                    "f43_a_handshake_that_stands_still_ends_in_its_time",
+                    "f43_a_handshake_of_one_byte_at_a_time_has_no_more_time",
+                ],
+            ),
+            (
+                "server/tests/protocols.rs",
+                &["its_connections_are_closed_when_silent_slow_idle_or_old"],
+            ),
+            (
+                "transport/native/tests/hostile.rs",
+                &["whoever_does_not_speak_the_protocol_is_closed_in_time"],
+            ),
+        ],
+    ),
+    (
+        "F44 lengths that promise too much, overflow, or are overlong",
+        &[
+            ("server/tests/floods.rs", &["f44_what_a_length_promises_is_not_believed"]),
+            (
+                "server/tests/smuggling.rs",
+                &["a_length_beyond_64_bits", "a_negative_length", "a_chunk_beyond_64_bits"],
+            ),
+            ("transport/native/varint.rs", &["overlong_and_cut_numbers_are_refused"]),
+            ("transport/native/frame.rs", &["an_overlong_frame_is_refused_by_its_header_alone"]),
+        ],
+    ),
+    ("F45 compressed bombs", &[("registry/mdns/txt.rs", &["hostile_texts_are_refused"])]),
+    (
+        "F46 nesting without end",
+        &[(
+            "codec/depth/tests.rs",
+            &[
+                "msgpack_arrays_stop_at_the_limit",
+                "json_stops_at_the_limit",
+                "a_codec_without_limits_of_its_own_is_held",
+            ],
+        )],
+    ),
+    (
+        "F47 elements without end, keys that come twice",
+        &[
+            ("codec/depth/tests.rs", &["elements_stop_at_the_limit"]),
+            ("codec/tests.rs", &["a_field_that_comes_twice_is_refused"]),
+        ],
+    ),
+    (
+        "F48 streams, names and connections without end",
+        &[
+            ("server/tests/http2.rs", &["streams_beyond_the_limit_are_refused"]),
+            (
+                "transport/native/tests/limits.rs",
+                &["names_are_numbered_in_order_and_up_to_the_limit"],
+            ),
+            ("server/tests/connections.rs", &["an_account_has_so_many_connections_and_no_more"]),
+        ],
+    ),
+    (
+        "F49 text of others in logs, secrets in debug output",
+        &[
+            ("core/error.rs", &["display_escapes_and_never_shows_the_source"]),
+            ("core/secret.rs", &["debug_of_whatever_holds_it_shows_nothing"]),
+            ("core/metadata.rs", &["debug_masks_secrets"]),
+        ],
+    ),
+    (
+        "F50 foreign pages and names of hosts on every path",
+        &[
+            (
+                "server/tests/browsers.rs",
+                &["f50_every_path_refuses_foreign_pages_and_names_over_both_versions"],
+            ),
+            ("server/tests/inside.rs", &["f50_foreign_pages_and_hosts_see_nothing_of_the_inside"]),
+        ],
+    ),
+    (
+        "F51 requests that two readers take for different ones",
+        &[
+            (
+                "server/tests/smuggling.rs",
+                &[
+                    "a_length_before_chunks",
+                    "chunks_before_a_length",
+                    "chunks_twice",
+                    "an_encoding_folded_into_two_lines",
+                    "two_hosts",
+                    "a_tunnel",
+                    "bytes_that_come_before_an_upgrade_is_granted_are_its_own",
+                ],
+            ),
+            ("server/http/sound.rs", &["whom_a_request_is_for_is_said_once"]),
+            ("server/tests/unread.rs", &["a_refusal_arrives_however_much_is_still_sent"]),
+        ],
+    ),
+    (
+        "F52 a server is who the address names",
+        &[(
+            "transport/tls/files/tests.rs",
+            &["a18_a_server_is_who_the_address_names_by_an_authority_that_is_trusted"],
+        )],
+    ),
+    (
+        "F53 a server that is hostile",
+        &[(
+            "transport/native/tests/hostile_server.rs",
+            &[
+                "a_frame_beyond_the_limit_ends_the_connection_and_its_calls",
+                "floods_cost_nothing_and_calls_go_on",
+                "unfinished_responses_share_one_bound",
+            ],
+        )],
+    ),
+    (
+        "L1 bytes of a message",
+        &[
+            ("server/tests/limits.rs", &["a_body_at_the_limit_passes_and_above_it_is_a_413"]),
+            (
+                "server/tests/http2.rs",
+                &["a_message_beyond_the_limit_is_a_413_and_the_connection_goes_on"],
+            ),
+            (
+                "transport/native/tests/limits.rs",
+                &["a_message_beyond_the_limit_costs_its_call_and_no_more"],
+            ),
+        ],
+    ),
+    (
+        "L2 bytes of a frame",
+        &[
+            ("server/tests/http2.rs", &["a_frame_beyond_the_limit_ends_the_connection"]),
+            (
+                "transport/native/tests/limits.rs",
+                &["a_frame_beyond_the_limit_closes_the_connection_by_its_header_alone"],
+            ),
+        ],
+    ),
+    (
+        "L3 metadata and heads",
+        &[
+            ("core/metadata.rs", &["each_limit_holds_at_the_limit_and_refuses_one_more"]),
+            ("server/tests/limits.rs", &["a_head_past_its_limits_is_refused"]),
+            (
+                "transport/native/tests/limits.rs",
+                &["metadata_over_a_limit_refuses_the_call_and_far_over_it_closes_the_connection"],
+            ),
+        ],
+    ),
+    (
+        "L4 streams of a connection",
+        &[
+            ("server/tests/http2.rs", &["streams_beyond_the_limit_are_refused"]),
+            (
+                "transport/native/tests/limits.rs",
+                &["streams_and_running_calls_beyond_the_limit_are_refused_safely"],
+            ),
+        ],
+    ),
+    (
+        "L5 resets",
+        &[(
+            "server/tests/http2.rs",
+            &[
+                "streams_that_are_reset_before_they_are_accepted_end_the_connection",
+                "streams_that_the_server_resets_for_errors_end_the_connection",
+            ],
+        )],
+    ),
+    (
+        "L6 empty and small frames",
+        &[("server/tests/floods.rs", &["f42_empty_and_small_data_is_cut_off"])],
+    ),
+    (
+        "L7 connections, of an address, of an account",
+        &[
+            ("server/roster.rs", &["an_address_on_another_host_has_its_own_limit"]),
+            ("server/tests/limits.rs", &["too_many_connections_close_the_idle_ones_first"]),
+            (
+                "server/tests/connections.rs",
+                &[
+                    "an_account_has_so_many_connections_and_no_more",
+                    "an_account_has_so_many_native_connections_and_no_more",
+                ],
+            ),
+        ],
+    ),
+    (
+        "L8 calls that run",
+        &[(
+            "server/tests/limits.rs",
+            &[
+                "calls_past_the_limit_wait_and_those_past_the_queue_are_refused",
+                "an_endpoint_has_its_own_limit",
+            ],
+        )],
+    ),
+    (
+        "L9 waiting for a slot",
+        &[("server/tests/limits.rs", &["a_call_waits_for_a_share_of_its_time_and_no_longer"])],
+    ),
+    (
+        "L10 handshakes",
+        &[
+            ("server/tests/ends.rs", &["silent_slow_and_idle_connections_are_closed_in_time"]),
+            ("server/tests/secure.rs", &["f43_a_handshake_that_stands_still_ends_in_its_time"]),
+        ],
+    ),
+    (
+        "L11 reading a head",
+        &[("server/tests/ends.rs", &["a_head_has_its_time_from_its_first_byte_to_its_last"])],
+    ),
+    (
+        "L12 the progress of a body",
+        &[
+            ("server/http/body.rs", &["a_body_has_to_make_progress"]),
+            ("server/tests/floods.rs", &["f43_bodies_that_drip_over_http2_are_given_up"]),
+        ],
+    ),
+    (
+        "L13 idle connections",
+        &[
+            ("server/tests/ends.rs", &["silent_slow_and_idle_connections_are_closed_in_time"]),
+            (
+                "server/tests/connections.rs",
+                &["an_idle_native_connection_is_closed_by_either_side_in_time"],
+            ),
+        ],
+    ),
+    (
+        "L14 pings",
+        &[("transport/native/tests/hostile.rs", &["a_peer_that_does_not_answer_pings_is_dropped"])],
+    ),
+    (
+        "L15 the age of a connection",
+        &[
+            ("server/tests/ends.rs", &["a_connection_grows_old_only_so_far"]),
+            ("transport/native/tests/hostile.rs", &["an_old_connection_says_goaway_then_ends"]),
+        ],
+    ),
+    (
+        "L16 deadlines",
+        &[(
+            "server/tests/calls.rs",
+            &["the_deadline_is_the_least_of_callers_endpoints_and_processs"],
+        )],
+    ),
+];
+
+#[test]
+fn every_fault_and_limit_of_the_port_is_held_by_tests_that_exist() {
+    let ids = (40..54).map(|n| format!("F{n} ")).chain((1..17).map(|n| format!("L{n} ")));
+    for id in ids {
+        assert!(HELD.iter().any(|held| held.0.starts_with(&id)), "nothing holds {id}");
+    }
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("micro/src");
+    for (what, files) in HELD {
+        for (file, tests) in *files {
+            let text = fs::read_to_string(base.join(file)).unwrap();
+            for test in *tests {
+                // A test of its own, or a case of a table.
+                let named = [format!("fn {test}("), format!("    {test}:")];
+                assert!(named.iter().any(|name| text.contains(name)), "{what}: {file} {test}");
+            }
+        }
+    }
+}
