@@ -106,7 +106,7 @@ const CASES: &[(&str, usize, &[&str])] = &[
     ("service/d02_on_enum", 1, &["Choice"]),
     ("service/d02_on_function", 1, &["run"]),
     ("service/d02_on_module", 1, &["inner"]),
-    ("service/d02_unnamed_type", 2, &["(u8, u8)"]),
+    ("service/d02_unnamed_type", 2, &["(u8, u8)", "primitive types"]),
     ("service/d03_contract_impl", 1, &["OrdersServer"]),
     ("service/d04_nothing_exported", 1, &["Greeter"]),
     ("service/d09_wire_twice", 1, &["smtp"]),
