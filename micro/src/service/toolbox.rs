@@ -63,6 +63,9 @@ impl Toolbox {
         let layers = Layers { flags, ..Layers::of_variables(env::of_process()) };
         let (config, settings) = layers.load().await?;
         let backends = without_service(&settings)?;
+        if settings.auth_identity.is_some() {
+            tracing::warn!("a command calls without a certificate: it joins no authority");
+        }
         Ok(Self { backends, settings, config, kept: OnceCell::new() })
     }
 

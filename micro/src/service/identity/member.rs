@@ -27,6 +27,10 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between looks at what the authority has revoked.
 const REVOKED_INTERVAL: Duration = Duration::from_secs(30);
 
+/// Who holds the identity that the task follows when nobody else does any more: the task, and the
+/// transport that it calls the authority by.
+const OWN_HOLDERS: usize = 2;
+
 /// The shortest pause of the task that follows the authority.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 
@@ -158,7 +162,8 @@ impl Member {
         }
     }
 
-    /// Renews the certificate at two thirds of its life, and asks who was revoked.
+    /// Renews the certificate at two thirds of its life, and asks who was revoked; ends when nobody
+    /// uses the identity any more.
     async fn follow(&self, identity: &Arc<Identity>) {
         let transport = Arc::new(Tls::new(Arc::clone(identity)));
         let desk = self.client((self.calls)().transport(transport));
@@ -168,6 +173,9 @@ impl Member {
         loop {
             let pause = if failed { pauses.next_delay() } else { until_due(identity) };
             clock::sleep(pause.clamp(PAUSE_MIN, REVOKED_INTERVAL)).await;
+            if Arc::strong_count(identity) <= OWN_HOLDERS {
+                return;
+            }
             let done = if is_due(identity) {
                 self.renew(&desk, identity).await
             } else {

@@ -43,6 +43,24 @@ pub(super) async fn open(
     named(url, settings, (kept, process), backends).await
 }
 
+/// Gives a client by itself its identity.
+///
+/// # Errors
+/// 412 where the settings name an authority, which is a service; as for a service.
+#[cfg(feature = "tls")]
+pub(super) async fn join(
+    settings: &Settings,
+    kept: (&Kept, &str),
+    backends: &mut Backends,
+) -> Result<()> {
+    let url = Url::parse(settings.auth_identity.as_deref().unwrap_or_default())?;
+    if url.scheme == "authority" {
+        let detail = "a client by itself holds no authority: with `member` it joins one";
+        return Err(crate::core::error::Error::precondition_failed("micro.auth", detail));
+    }
+    named(url, settings, kept, backends).await.map(drop)
+}
+
 #[cfg(not(feature = "tls"))]
 async fn named(
     url: Url,

@@ -269,6 +269,4 @@ fn ensure(holds: bool, why: impl FnOnce() -> String) -> Verdict {
 }
 
 #[cfg(test)]
-mod broken;
-#[cfg(test)]
 mod tests;

@@ -9,7 +9,6 @@ use http::{Request, Uri};
 
 use crate::codec::sequence::Row;
 use crate::core::clock;
-use crate::core::clock::Instant;
 use crate::core::content_type::ContentType;
 use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::{Extra, Head};
@@ -54,7 +53,6 @@ pub(super) struct Target {
 /// A call that is about to be sent.
 pub(super) struct Ask {
     pub(super) request: Request<Outflow>,
-    pub(super) deadline: Option<Instant>,
     pub(super) content_type: ContentType,
     /// How the responses are told apart, where they are a stream.
     pub(super) responses: Option<Row>,
@@ -101,8 +99,7 @@ impl Ask {
         if let Some(extra) = &head.extra {
             carry(extra, headers)?;
         }
-        let deadline = head.deadline;
-        Ok(Self { request, deadline, content_type: content_type.clone(), responses, fault })
+        Ok(Self { request, content_type: content_type.clone(), responses, fault })
     }
 }
 

@@ -7,8 +7,6 @@ use http::StatusCode;
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 
-use crate::core::clock;
-use crate::core::clock::Instant;
 use crate::core::descriptor::CallKind;
 use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::{Connection, Exchange, Head, Line};
@@ -157,10 +155,9 @@ impl Connection for Link {
         }
         let place = self.enter()?;
         let ask = Ask::new(head, body, source, &self.target)?;
-        let window = self.limits.stream.window_bytes;
-        Ok(Exchange::relayed(&self.tasks, "http call", window, head.deadline, |line| {
-            run(place, ask, line)
-        }))
+        let (window, deadline) = (self.limits.stream.window_bytes, head.deadline);
+        let call = |line| run(place, ask, line);
+        Ok(Exchange::relayed(&self.tasks, "http call", window, deadline, call))
     }
 
     fn is_open(&self) -> bool {
@@ -203,14 +200,14 @@ impl Connection for Link {
 
 /// Runs one call to its end; dropping the future resets it.
 async fn run(place: Place, mut ask: Ask, mut line: Line) {
-    let (link, deadline) = (Arc::clone(&place.0), ask.deadline);
+    let link = Arc::clone(&place.0);
     let Some(row) = ask.responses else {
-        let answered = within(deadline, unary(&link, ask)).await;
+        let answered = unary(&link, ask).await;
         drop(place);
         return line.reply(answered);
     };
     let fault = ask.fault.clone();
-    let opened = within(deadline, open(&link, &mut ask)).await;
+    let opened = open(&link, &mut ask).await;
     let checked =
         opened.and_then(|(body, held, parts)| check_row(&parts, row).map(|()| (body, held)));
     let (mut body, held) = match checked {
@@ -227,14 +224,6 @@ async fn run(place: Place, mut ask: Ask, mut line: Line) {
     }
     drop(place);
     line.end(ended);
-}
-
-/// Waits for a part of a call, not past its deadline.
-async fn within<T>(deadline: Option<Instant>, part: impl Future<Output = Result<T>>) -> Result<T> {
-    let Some(deadline) = deadline else { return part.await };
-    clock::timeout_at(deadline, part).await.unwrap_or_else(|_| {
-        Err(Error::timeout("micro.transport", "the node did not answer before the deadline"))
-    })
 }
 
 /// Sends a call and waits for its one response.

@@ -1,6 +1,8 @@
 //! The suite against the transports of this crate, and against transports with one flaw each.
 
-use super::broken::{Broken, Flaw};
+mod broken;
+
+use self::broken::{Broken, Flaw};
 use super::*;
 use crate::transport::{Memory, Native};
 
