@@ -288,8 +288,9 @@ mod tests {
     async fn every_documented_setting_is_read_into_its_own_field() {
         let listed: Vec<&str> = FIELDS.iter().map(|field| field.0).collect();
         let documented: Vec<&str> = SPECS.iter().map(|spec| spec.name).collect();
-        let (mut sorted, mut wanted) = (listed.clone(), documented);
-        (sorted.sort_unstable(), wanted.sort_unstable());
+        let (mut sorted, mut wanted) = (listed, documented);
+        sorted.sort_unstable();
+        wanted.sort_unstable();
         assert_eq!(sorted, wanted);
         for (name, value, _) in FIELDS {
             let settings = read(name, value).await.unwrap();

@@ -9,7 +9,10 @@ use crate::errors::Id;
 
 /// Every case of this file.
 pub(super) fn cases() -> Vec<Case> {
-    [misplaced_items(), items(), marks(), contracts(), wired()].into_iter().flatten().collect()
+    [misplaced_items(), items(), marks(), marked_members(), contracts(), wired()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn misplaced_items() -> Vec<Case> {
@@ -138,6 +141,11 @@ fn marks() -> Vec<Case> {
             "static S: u8 = 1;",
             &[(Id::D06, "static `S` cannot be a subscriber; only `async fn` can", "S")],
         ),
+    ]
+}
+
+fn marked_members() -> Vec<Case> {
+    vec![
         inherent(
             "#[handler] const LIMIT: usize = 3;",
             &[(Id::D06, "const `LIMIT` cannot be a handler; only `async fn` methods can", "LIMIT")],

@@ -8,7 +8,10 @@ use crate::errors::Id;
 
 /// Every case of this file.
 pub(super) fn cases() -> Vec<Case> {
-    [receivers(), arguments(), patterns(), messages(), replies()].into_iter().flatten().collect()
+    [receivers(), arguments(), patterns(), messages(), selves_and_aliases(), replies()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn receivers() -> Vec<Case> {
@@ -165,18 +168,6 @@ fn messages() -> Vec<Case> {
          help: streams are `Streaming<T>`";
     let into = "`impl Into<A>` in handler `h` has no wire format; name the type\n\
          help: streams are `Streaming<T>`";
-    let selfish = |path: &str| match path {
-        "Self::Req" => {
-            "`Self::Req` in handler `h` means nothing to the generated client; write the type out"
-        }
-        "Self::Error" => {
-            "`Self::Error` in handler `h` means nothing to the generated client; write the type out"
-        }
-        "Self::HResult" => {
-            "`Self::HResult` in handler `h` means nothing to the generated client; write the type out"
-        }
-        _ => "`Self` in handler `h` means nothing to the generated client; write the type out",
-    };
     vec![
         inherent(
             "#[handler] async fn h(&self, name: &'a str) -> Result<&[u8]> {}",
@@ -228,6 +219,23 @@ fn messages() -> Vec<Case> {
                 "'a",
             )],
         ),
+    ]
+}
+
+fn selves_and_aliases() -> Vec<Case> {
+    let selfish = |path: &str| match path {
+        "Self::Req" => {
+            "`Self::Req` in handler `h` means nothing to the generated client; write the type out"
+        }
+        "Self::Error" => {
+            "`Self::Error` in handler `h` means nothing to the generated client; write the type out"
+        }
+        "Self::HResult" => {
+            "`Self::HResult` in handler `h` means nothing to the generated client; write the type out"
+        }
+        _ => "`Self` in handler `h` means nothing to the generated client; write the type out",
+    };
+    vec![
         inherent(
             "#[handler] async fn h(&self, a: Self::Req) -> Result<Vec<Self>> {}",
             &[(Id::D24, selfish("Self::Req"), "Self::Req"), (Id::D24, selfish("Self"), "Self")],

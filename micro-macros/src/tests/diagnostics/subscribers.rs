@@ -7,7 +7,7 @@ use crate::errors::Id;
 
 /// Every case of this file.
 pub(super) fn cases() -> Vec<Case> {
-    [subscribers()].into_iter().flatten().collect()
+    [subscribers(), events()].into_iter().flatten().collect()
 }
 
 fn subscribers() -> Vec<Case> {
@@ -61,6 +61,11 @@ fn subscribers() -> Vec<Case> {
                 "h",
             )],
         ),
+    ]
+}
+
+fn events() -> Vec<Case> {
+    vec![
         inherent(
             "#[subscriber(topic = T, ack = manual)] async fn h(&self, a: Made) -> Result<()> {}",
             &[(
