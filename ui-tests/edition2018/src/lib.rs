@@ -60,8 +60,9 @@ pub struct Asking {
     pub greeter: GreeterClient,
     /// What time it is.
     pub clock: ClockClient,
+    /// How often it asked.
     #[wire(default)]
-    asked: u8,
+    pub asked: u8,
 }
 
 /// Hears of what was made.
