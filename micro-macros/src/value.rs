@@ -61,6 +61,7 @@ pub(crate) fn semver(text: &str) -> Result<(), String> {
         return Err("unexpected `.` after patch".to_owned());
     }
     identifiers("pre-release", pre)?;
+    numbers(pre)?;
     identifiers("build", build)
 }
 
@@ -83,6 +84,17 @@ fn identifiers(name: &str, part: Option<&str>) -> Result<(), String> {
         !one.is_empty() && one.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
     };
     if part.split('.').all(sound) { Ok(()) } else { Err(format!("bad {name} `{part}`")) }
+}
+
+/// Numbers have an order before a release; behind `+` nothing has.
+fn numbers(pre: Option<&str>) -> Result<(), String> {
+    let digits = |one: &&str| one.chars().all(|letter| letter.is_ascii_digit());
+    let zero = |one: &&str| one.len() > 1 && one.starts_with('0');
+    let parts = pre.into_iter().flat_map(|pre| pre.split('.'));
+    match parts.filter(digits).find(zero) {
+        Some(part) => Err(format!("pre-release `{part}` has a leading zero")),
+        None => Ok(()),
+    }
 }
 
 /// The longest topic a broker takes.
@@ -135,7 +147,7 @@ mod tests {
 
     #[test]
     fn versions_say_what_is_wrong() {
-        for good in ["1.2.3", "0.1.0-rc.1", "1.0.0+build.7"] {
+        for good in ["1.2.3", "0.1.0-rc.1", "1.0.0+build.7", "1.0.0-0.0a.10+01"] {
             assert_eq!(semver(good), Ok(()));
         }
         for (bad, reason) in [
@@ -147,6 +159,9 @@ mod tests {
             ("01.4.0", "major `01` has a leading zero"),
             ("1.4.0.2", "unexpected `.` after patch"),
             ("1.4.0-", "bad pre-release ``"),
+            ("1.4.0-01", "pre-release `01` has a leading zero"),
+            ("1.4.0-rc.007", "pre-release `007` has a leading zero"),
+            ("1.4.0+a..b", "bad build `a..b`"),
             ("99999999999999999999.0.0", "major `99999999999999999999` is too large"),
         ] {
             assert_eq!(semver(bad), Err(reason.to_owned()), "{bad}");

@@ -342,6 +342,69 @@ fn every_feature_stands_in_the_readme() {
     assert_none(&missing);
 }
 
+/// Every test that an invariant names: where it says to look, and the function.
+fn named_tests() -> Vec<(String, String)> {
+    let text = fs::read_to_string(root().join("micro/ARCHITECTURE.md")).unwrap();
+    let section = text.split("## Invariants").nth(1).unwrap().split("\n## ").next().unwrap();
+    let claims = section.split('`').skip(1).step_by(2).filter(|claim| claim.contains(": "));
+    let each = claims.flat_map(|claim| {
+        let (place, names) = claim.split_once(": ").unwrap();
+        let names = names.split(',').map(|name| name.trim().to_owned());
+        names.map(|name| (place.to_owned(), name)).collect::<Vec<_>>()
+    });
+    each.collect()
+}
+
+#[test]
+fn every_invariant_names_a_test_that_is_there() {
+    let folders = ["micro/src", "micro/tests", "tests/tests"];
+    let all: Vec<(PathBuf, String)> = folders.into_iter().flat_map(sources).collect();
+    let named = named_tests();
+    assert!(named.len() >= 40, "{} tests are named", named.len());
+    let mut faults = Vec::new();
+    for (place, test) in named {
+        // `client/retries` is a path in the crate, `e2e/events` one among the tests.
+        let below = |path: &Path| {
+            let path = path.with_extension("").to_string_lossy().replace('\\', "/");
+            path.ends_with(&format!("/{place}")) || path.contains(&format!("/{place}/"))
+        };
+        let found = all.iter().any(|(path, text)| {
+            below(path)
+                && text.match_indices(&format!("fn {test}")).any(|(at, found)| {
+                    let rest = text.get(at + found.len()..).unwrap_or_default();
+                    rest.starts_with(['(', '<'])
+                })
+        });
+        if !found {
+            faults.push(format!("{place}: no test {test}"));
+        }
+    }
+    assert_none(&faults);
+}
+
+const EXAMPLE_LINES_MAX: usize = 80;
+
+#[test]
+fn examples_are_short_and_stand_in_the_readme() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let section = readme.split("\n## Examples").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut faults = Vec::new();
+    for entry in fs::read_dir(root().join("examples")).unwrap() {
+        let folder = entry.unwrap().path();
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let cited = [format!("`cargo run -p {name}"), format!("`examples/{name}`")];
+        if !cited.iter().any(|cited| section.contains(cited.as_str())) {
+            faults.push(format!("{name} is not in the table of the README"));
+        }
+        let files = sources(&format!("examples/{name}/src"));
+        let lines: usize = files.iter().map(|(_, text)| text.lines().count()).sum();
+        if lines > EXAMPLE_LINES_MAX {
+            faults.push(format!("{name}: {lines} lines"));
+        }
+    }
+    assert_none(&faults);
+}
+
 /// Whether a text names a field of something: `.name`, and no longer name.
 fn reads(text: &str, field: &str) -> bool {
     let named = format!(".{field}");

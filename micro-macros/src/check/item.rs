@@ -171,15 +171,18 @@ fn widest(members: &Members) -> Visibility {
 
 /// D42: nothing in a contract may depend on who implements it.
 fn generic_contract(block: &TraitBlock, errors: &mut Errors) {
-    let text = "contracts cannot be generic: the wire has one concrete shape";
+    let shape = "the wire has one concrete shape";
     if !block.generics.params.is_empty() {
         let generics = &block.generics;
+        let text = format!("contract `{}` cannot be generic: {shape}", block.ident);
         errors.push(Id::D42, quote::quote!(#generics), text);
     }
     for member in &block.members.list {
         let MemberBody::Raw { kind, name: Some(name), tokens, .. } = &member.body else { continue };
         let given = tokens.clone().into_iter().any(|token| token.to_string() == "=");
         if member.marks.is_empty() && (kind == "type" || (kind == "const" && !given)) {
+            let text =
+                format!("contract `{}` cannot be generic over `{name}`: {shape}", block.ident);
             errors.push(Id::D42, name, text);
         }
     }

@@ -12,12 +12,13 @@ use syn::TypeReference;
 use syn::visit;
 use syn::visit::Visit;
 
-/// Checks one type and everything inside it.
-pub(crate) fn check(ty: &Type, errors: &mut Errors) {
-    Rules { errors }.visit_type(ty);
+/// Checks one type and everything inside it; `label` says whose it is.
+pub(crate) fn check(ty: &Type, label: &str, errors: &mut Errors) {
+    Rules { label, errors }.visit_type(ty);
 }
 
 struct Rules<'e> {
+    label: &'e str,
     errors: &'e mut Errors,
 }
 
@@ -34,15 +35,21 @@ impl<'ast> Visit<'ast> for Rules<'_> {
 
     /// D22
     fn visit_type_impl_trait(&mut self, opaque: &'ast TypeImplTrait) {
-        let text = "`impl Trait` has no wire format; name the type\n\
-             help: streams are `Streaming<T>`";
+        let text = format!(
+            "`{}` in {} has no wire format; name the type\nhelp: streams are `Streaming<T>`",
+            show(opaque),
+            self.label
+        );
         self.errors.push(Id::D22, opaque, text);
     }
 
     /// D23
     fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
         if lifetime.ident != "static" {
-            let text = format!("message types must be `'static`; found lifetime `{lifetime}`");
+            let text = format!(
+                "message types of {} must be `'static`; found lifetime `{lifetime}`",
+                self.label
+            );
             self.errors.push(Id::D23, lifetime, text);
         }
     }
@@ -50,7 +57,11 @@ impl<'ast> Visit<'ast> for Rules<'_> {
     /// D24
     fn visit_path(&mut self, path: &'ast Path) {
         if path.segments.first().is_some_and(|first| first.ident == "Self") {
-            let text = "`Self` means nothing to the generated client; write the type out";
+            let text = format!(
+                "`{}` in {} means nothing to the generated client; write the type out",
+                show(path),
+                self.label
+            );
             self.errors.push(Id::D24, path, text);
         }
         visit::visit_path(self, path);

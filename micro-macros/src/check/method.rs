@@ -127,8 +127,11 @@ pub(crate) fn subscription(
     let envelope = types::enveloped(payload);
     pattern(args.topic.as_ref(), envelope, errors);
     if let (Some(manual), None) = (&args.manual_ack, envelope) {
-        let text =
-            format!("manual ack needs the envelope\nhelp: take `ev: Event<{}>`", show(payload));
+        let text = format!(
+            "manual ack of subscriber `{}` needs the envelope\nhelp: take `ev: Event<{}>`",
+            subject.name,
+            show(payload)
+        );
         errors.push(Id::D37, manual, text);
     }
     let ReturnType::Type(_, output) = &subject.sig.output else { return None };

@@ -19,7 +19,6 @@ use crate::parse::Member;
 use crate::parse::MemberBody;
 use crate::parse::Members;
 use crate::parse::Role;
-use crate::parse::arguments;
 use crate::text::show;
 use proc_macro2::Ident;
 
@@ -81,8 +80,10 @@ impl<'a> Methods<'a> {
             let endpoint = endpoint.filter(|_| errors.count() == before);
             self.endpoints.extend(endpoint.map(|endpoint| inherited(endpoint, self.defaults)));
         } else if self.place == Place::Contract {
-            let text = "topics are the contract for events\nhelp: share a `Topic<T>` const and \
-                 put `#[subscriber]` in an inherent impl";
+            let text = format!(
+                "contract method `{ident}` cannot be a subscriber: topics are the contract for \
+                 events\nhelp: share a `Topic<T>` const and put `#[subscriber]` in an inherent impl"
+            );
             errors.push(Id::D40, &mark.attribute, text);
         } else {
             let args = args::subscriber(mark.args(), false, errors);
@@ -129,16 +130,19 @@ fn inherited(mut endpoint: Endpoint, args: &ServiceArgs) -> Endpoint {
 
 /// D07: a mark inside `cfg_attr` is not seen.
 fn hidden_marks(member: &Member, errors: &mut Errors) {
-    for attribute in &member.hidden {
-        let pieces = args::pieces(arguments(attribute));
-        let condition = pieces.first().map(show).unwrap_or_default();
-        let is_handler = pieces.iter().skip(1).any(|piece| show(piece).contains("handler"));
-        let role = if is_handler { Role::Handler } else { Role::Subscriber }.name();
+    let name = match &member.body {
+        MemberBody::Function(function) => Some(&function.sig.ident),
+        MemberBody::Raw { name, .. } => name.as_ref(),
+    };
+    for mark in &member.hidden {
+        let condition = args::pieces(mark.args()).first().map(show).unwrap_or_default();
+        let role = mark.role.name();
         let text = format!(
-            "`#[{role}]` inside `cfg_attr` is invisible to `#[service]`\n\
-             help: use `#[cfg({condition})] #[{role}]`"
+            "`#[{role}]` of `{}` inside `cfg_attr` is invisible to `#[service]`\n\
+             help: use `#[cfg({condition})] #[{role}]`",
+            show(name)
         );
-        errors.push(Id::D07, attribute, text);
+        errors.push(Id::D07, &mark.attribute, text);
     }
 }
 

@@ -167,8 +167,11 @@ fn receiver(subject: &Subject<'_>, errors: &mut Errors) {
 fn contexts(subject: &Subject<'_>, errors: &mut Errors) {
     for (_, argument, context) in &subject.contexts {
         if context.exclusive && subject.place != Place::Contract {
-            let text = "the context is shared by everything the call does\n\
-                 help: take `ctx: &Context`";
+            let text = format!(
+                "the context of {} is shared by everything the call does\n\
+                 help: take `ctx: &Context`",
+                subject.label()
+            );
             errors.push(Id::D56, argument, text);
         }
     }
@@ -180,7 +183,8 @@ fn contexts(subject: &Subject<'_>, errors: &mut Errors) {
     } else if let Some((position, argument, _)) = subject.contexts.first()
         && *position > 0
     {
-        errors.push(Id::D17, argument, "the context must come right after the receiver");
+        let text = format!("the context of {} must come right after the receiver", subject.label());
+        errors.push(Id::D17, argument, text);
     }
 }
 
@@ -230,7 +234,10 @@ fn payload_count(subject: &Subject<'_>, errors: &mut Errors) {
 /// D25
 fn payload_pattern(subject: &Subject<'_>, errors: &mut Errors) {
     for argument in &subject.payloads {
-        let text = "use a plain name for the message argument; destructure in the body";
+        let text = format!(
+            "use a plain name for the message argument of {}; destructure in the body",
+            subject.label()
+        );
         match &*argument.pat {
             Pat::Ident(name) if name.subpat.is_none() && name.by_ref.is_none() => {}
             Pat::Wild(_) => {
@@ -248,11 +255,15 @@ fn payload_types(subject: &Subject<'_>, errors: &mut Errors) {
         if subject.role == Role::Subscriber {
             let inner = types::enveloped(&argument.ty).unwrap_or(&argument.ty);
             if types::streamed(inner).is_some() {
-                let text = "subscribers receive one event at a time; `Streaming` is not allowed";
+                let text = format!(
+                    "{} receives one event at a time; `{}` is not allowed",
+                    subject.label(),
+                    show(inner)
+                );
                 errors.push(Id::D39, &argument.ty, text);
             }
         }
-        message::check(&argument.ty, errors);
+        message::check(&argument.ty, &subject.label(), errors);
     }
 }
 
@@ -281,17 +292,20 @@ fn no_result(subject: &Subject<'_>, errors: &mut Errors) {
 
 /// D15, D22, D23, D24 in what comes back
 fn reply_types(subject: &Subject<'_>, errors: &mut Errors) {
+    let label = subject.label();
     match types::returned(&subject.sig.output) {
         Returned::Result { ok, error } => {
-            message::check(ok, errors);
+            message::check(ok, &label, errors);
             // A contract's error is part of the client's methods.
             if let Some(error) = error.filter(|_| subject.place == Place::Contract) {
-                message::check(error, errors);
+                message::check(error, &label, errors);
             }
         }
-        Returned::Alias(ty) => message::check(ty, errors),
+        Returned::Alias(ty) => message::check(ty, &label, errors),
         // Without `async`, `impl Future` is that mistake rather than this one.
-        Returned::Opaque(ty) if subject.sig.asyncness.is_some() => message::check(ty, errors),
+        Returned::Opaque(ty) if subject.sig.asyncness.is_some() => {
+            message::check(ty, &label, errors);
+        }
         _ => {}
     }
 }
@@ -304,7 +318,11 @@ fn subscriber_reply(subject: &Subject<'_>, errors: &mut Errors) {
         _ => return,
     };
     if subject.role == Role::Subscriber {
-        let text = format!("subscribers return `Result<()>`; nobody receives `{}`", show(reply));
+        let text = format!(
+            "{} must return `Result<()>`; nobody receives `{}`",
+            subject.label(),
+            show(reply)
+        );
         errors.push(Id::D36, reply, text);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::expand::codec::Message;
 use crate::expand::descriptor;
-use crate::expand::generics;
+use crate::expand::hidden;
 use crate::expand::local;
 use crate::model::Endpoint;
 use crate::model::Form;
@@ -12,42 +12,11 @@ use crate::model::Service;
 use crate::names;
 use crate::types;
 use proc_macro2::Ident;
-use proc_macro2::Span;
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 use quote::quote;
 use quote::quote_spanned;
 use syn::Generics;
-
-/// Prints the client type, which is visible where the service is.
-pub(crate) fn definition(service: &Service, client: &Ident, generics: &Generics) -> TokenStream {
-    let (krate, vis) = (&service.krate, &service.vis);
-    let declared = generics::declared(generics);
-    let marker = generics::marker(generics);
-    let (stub, mark) = (local("stub"), local("marker"));
-    let doc = format!("Calls the service `{}` by its typed endpoints.", service.name);
-    // A type of that name beside the service is shown at the service.
-    let span = names::located(client.span());
-    let vis = respanned(vis.to_token_stream(), span);
-    let header = quote_spanned!(span=> #vis struct #client #declared);
-    quote! {
-        #[doc = #doc]
-        #[allow(dead_code, unreachable_pub, reason = "generated from the annotated item")]
-        #header {
-            #stub: #krate::__private::Stub,
-            #mark: #marker,
-        }
-    }
-}
-
-/// The visibility comes from a handler, which is no place to show the client at.
-fn respanned(tokens: TokenStream, span: Span) -> TokenStream {
-    let moved = tokens.into_iter().map(|mut token| {
-        token.set_span(span.resolved_at(token.span()));
-        token
-    });
-    moved.collect()
-}
 
 /// Prints what the client implements and its methods.
 pub(crate) fn implementation(
@@ -61,6 +30,7 @@ pub(crate) fn implementation(
     let (from, formatter) = (local("client"), local("formatter"));
     let table = descriptor::reference(generics);
     let name = names::plain(client);
+    let client = hidden::path(service, client);
     let methods = service.endpoints.iter().map(|endpoint| method(service, endpoint, &table));
     quote! {
         #[automatically_derived]
@@ -103,6 +73,7 @@ pub(crate) fn wiring(service: &Service, client: &Ident, generics: &Generics) -> 
     }
     let (of_impl, of_type, clause) = generics.split_for_impl();
     let scope = local("scope");
+    let client = hidden::path(service, client);
     quote! {
         #[automatically_derived]
         impl #of_impl #krate::FromService for #client #of_type #clause {

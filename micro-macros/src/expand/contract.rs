@@ -5,6 +5,7 @@ use crate::expand::codec;
 use crate::expand::codec::Message;
 use crate::expand::descriptor;
 use crate::expand::enclosed;
+use crate::expand::hidden;
 use crate::expand::local;
 use crate::expand::mirror;
 use crate::expand::server;
@@ -28,10 +29,11 @@ pub(crate) fn print(service: &Service, block: &TraitBlock, concrete: bool) -> To
     let arms = codec::arms();
     let table = descriptor::table(service, &none);
     let client = service.client.as_ref();
-    let definition = client.map(|client| client::definition(service, client, &none));
+    let definition = client.map(|client| hidden::definition(service, client, &none));
     let implementation = client.map(|client| client::implementation(service, client, &none));
     let wiring = client.map(|client| client::wiring(service, client, &none));
     let implemented = client.filter(|_| concrete).map(|client| {
+        let client = hidden::path(service, client);
         mirror::implementation(service, block, &quote!(for #client), &|endpoint| {
             let (method, request) = (&endpoint.ident, mirror::argument(endpoint));
             quote!(<Self>::#method(self, #request))

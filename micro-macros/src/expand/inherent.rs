@@ -6,6 +6,7 @@ use crate::expand::codec::Message;
 use crate::expand::descriptor;
 use crate::expand::enclosed;
 use crate::expand::generics;
+use crate::expand::hidden;
 use crate::expand::server;
 use crate::expand::server::Target;
 use crate::model::Receiver;
@@ -23,7 +24,7 @@ pub(crate) fn print(service: &Service, block: &ImplBlock) -> TokenStream {
     let table = descriptor::table(service, &generics);
     let reference = descriptor::reference(&generics);
     let client = service.client.as_ref();
-    let definition = client.map(|client| client::definition(service, client, &generics));
+    let definition = client.map(|client| hidden::definition(service, client, &generics));
     let implementation = client.map(|client| client::implementation(service, client, &generics));
     let wiring = client.map(|client| client::wiring(service, client, &generics));
     let tables = server::tables(service, &Direct);

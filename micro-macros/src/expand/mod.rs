@@ -6,6 +6,7 @@ mod codec;
 mod contract;
 mod descriptor;
 mod generics;
+mod hidden;
 mod inherent;
 mod mirror;
 mod server;
@@ -26,6 +27,12 @@ use syn::Path;
 
 /// The generation of the runtime surface that this crate's output names.
 const SURFACE: u32 = 1;
+
+/// The version of this crate, which a runtime of another surface shows.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The only argument of an attribute that `#[service]` has read; see `parse::marks`.
+const MARKER: &str = "__micro";
 
 /// Expands `#[service]`.
 pub(crate) fn service(args: TokenStream, item: TokenStream) -> TokenStream {
@@ -53,9 +60,13 @@ pub(crate) fn subscriber(args: TokenStream, item: TokenStream) -> TokenStream {
     print(&model, errors)
 }
 
-/// Whether the attribute is the one that `#[service]` leaves behind.
+/// Whether the attribute is the one that `#[service]` leaves behind: its word stands nowhere in the
+/// source.
 fn is_read(args: &TokenStream) -> bool {
-    args.to_string() == "__micro"
+    let mut words = args.clone().into_iter();
+    let (Some(word), None) = (words.next(), words.next()) else { return false };
+    let written = || word.span().source_text().is_some_and(|text| text == MARKER);
+    word.to_string() == MARKER && !written()
 }
 
 /// Leaves a method as it is; that it is `async` and that it exists needs no other reason than
@@ -94,7 +105,7 @@ fn enclosed(krate: &Path, items: &TokenStream) -> TokenStream {
         )]
         const _: () = {
             use #krate::__private as __m;
-            const _: () = __m::macro_version::<#SURFACE>();
+            const _: () = __m::macro_version::<#SURFACE>(#VERSION);
             #items
         };
     }

@@ -56,8 +56,8 @@ impl Member {
     pub(crate) fn take_marks(&mut self, krate: &Path) {
         let mut kept = Vec::with_capacity(self.attributes.len());
         for mut attribute in std::mem::take(&mut self.attributes) {
-            if hides_helper(&attribute, krate) {
-                self.hidden.push(attribute);
+            if let Some(role) = hidden_helper(&attribute, krate) {
+                self.hidden.push(Mark { role, attribute });
                 continue;
             }
             if let Some(role) = role(&attribute, krate) {
@@ -82,9 +82,9 @@ fn neutralise(attribute: &mut Attribute) {
     attribute.meta = syn::parse_quote!(#path(__micro));
 }
 
-fn hides_helper(attribute: &Attribute, krate: &Path) -> bool {
-    conditional(attribute)
-        .is_some_and(|(_, inner)| inner.iter().any(|one| role(one, krate).is_some()))
+fn hidden_helper(attribute: &Attribute, krate: &Path) -> Option<Role> {
+    let (_, inner) = conditional(attribute)?;
+    inner.iter().find_map(|one| role(one, krate))
 }
 
 /// The condition of a `cfg_attr` and the attributes it brings; `None` for any other attribute.

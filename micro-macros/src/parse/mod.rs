@@ -82,7 +82,7 @@ pub(crate) struct Member {
     /// The helper attributes as written; those in `attributes` are neutralised.
     pub(crate) marks: Vec<Mark>,
     /// `cfg_attr` attributes that hide a helper; removed from `attributes`.
-    pub(crate) hidden: Vec<Attribute>,
+    pub(crate) hidden: Vec<Mark>,
     pub(crate) body: MemberBody,
 }
 

@@ -3,7 +3,10 @@
 //! A block that is compiled only with the server is shown as `mod if_server`.
 
 use crate::expand;
+use proc_macro2::Ident;
+use proc_macro2::Span;
 use proc_macro2::TokenStream;
+use proc_macro2::TokenTree;
 use syn::File;
 use syn::Item;
 use syn::Stmt;
@@ -44,7 +47,9 @@ fn gate(call: &syn::Macro) -> Option<Item> {
 fn pretty(tokens: TokenStream) -> String {
     let mut file: File = syn::parse2(tokens).expect("an expansion is made of items");
     Gates.visit_file_mut(&mut file);
+    // Snapshots outlive versions.
     prettyplease::unparse(&file)
+        .replace(concat!("(\"", env!("CARGO_PKG_VERSION"), "\")"), "(\"$VERSION\")")
 }
 
 /// Compares with the snapshot of that name; the source stands at its top.
@@ -162,6 +167,7 @@ fn subscribers_of_a_service() {
     method("subscriber_topic_constant", &with("topic = topics::MADE", "Made"));
     method("subscriber_queue", &with("topic = \"made\", queue = \"q\"", "Made"));
     method("subscriber_concurrency", &with("topic = \"made\", concurrency = 16", "Made"));
+    method("subscriber_ack_auto", &with("topic = \"made\", ack = auto", "Made"));
     method("subscriber_ack_manual", &with("topic = \"made\", ack = manual", "Event<Made>"));
     method("subscriber_raw", &with("topic = MADE", "Event<Raw>"));
     method(
@@ -244,7 +250,7 @@ fn mistakes_leave_the_item_and_what_is_sound() {
 
 #[test]
 fn a_read_attribute_leaves_the_method_alone() {
-    let marker: TokenStream = "__micro".parse().unwrap();
+    let marker = TokenStream::from(TokenTree::from(Ident::new("__micro", Span::call_site())));
     let item: TokenStream = "async fn hello(&self) {}".parse().unwrap();
     let expected = item.to_string();
     let by_handler = expand::handler(&marker, item.clone()).to_string();
@@ -256,9 +262,13 @@ fn a_read_attribute_leaves_the_method_alone() {
 #[test]
 fn a_handler_outside_of_a_service_is_kept_and_explained() {
     let item: TokenStream = "async fn hello(&self) {}".parse().unwrap();
-    let tokens = expand::handler(&TokenStream::new(), item.clone()).to_string();
-    assert!(tokens.starts_with(&item.to_string()));
-    assert!(tokens.contains("only has meaning inside an `impl` or `trait` marked `#[service]`"));
+    // Whoever writes our word by hand is told the same.
+    for args in ["", "__micro", "__micro, __micro"] {
+        let tokens = expand::handler(&args.parse().unwrap(), item.clone()).to_string();
+        assert!(tokens.starts_with(&item.to_string()), "{args}");
+        let text = "only has meaning inside an `impl` or `trait` marked `#[service]`";
+        assert!(tokens.contains(text), "{args}");
+    }
 }
 
 /// The glue of one endpoint is the difference between one and two of them.

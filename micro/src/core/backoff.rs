@@ -126,4 +126,21 @@ mod tests {
             }
         }
     }
+    /// At the limit, above it and far above it: the number of tries changes nothing.
+    #[test]
+    fn pauses_stay_within_the_limits_of_retries() {
+        let limits = RetryLimits { backoff_base: BASE, backoff_max: MAX, ..Default::default() };
+        // The seventh ceiling would be 1,280 ms.
+        for (tries, most) in [(0, BASE), (5, BASE * 32), (6, MAX), (7, MAX), (70, MAX)] {
+            let longest = (0..500).map(|seed| {
+                let mut backoff = Backoff::from_limits(&limits).seeded(seed);
+                for _ in 0..tries {
+                    backoff.next_delay();
+                }
+                backoff.next_delay()
+            });
+            let longest = longest.max().unwrap();
+            assert!(longest <= most && longest > most * 9 / 10, "{tries}: {longest:?}");
+        }
+    }
 }

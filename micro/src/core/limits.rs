@@ -249,11 +249,14 @@ limits! {
 
     /// Bounds of a registry's records and leases (L25).
     RegistryLimits {
-        /// Nodes of one service: 10,000. More are refused at `register`.
+        /// Nodes of one service: 10,000. `memory` refuses more at `register` and `file` refuses
+        /// the file; of more that others registered, `local` finds that many and logs it once,
+        /// `mdns` keeps 10,000 in all and hears no further ones.
         nodes_per_service_max: usize = 10_000,
         /// Bytes of one node's metadata: 4 KiB. More is refused at `register`.
         node_metadata_bytes_max: usize = 4 * KIB,
-        /// Services of one registry: 10,000. More are refused at `register`.
+        /// Services of one registry: 10,000. `memory` refuses more at `register` and `file`
+        /// refuses the file; `local` is bounded by its files, `mdns` lists 1,000.
         services_max: usize = 10_000,
         /// Life of a record without a heartbeat: 15 s, three heartbeats. Then it is dropped.
         ttl: Duration = Duration::from_secs(15),

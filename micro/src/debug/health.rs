@@ -361,4 +361,40 @@ mod tests {
             assert_eq!(health.add(failing(&n.to_string())).unwrap_err().code(), 429);
         }
     }
+    /// A check without a time of its own has that of the limits; one that answers within it is well.
+    #[tokio::test(start_paused = true)]
+    async fn checks_end_with_the_time_of_the_limits() {
+        let limit = Duration::from_secs(2);
+        for (takes, fails) in [(limit / 2, false), (limit * 11 / 10, true), (limit * 10, true)] {
+            let health = Health::new(DebugLimits { check_timeout: limit, ..Default::default() });
+            let slow = move || async move {
+                clock::sleep(takes).await;
+                Ok(())
+            };
+            health.add(Check::new("slow", slow)).unwrap();
+            let start = clock::now();
+            let report = health.report().await;
+            assert_eq!(report.checks[0].status == Status::Failing, fails, "{takes:?}");
+            assert_eq!(clock::now() - start, takes.min(limit));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outcome_is_told_again_for_the_interval_of_the_limits() {
+        let interval = Duration::from_secs(7);
+        let health = Health::new(DebugLimits { check_interval: interval, ..Default::default() });
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&runs);
+        let count = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(Ok(()))
+        };
+        health.add(Check::new("count", count)).unwrap();
+        let nearly = interval - Duration::from_millis(10);
+        for (pause, ran) in [(Duration::ZERO, 1), (nearly, 1), (interval, 2), (interval * 10, 3)] {
+            clock::sleep(pause).await;
+            health.report().await;
+            assert_eq!(runs.load(Ordering::Relaxed), ran, "{pause:?}");
+        }
+    }
 }

@@ -275,4 +275,16 @@ mod tests {
         assert_eq!(seen[0], "7 records were overwritten before they were read");
         assert_eq!(seen[1..], ["8", "9", "10"]);
     }
+    #[tokio::test]
+    async fn as_many_spans_are_kept_as_may() {
+        for (recorded, kept) in [(3, 3), (4, 3), (30, 3)] {
+            let memory = memory(|limits| limits.spans_max = 3);
+            for n in 0..recorded {
+                memory.span(Span { name: n.to_string(), ..Span::default() });
+            }
+            let spans = memory.spans(&SpanQuery::default()).await.unwrap();
+            assert_eq!(spans.len(), kept, "{recorded}");
+            assert_eq!(spans[kept - 1].name, (recorded - 1).to_string(), "the oldest went");
+        }
+    }
 }

@@ -334,4 +334,18 @@ mod tests {
         let spans = monitor.recorder().spans(&Default::default()).await.unwrap();
         assert_eq!((spans.len(), spans[0].code), (1, 409));
     }
+    /// At the limit, above it and far above it, once the burst is used up.
+    #[tokio::test(start_paused = true)]
+    async fn l29_l30_questions_and_traces_have_their_number_a_second() {
+        let monitor = monitor(|limits| {
+            (limits.questions_burst, limits.questions_per_second) = (5, 5);
+            (limits.traces_burst, limits.traces_per_second) = (7, 7);
+        });
+        for tries in [10, 5, 7, 8, 70] {
+            let questions = (0..tries).filter(|_| monitor.question().is_ok()).count();
+            let traces = (0..tries).filter(|_| monitor.root(clock::now()).is_some()).count();
+            assert_eq!((questions, traces), (tries.min(5), tries.min(7)), "{tries}");
+            clock::sleep(Duration::from_secs(1)).await;
+        }
+    }
 }

@@ -493,4 +493,19 @@ mod tests {
         assert_eq!(process.gate.len(), 0);
         assert!(entry.enter(now, None).is_ok());
     }
+    #[test]
+    fn an_endpoint_is_entered_as_often_as_its_limit_says() {
+        for tries in [3, 4, 30] {
+            let process = process();
+            let mut mounts = Mounts::default();
+            mounts.add(Arc::new(Sample::default()));
+            let mut limits = Limits::default();
+            limits.call.in_flight_per_endpoint_max = Some(3);
+            let table = Table::new(mounts, &process, &limits).unwrap();
+            let entry = table.entry(table.find("/sample/Sample.Echo").unwrap()).unwrap();
+            let now = crate::core::clock::now();
+            let slots: Vec<_> = (0..tries).map(|_| entry.enter(now, None)).collect();
+            assert_eq!(slots.iter().filter(|slot| slot.is_ok()).count(), 3, "{tries}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use crate::config::Flat;
 use crate::core::error::{Error, Result};
 use crate::core::nearest::nearest;
-use crate::service::settings::{SECTION, SPECS};
+use crate::service::settings::{SECTION, SPECS, foreign};
 
 /// The prefix of every variable.
 const PREFIX: &str = "MICRO_";
@@ -40,6 +40,8 @@ pub(crate) fn settings(variables: &Variables) -> Result<Flat> {
                 Error::precondition_failed("micro.service", detail)
             })?;
             out.set(format!("{SECTION}.{name}"), value, variable);
+        } else if let Some(text) = foreign(&name) {
+            tracing::warn!(variable, "{text}");
         } else if let Some(meant) = nearest(&name, SPECS.iter().map(|spec| spec.name)) {
             let meant = format!("{PREFIX}{}", meant.to_ascii_uppercase());
             tracing::warn!(variable, "unknown variable; did you mean {meant}?");
@@ -51,6 +53,18 @@ pub(crate) fn settings(variables: &Variables) -> Result<Flat> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::heard::Heard;
+
+    #[test]
+    fn a_variable_of_go_micro_without_a_meaning_is_one_warning() {
+        let names = ["MICRO_LOG_LEVEL", "MICRO_PROFILE", "MICRO_STORE_TABLE", "MICRO_CLIENT"];
+        let variables = names.map(|name| (name.into(), "x".into())).into();
+        let (flat, warned) = Heard::during(|| settings(&variables).unwrap());
+        assert_eq!(flat.text("micro.profile"), None);
+        let known =
+            ["log_level", "profile", "store_table", "client"].map(|name| foreign(name).unwrap());
+        assert_eq!(warned, known);
+    }
 
     #[test]
     fn settings_are_found_under_their_names_and_others_are_left_alone() {

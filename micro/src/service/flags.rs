@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::config::Flat;
 use crate::core::error::{Error, Result};
 use crate::core::nearest::nearest;
-use crate::service::settings::{SECTION, SPECS};
+use crate::service::settings::{SECTION, SPECS, foreign};
 
 /// A flag of the program itself.
 #[derive(Clone, Debug)]
@@ -71,7 +71,8 @@ impl Flags {
             return Ok(());
         }
         let spec = SPECS.iter().find(|spec| same(spec.name, name));
-        if spec.is_none() && name != "set" {
+        let foreign = foreign(&name.replace('-', "_"));
+        if spec.is_none() && foreign.is_none() && name != "set" {
             return Err(unknown(name, own));
         }
         let value = match given {
@@ -82,6 +83,10 @@ impl Flags {
                 .transpose()?
                 .ok_or_else(|| wrong(format!("`--{name}` needs a value: `--{name}=VALUE`")))?,
         };
+        if let Some(text) = foreign {
+            tracing::warn!(flag = name, "{text}");
+            return Ok(());
+        }
         if let Some(spec) = spec {
             self.values.set(format!("{SECTION}.{}", spec.name), value, format!("--{name}"));
             return Ok(());
@@ -144,6 +149,7 @@ pub(crate) fn help(program: &str, own: &[Own]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::heard::Heard;
 
     fn once() -> Vec<Own> {
         vec![Own { name: "once".into(), help: "end at once".into() }]
@@ -166,6 +172,19 @@ mod tests {
         let flags = read(&["--set", "smtp.host=b=c", "--once"]).unwrap();
         assert_eq!(flags.values.text("smtp.host"), Some("b=c"));
         assert_eq!(flags.values.text("once"), Some("true"));
+    }
+
+    #[test]
+    fn a_flag_of_go_micro_without_a_meaning_is_taken_with_its_value_and_one_warning() {
+        let words = ["--client_pool_size", "10", "--profile=dev", "--server-address", "a:1"];
+        let (flags, warned) = Heard::during(|| read(&words).unwrap());
+        assert_eq!(flags.values.text("micro.server_address"), Some("a:1"));
+        assert_eq!(flags.values.text("micro.client_pool_size"), None);
+        let expected = [
+            "`client_pool_size` has no meaning here: calls share a connection",
+            "`profile` has no meaning here: each part is chosen by its own setting",
+        ];
+        assert_eq!(warned, expected);
     }
 
     #[test]

@@ -103,12 +103,51 @@ pub const SURFACE: u32 = 1;
 ///
 /// # Panics
 /// Only while compiling: macro output calls it in a constant.
-pub const fn macro_version<const VERSION: u32>() {
-    // Evaluated where it is called, so that the compiler shows the attribute.
-    assert!(
-        VERSION == SURFACE,
-        "`micro-macros` does not match `micro`; help: `cargo update -p micro-macros`"
-    );
+pub const fn macro_version<const VERSION: u32>(macros: &str) {
+    if VERSION != SURFACE {
+        let text = Text::new()
+            .then("`micro-macros` ")
+            .then(macros)
+            .then(" does not match `micro` ")
+            .then(env!("CARGO_PKG_VERSION"))
+            .then("; help: `cargo update -p micro-macros`");
+        // Evaluated where it is called, so that the compiler shows the attribute.
+        assert!(VERSION == SURFACE, "{}", text.as_str());
+    }
+}
+
+/// A message put together while compiling; what does not fit is left out.
+struct Text {
+    bytes: [u8; 160],
+    len: usize,
+}
+
+impl Text {
+    const fn new() -> Self {
+        Self { bytes: [0; 160], len: 0 }
+    }
+
+    const fn then(mut self, part: &str) -> Self {
+        let mut rest = part.as_bytes();
+        while let [byte, after @ ..] = rest {
+            if let Some((_, free)) = self.bytes.split_at_mut_checked(self.len)
+                && let Some(place) = free.first_mut()
+            {
+                *place = *byte;
+                self.len += 1;
+            }
+            rest = after;
+        }
+        self
+    }
+
+    const fn as_str(&self) -> &str {
+        let (written, _) = self.bytes.split_at(self.len);
+        match std::str::from_utf8(written) {
+            Ok(text) => text,
+            Err(_) => "`micro-macros` does not match `micro`",
+        }
+    }
 }
 
 #[cfg(test)]
@@ -145,9 +184,17 @@ mod tests {
     }
 
     #[test]
+    fn a_message_says_what_fits() {
+        let text = Text::new().then("`micro-macros` ").then("0.0.1");
+        assert_eq!(text.as_str(), "`micro-macros` 0.0.1");
+        let long = "a".repeat(159);
+        assert_eq!(Text::new().then(&long).then("bc").as_str(), long + "b");
+    }
+
+    #[test]
     fn an_alias_of_result_has_its_parts() {
         fn is<O: Outcome<Ok = u8, Err = String>>() {}
         is::<Result<u8, String>>();
-        const { macro_version::<1>() };
+        const { macro_version::<1>("0.0.1") };
     }
 }

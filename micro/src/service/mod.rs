@@ -24,6 +24,8 @@ mod env;
 #[cfg(feature = "server")]
 mod flags;
 pub mod glue;
+#[cfg(test)]
+mod heard;
 #[cfg(feature = "server")]
 mod hooks;
 #[cfg(feature = "server")]

@@ -3,7 +3,7 @@
 //! | component | backends |
 //! |---|---|
 //! | registry | `local` (also `local:///directory`), `memory`, `file:///nodes.json`, `mdns` (also `mdns://interface`) |
-//! | broker | `memory` (within the process) |
+//! | broker | `memory` (within the process), `http` (between processes) |
 //! | store | `memory`, `file` (also `file:///shop.redb` or, for a file in it, `file:///directory/`) |
 //! | tracer | `memory`, `otlp` (as `otlp://127.0.0.1:4318`) |
 //! | transport | `native`, `memory`, `grpc`, `http` (HTTP/1.1), `h2c` (HTTP/2 without TLS), `ws`, `mucp` (services of go-micro), `quic` |

@@ -67,7 +67,11 @@ pub(crate) const SPECS: &[Spec] = &[
         "TYPE",
         "encoding of calls and events; default application/msgpack",
     ),
-    spec("client_request_timeout", "DURATION", "deadline of calls that name none; default 10s"),
+    spec(
+        "client_request_timeout",
+        "DURATION",
+        "deadline of calls that name none, made or served; default 10s",
+    ),
     spec("client_retries", "NUMBER", "retries of a call after its first try; default 2"),
     spec("auth", "URL", "who may call from other hosts; default: nobody but what is public"),
     spec("auth_id", "ID", "account that calls are made as, with its secret"),
@@ -77,6 +81,28 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("auth_join", "TOKEN", "join token of a member; better a variable than a flag"),
     spec("config", "PATH", "file of settings, in the format of its extension"),
 ];
+
+/// Settings of go-micro that mean nothing here, and why; they are taken with a warning, so that what
+/// starts its services starts these too.
+const FOREIGN: &[(&str, &str)] = &[
+    ("auth_namespace", "accounts and rules have no namespaces"),
+    ("auth_private_key", "`--auth` names what signs tokens"),
+    ("auth_public_key", "`--auth` names what checks tokens"),
+    ("client", "there is one client; `--transport` and `--selector` choose its parts"),
+    ("client_pool_size", "calls share a connection"),
+    ("client_pool_ttl", "connections close by themselves"),
+    ("log_level", "the program's own subscriber chooses what is logged"),
+    ("profile", "each part is chosen by its own setting"),
+    ("server", "there is one server, which speaks every protocol"),
+    ("store_database", "`--store` names it"),
+    ("store_table", "programs choose the spaces of their records"),
+];
+
+/// Returns what is said of a setting of go-micro's that means nothing here.
+pub(crate) fn foreign(name: &str) -> Option<String> {
+    let (name, reason) = FOREIGN.iter().find(|(known, _)| *known == name)?;
+    Some(format!("`{name}` has no meaning here: {reason}"))
+}
 
 /// The section of the configuration that holds the settings.
 pub(crate) const SECTION: &str = "micro";
@@ -199,19 +225,93 @@ mod tests {
         Settings::read(&Config::load(&[Arc::new(flat)]).await?)
     }
 
+    /// A field of the settings, as text.
+    type Seen = fn(&Settings) -> String;
+
+    fn text(value: Option<&String>) -> String {
+        value.cloned().unwrap_or_default()
+    }
+
+    fn secret(value: Option<&Secret<String>>) -> String {
+        value.map(|secret| secret.expose().clone()).unwrap_or_default()
+    }
+
+    /// Every setting, a value for it, and the field that holds it then.
+    const FIELDS: &[(&str, &str, Seen)] = &[
+        ("server_name", "shop", |s| text(s.server_name.as_ref())),
+        ("server_version", "1.2.3", |s| text(s.server_version.as_ref())),
+        ("server_id", "node-1", |s| text(s.server_id.as_ref())),
+        ("server_address", "127.0.0.1:1", |s| text(s.server_address.as_ref())),
+        ("server_advertise", "127.0.0.1:2", |s| text(s.server_advertise.as_ref())),
+        ("server_metadata", "zone=a,rack=b", |s| s.server_metadata.join(",")),
+        ("server_tls_cert", "/server.pem", |s| text(s.server_tls_cert.as_ref())),
+        ("server_tls_key", "/server.key", |s| text(s.server_tls_key.as_ref())),
+        ("server_tls_client_ca", "/clients.pem", |s| text(s.server_tls_client_ca.as_ref())),
+        ("client_tls_ca", "/ca.pem", |s| text(s.client_tls_ca.as_ref())),
+        ("client_tls_cert", "/client.pem", |s| text(s.client_tls_cert.as_ref())),
+        ("client_tls_key", "/client.key", |s| text(s.client_tls_key.as_ref())),
+        ("server_hosts", "a.example,b.example", |s| s.server_hosts.join(",")),
+        ("cors_origins", "https://a.example", |s| s.cors_origins.join(",")),
+        ("cors_headers", "x-a,x-b", |s| s.cors_headers.join(",")),
+        ("cors_exposed", "x-c", |s| s.cors_exposed.join(",")),
+        ("cors_credentials", "true", |s| s.cors_credentials.to_string()),
+        ("cors_max_age", "11m", |s| {
+            s.cors_max_age.map(|age| format!("{}m", age.as_secs() / 60)).unwrap_or_default()
+        }),
+        ("client_content_type", "application/json", |s| text(s.client_content_type.as_ref())),
+        ("registry", "file", |s| text(s.registry.as_ref())),
+        ("registry_address", "/nodes.json", |s| text(s.registry_address.as_ref())),
+        ("broker", "http", |s| text(s.broker.as_ref())),
+        ("broker_address", "127.0.0.1:3", |s| text(s.broker_address.as_ref())),
+        ("store", "file", |s| text(s.store.as_ref())),
+        ("store_address", "/shop.redb", |s| text(s.store_address.as_ref())),
+        ("tracer", "otlp", |s| text(s.tracer.as_ref())),
+        ("tracer_address", "127.0.0.1:4", |s| text(s.tracer_address.as_ref())),
+        ("transport", "native", |s| text(s.transport.as_ref())),
+        ("selector", "random", |s| text(s.selector.as_ref())),
+        ("register_ttl", "7s", |s| format!("{:?}", s.register_ttl.unwrap_or_default())),
+        ("register_interval", "2s", |s| format!("{:?}", s.register_interval.unwrap_or_default())),
+        ("client_request_timeout", "9s", |s| {
+            format!("{:?}", s.client_request_timeout.unwrap_or_default())
+        }),
+        ("client_retries", "5", |s| s.client_retries.unwrap_or_default().to_string()),
+        ("auth", "rules", |s| text(s.auth.as_ref())),
+        ("auth_id", "shop-account", |s| text(s.auth_id.as_ref())),
+        ("auth_secret", "swordfish", |s| secret(s.auth_secret.as_ref())),
+        ("auth_token", "token-1", |s| secret(s.auth_token.as_ref())),
+        ("auth_identity", "member", |s| text(s.auth_identity.as_ref())),
+        ("auth_join", "join-1", |s| secret(s.auth_join.as_ref())),
+        ("config", "/shop.json", |s| text(s.config.as_ref())),
+    ];
+
     #[tokio::test]
-    async fn every_documented_setting_is_read() {
-        for spec in SPECS {
-            let text = match spec.value {
-                "DURATION" => "7s",
-                "NUMBER" => "7",
-                "BOOL" => "true",
-                "K=V,.." => "zone=a, rack=b",
-                _ => "x",
-            };
-            let settings = read(spec.name, text).await;
-            assert!(settings.is_ok(), "{}: {settings:?}", spec.name);
+    async fn every_documented_setting_is_read_into_its_own_field() {
+        let listed: Vec<&str> = FIELDS.iter().map(|field| field.0).collect();
+        let documented: Vec<&str> = SPECS.iter().map(|spec| spec.name).collect();
+        let (mut sorted, mut wanted) = (listed, documented);
+        sorted.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(sorted, wanted);
+        for (name, value, _) in FIELDS {
+            let settings = read(name, value).await.unwrap();
+            for (other, expected, seen) in FIELDS {
+                assert_eq!(seen(&settings) == *expected, other == name, "{name} in {other}");
+            }
         }
+    }
+
+    #[tokio::test]
+    async fn settings_that_are_limits_reach_their_limit() {
+        let limits =
+            async |name, value| read(name, value).await.unwrap().apply(Limits::default()).unwrap();
+        let seconds = Duration::from_secs;
+        assert_eq!(limits("register_ttl", "7s").await.registry.ttl, seconds(7));
+        assert_eq!(limits("register_interval", "2s").await.registry.heartbeat_interval, seconds(2));
+        let call = limits("client_request_timeout", "9s").await.call;
+        assert_eq!(call.default_timeout, seconds(9));
+        assert_eq!(limits("client_retries", "5").await.retry.retries_max, 5);
+        assert_eq!(limits("client_retries", "0").await.retry.retries_max, 0);
+        assert!(read("register_interval", "15s").await.unwrap().apply(Limits::default()).is_err());
     }
 
     #[tokio::test]

@@ -2,7 +2,6 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::process::Command;
 
 use crate::harness::http::{Answer, get, post};
 use crate::harness::{Place, Process};
@@ -148,28 +147,4 @@ async fn http_2_is_spoken_without_an_upgrade() {
     // The status 200 has a number in the table that is part of the protocol.
     assert_eq!(status, Some(0x88));
     assert_eq!(body, br#"{"message":"Hello Ada"}"#);
-}
-
-#[tokio::test]
-async fn the_command_of_the_start_line_works() {
-    let place = Place::new();
-    let socket = format!("unix:{}", place.path("socket").display());
-    for address in ["127.0.0.1:0", &socket] {
-        let server = place.server("one").env("MICRO_SERVER_ADDRESS", address).serving().await;
-        let line = server.line("try: curl").await;
-        let command = line.split("try: ").nth(1).unwrap();
-        for version in ["--http1.1", "--http2-prior-knowledge"] {
-            let command = command.replacen("curl ", &format!("curl -sS {version} "), 1);
-            let output = Command::new("sh").args(["-c", &command]).output().await.unwrap();
-            if output.status.code() == Some(127) {
-                // The same request is made by hand above; here it is the command that counts.
-                let required = std::env::var_os("MICRO_REQUIRE_SERVERS").is_some();
-                assert!(!required, "there is no curl here: install the package `curl`");
-                println!("not tested: there is no curl here; install the package `curl`");
-                return;
-            }
-            assert!(output.status.success(), "{output:?}");
-            assert_eq!(output.stdout, br#"{"message":"Hello Ada"}"#, "{command}: {output:?}");
-        }
-    }
 }

@@ -12,6 +12,8 @@ mod numbers;
 mod openapi;
 mod program;
 mod python;
+#[cfg(unix)]
+mod start_line;
 
 use std::process::ExitCode;
 
@@ -20,6 +22,8 @@ use libtest_mimic::{Arguments, Trial};
 fn main() -> ExitCode {
     let all = [curl::trials(), numbers::trials(), openapi::trials(), python::trials()];
     let trials: Vec<Trial> = all.into_iter().flatten().collect();
+    #[cfg(unix)]
+    let trials: Vec<Trial> = trials.into_iter().chain(start_line::trials()).collect();
     #[cfg(feature = "grpc")]
     let trials = trials.into_iter().chain(grpc::trials()).collect();
     #[cfg(feature = "tls")]

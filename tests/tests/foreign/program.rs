@@ -25,7 +25,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    fn path(&self) -> OsString {
+    pub(crate) fn path(&self) -> OsString {
         std::env::var_os(self.variable).unwrap_or_else(|| self.name.into())
     }
 

@@ -8,7 +8,7 @@ use crate::errors::Id;
 
 /// Every case of this file.
 pub(super) fn cases() -> Vec<Case> {
-    [keys(), handler_values(), values()].into_iter().flatten().collect()
+    [keys(), handler_values(), scopes(), values()].into_iter().flatten().collect()
 }
 
 fn keys() -> Vec<Case> {
@@ -99,12 +99,20 @@ fn handler_values() -> Vec<Case> {
     ]
 }
 
-fn values() -> Vec<Case> {
+fn scopes() -> Vec<Case> {
     let scope = "`scope` takes a string or a list such as [\"orders:read\", \"orders:write\"]";
-    let metadata = "`metadata` takes pairs such as `metadata(team = \"core\")`";
     vec![
         handler_args("scope = [a]", &[(Id::D29, scope, "[a]")]),
         handler_args("scope = \"a,b\"", &[(Id::D29, scope, "\"a,b\"")]),
+        handler_args("scope = \"a b\"", &[(Id::D29, scope, "\"a b\"")]),
+        handler_args("scope = \"\"", &[(Id::D29, scope, "\"\"")]),
+        handler_args("scope = [\"a\", \"\"]", &[(Id::D29, scope, "[\"a\", \"\"]")]),
+    ]
+}
+
+fn values() -> Vec<Case> {
+    let metadata = "`metadata` takes pairs such as `metadata(team = \"core\")`";
+    vec![
         handler_args("metadata = 1", &[(Id::D29, metadata, "1")]),
         handler_args("metadata(a = 1)", &[(Id::D29, metadata, "a = 1")]),
         service_args(

@@ -9,7 +9,10 @@ use crate::errors::Id;
 
 /// Every case of this file.
 pub(super) fn cases() -> Vec<Case> {
-    [misplaced_items(), items(), marks(), contracts(), wired()].into_iter().flatten().collect()
+    [misplaced_items(), items(), marks(), marked_members(), contracts(), wired()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn misplaced_items() -> Vec<Case> {
@@ -125,6 +128,11 @@ fn marks() -> Vec<Case> {
         ),
         free(
             "topic = \"t\"",
+            "async fn h(ev) -> Result<()> {}",
+            &[(Id::D57, "this item cannot be read: expected `:`", ")")],
+        ),
+        free(
+            "topic = \"t\"",
             "struct S;",
             &[(Id::D06, "struct `S` cannot be a subscriber; only `async fn` can", "S")],
         ),
@@ -133,6 +141,11 @@ fn marks() -> Vec<Case> {
             "static S: u8 = 1;",
             &[(Id::D06, "static `S` cannot be a subscriber; only `async fn` can", "S")],
         ),
+    ]
+}
+
+fn marked_members() -> Vec<Case> {
+    vec![
         inherent(
             "#[handler] const LIMIT: usize = 3;",
             &[(Id::D06, "const `LIMIT` cannot be a handler; only `async fn` methods can", "LIMIT")],
@@ -150,9 +163,20 @@ fn marks() -> Vec<Case> {
              async fn h(&self) -> Result<()> {}",
             &[(
                 Id::D07,
-                "`#[handler]` inside `cfg_attr` is invisible to `#[service]`\n\
+                "`#[handler]` of `h` inside `cfg_attr` is invisible to `#[service]`\n\
                  help: use `#[cfg(feature = \"x\")] #[handler]`",
                 "#[cfg_attr(feature = \"x\", handler(idempotent))]",
+            )],
+        ),
+        // What the topic is called does not matter.
+        inherent(
+            "#[cfg_attr(unix, cold, micro::subscriber(topic = \"handlers.made\"))] \
+             async fn on(&self, e: E) -> Result<()> {}",
+            &[(
+                Id::D07,
+                "`#[subscriber]` of `on` inside `cfg_attr` is invisible to `#[service]`\n\
+                 help: use `#[cfg(unix)] #[subscriber]`",
+                "#[cfg_attr(unix, cold, micro::subscriber(topic = \"handlers.made\"))]",
             )],
         ),
         inherent(
@@ -171,15 +195,14 @@ fn marks() -> Vec<Case> {
 }
 
 fn contracts() -> Vec<Case> {
-    let generic = "contracts cannot be generic: the wire has one concrete shape";
     let sound = "#[handler] async fn ok(&self) -> Result<()>;";
     vec![
         contract(
             &format!("{sound} #[subscriber(topic = T)] async fn h(&self, e: E) -> Result<()>;"),
             &[(
                 Id::D40,
-                "topics are the contract for events\nhelp: share a `Topic<T>` const and put \
-                 `#[subscriber]` in an inherent impl",
+                "contract method `h` cannot be a subscriber: topics are the contract for events\n\
+                 help: share a `Topic<T>` const and put `#[subscriber]` in an inherent impl",
                 "#[subscriber(topic = T)]",
             )],
         ),
@@ -195,15 +218,33 @@ fn contracts() -> Vec<Case> {
             "",
             &format!("trait G<T: Clone> {{ {sound} type Item; const N: u8; const M: u8 = 1; }}"),
             &[
-                (Id::D42, generic, "<T: Clone>"),
-                (Id::D42, generic, "Item"),
-                (Id::D42, generic, "N"),
+                (
+                    Id::D42,
+                    "contract `G` cannot be generic: the wire has one concrete shape",
+                    "<T: Clone>",
+                ),
+                (
+                    Id::D42,
+                    "contract `G` cannot be generic over `Item`: the wire has one concrete shape",
+                    "Item",
+                ),
+                (
+                    Id::D42,
+                    "contract `G` cannot be generic over `N`: the wire has one concrete shape",
+                    "N",
+                ),
             ],
         ),
         item(
             "",
             &format!("unsafe trait G {{ {sound} }}"),
             &[(Id::D26, "contract `G` must not be `unsafe`", "unsafe")],
+        ),
+        // What the generated client is by itself.
+        item(
+            "",
+            &format!("trait G: Send + Sync + Sized + core::marker::Unpin + 'static {{ {sound} }}"),
+            &[],
         ),
         item(
             "",
@@ -232,6 +273,14 @@ fn wired() -> Vec<Case> {
                      help: did you mean `default`?",
                     "defualt",
                 ),
+            ],
+        ),
+        item(
+            "crate = a, \"b\", crate = c",
+            "struct G { a: A }",
+            &[
+                (Id::D27, "expected an argument, found `\"b\"`; expected one of `crate`", "\"b\""),
+                (Id::D28, "`crate` given twice", "crate"),
             ],
         ),
         item(

@@ -1,13 +1,17 @@
 //! What handlers take and return.
 
 use super::Case;
+use super::Expected;
 use super::contract;
 use super::inherent;
 use crate::errors::Id;
 
 /// Every case of this file.
 pub(super) fn cases() -> Vec<Case> {
-    [receivers(), arguments(), patterns(), messages(), replies()].into_iter().flatten().collect()
+    [receivers(), arguments(), patterns(), messages(), selves_and_aliases(), replies()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn receivers() -> Vec<Case> {
@@ -58,7 +62,11 @@ fn arguments() -> Vec<Case> {
         ),
         inherent(
             "#[handler] async fn h(&self, req: A, ctx: &Context) -> Result<()> {}",
-            &[(Id::D17, "the context must come right after the receiver", "ctx: &Context")],
+            &[(
+                Id::D17,
+                "the context of handler `h` must come right after the receiver",
+                "ctx: &Context",
+            )],
         ),
         inherent(
             "#[handler] async fn h(&self, a: &Context, b: micro::Context) -> Result<()> {}",
@@ -91,7 +99,7 @@ fn patterns() -> Vec<Case> {
             "#[handler] async fn h(&self, A { b }: A) -> Result<()> {}",
             &[(
                 Id::D25,
-                "use a plain name for the message argument; destructure in the body",
+                "use a plain name for the message argument of handler `h`; destructure in the body",
                 "A { b }",
             )],
         ),
@@ -99,12 +107,38 @@ fn patterns() -> Vec<Case> {
             "#[handler] async fn h(&self, _: A) -> Result<()> {}",
             &[(
                 Id::D25,
-                "use a plain name for the message argument; destructure in the body\n\
+                "use a plain name for the message argument of handler `h`; destructure in the body\n\
                  help: `_req: A`",
                 "_",
             )],
         ),
         inherent("#[handler] async fn h(&self, _: &Context, mut a: A) -> Result<()> {}", &[]),
+        inherent(
+            "#[handler] async fn h(&self, a @ _: A) -> Result<()> {}",
+            &[(
+                Id::D25,
+                "use a plain name for the message argument of handler `h`; destructure in the body",
+                "a @ _",
+            )],
+        ),
+        inherent(
+            "#[handler] async fn h(&self, ref a: A) -> Result<()> {}",
+            &[(
+                Id::D25,
+                "use a plain name for the message argument of handler `h`; destructure in the body",
+                "ref a",
+            )],
+        ),
+        // A contract says only that it takes none.
+        contract(
+            "#[handler] async fn h(&self, req: A, ctx: &mut Context) -> Result<()>;",
+            &[(
+                Id::D20,
+                "contract handler `h` takes no context: it is inherited\n\
+                 help: read it with `Context::current()`",
+                "ctx: &mut Context",
+            )],
+        ),
         inherent(
             "#[handler] async unsafe extern \"C\" fn h(&self, ...) -> Result<()> {}",
             &[
@@ -121,7 +155,8 @@ fn patterns() -> Vec<Case> {
             "#[handler] async fn h(&self, ctx: &mut Context) -> Result<()> {}",
             &[(
                 Id::D56,
-                "the context is shared by everything the call does\nhelp: take `ctx: &Context`",
+                "the context of handler `h` is shared by everything the call does\n\
+                 help: take `ctx: &Context`",
                 "ctx: &mut Context",
             )],
         ),
@@ -129,8 +164,10 @@ fn patterns() -> Vec<Case> {
 }
 
 fn messages() -> Vec<Case> {
-    let opaque = "`impl Trait` has no wire format; name the type\nhelp: streams are `Streaming<T>`";
-    let selfish = "`Self` means nothing to the generated client; write the type out";
+    let opaque = "`impl Stream` in handler `h` has no wire format; name the type\n\
+         help: streams are `Streaming<T>`";
+    let into = "`impl Into<A>` in handler `h` has no wire format; name the type\n\
+         help: streams are `Streaming<T>`";
     vec![
         inherent(
             "#[handler] async fn h(&self, name: &'a str) -> Result<&[u8]> {}",
@@ -168,7 +205,7 @@ fn messages() -> Vec<Case> {
         ),
         inherent(
             "#[handler] async fn h(&self, a: impl Into<A>) -> Result<impl Stream> {}",
-            &[(Id::D22, opaque, "impl Into<A>"), (Id::D22, opaque, "impl Stream")],
+            &[(Id::D22, into, "impl Into<A>"), (Id::D22, opaque, "impl Stream")],
         ),
         inherent(
             "#[handler] async fn h(&self) -> impl Stream {}",
@@ -176,15 +213,50 @@ fn messages() -> Vec<Case> {
         ),
         inherent(
             "#[handler] async fn h(&self, a: Cow<'a, str>) -> Result<Cow<'static, str>> {}",
-            &[(Id::D23, "message types must be `'static`; found lifetime `'a`", "'a")],
+            &[(
+                Id::D23,
+                "message types of handler `h` must be `'static`; found lifetime `'a`",
+                "'a",
+            )],
         ),
+    ]
+}
+
+fn selves_and_aliases() -> Vec<Case> {
+    let selfish = |path: &str| match path {
+        "Self::Req" => {
+            "`Self::Req` in handler `h` means nothing to the generated client; write the type out"
+        }
+        "Self::Error" => {
+            "`Self::Error` in handler `h` means nothing to the generated client; write the type out"
+        }
+        "Self::HResult" => {
+            "`Self::HResult` in handler `h` means nothing to the generated client; write the type out"
+        }
+        _ => "`Self` in handler `h` means nothing to the generated client; write the type out",
+    };
+    vec![
         inherent(
             "#[handler] async fn h(&self, a: Self::Req) -> Result<Vec<Self>> {}",
-            &[(Id::D24, selfish, "Self::Req"), (Id::D24, selfish, "Self")],
+            &[(Id::D24, selfish("Self::Req"), "Self::Req"), (Id::D24, selfish("Self"), "Self")],
         ),
         contract(
             "#[handler] async fn h(&self) -> Result<(), Self::Error>;",
-            &[(Id::D24, selfish, "Self::Error")],
+            &[(Id::D24, selfish("Self::Error"), "Self::Error")],
+        ),
+        // What an alias is given is as much of a message as what `Result` is given.
+        inherent(
+            "#[handler] async fn h(&self) -> HelloResult<&str> {}",
+            &[(
+                Id::D15,
+                "messages must be owned: `&str` cannot outlive the network buffer\n\
+                 help: use `String`",
+                "&str",
+            )],
+        ),
+        inherent(
+            "#[handler] async fn h(&self) -> Self::HResult {}",
+            &[(Id::D24, selfish("Self::HResult"), "Self::HResult")],
         ),
     ]
 }
@@ -229,5 +301,46 @@ fn replies() -> Vec<Case> {
              #[cfg(windows)] #[handler(name = \"GetUser\")] async fn b(&self) -> Result<()> {}",
             &[],
         ),
+        // One `cfg` keeps nothing apart.
+        inherent(
+            "#[cfg(unix)] #[handler] async fn get(&self) -> Result<()> {} \
+             #[handler(name = \"Get\")] async fn b(&self) -> Result<()> {}",
+            &twice("get", "b"),
+        ),
+        inherent(
+            "#[handler(name = \"Get\")] async fn b(&self) -> Result<()> {} \
+             #[cfg(unix)] #[handler] async fn get(&self) -> Result<()> {}",
+            &twice("b", "get"),
+        ),
+        // Subscribers are endpoints of the record too.
+        inherent(
+            "#[handler] async fn get(&self) -> Result<()> {} \
+             #[subscriber(topic = \"t\")] async fn Get(&self, e: E) -> Result<()> {}",
+            &twice("get", "Get"),
+        ),
+        inherent(
+            "#[subscriber(topic = \"t\")] async fn get(&self, e: E) -> Result<()> {} \
+             #[subscriber(topic = \"u\")] async fn Get(&self, e: E) -> Result<()> {}",
+            &twice("get", "Get"),
+        ),
     ]
+}
+
+/// Both methods are shown.
+fn twice(first: &'static str, second: &'static str) -> [Expected; 2] {
+    let text = match (first, second) {
+        ("b", _) => {
+            "endpoint `G.Get` is produced twice, by `b` and `get`\n\
+             help: `#[handler(name = \"\u{2026}\")]`"
+        }
+        (_, "b") => {
+            "endpoint `G.Get` is produced twice, by `get` and `b`\n\
+             help: `#[handler(name = \"\u{2026}\")]`"
+        }
+        _ => {
+            "endpoint `G.Get` is produced twice, by `get` and `Get`\n\
+             help: `#[handler(name = \"\u{2026}\")]`"
+        }
+    };
+    [(Id::D31, text, first), (Id::D31, text, second)]
 }

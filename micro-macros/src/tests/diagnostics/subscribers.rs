@@ -7,7 +7,7 @@ use crate::errors::Id;
 
 /// Every case of this file.
 pub(super) fn cases() -> Vec<Case> {
-    [subscribers()].into_iter().flatten().collect()
+    [subscribers(), events()].into_iter().flatten().collect()
 }
 
 fn subscribers() -> Vec<Case> {
@@ -39,11 +39,19 @@ fn subscribers() -> Vec<Case> {
         ),
         inherent(
             "#[subscriber(topic = T)] async fn h(&self, a: A) -> Result<Reply> {}",
-            &[(Id::D36, "subscribers return `Result<()>`; nobody receives `Reply`", "Reply")],
+            &[(
+                Id::D36,
+                "subscriber `h` must return `Result<()>`; nobody receives `Reply`",
+                "Reply",
+            )],
         ),
         inherent(
             "#[subscriber(topic = T)] async fn h(&self, a: A) -> Reply {}",
-            &[(Id::D36, "subscribers return `Result<()>`; nobody receives `Reply`", "Reply")],
+            &[(
+                Id::D36,
+                "subscriber `h` must return `Result<()>`; nobody receives `Reply`",
+                "Reply",
+            )],
         ),
         inherent(
             "#[subscriber(topic = T)] async fn h(&self, a: A) {}",
@@ -53,15 +61,24 @@ fn subscribers() -> Vec<Case> {
                 "h",
             )],
         ),
+    ]
+}
+
+fn events() -> Vec<Case> {
+    vec![
         inherent(
             "#[subscriber(topic = T, ack = manual)] async fn h(&self, a: Made) -> Result<()> {}",
-            &[(Id::D37, "manual ack needs the envelope\nhelp: take `ev: Event<Made>`", "manual")],
+            &[(
+                Id::D37,
+                "manual ack of subscriber `h` needs the envelope\nhelp: take `ev: Event<Made>`",
+                "manual",
+            )],
         ),
         inherent(
             "#[subscriber(topic = T)] async fn h(&self, a: Streaming<Made>) -> Result<()> {}",
             &[(
                 Id::D39,
-                "subscribers receive one event at a time; `Streaming` is not allowed",
+                "subscriber `h` receives one event at a time; `Streaming<Made>` is not allowed",
                 "Streaming<Made>",
             )],
         ),

@@ -493,3 +493,55 @@ async fn dropping_the_last_waiting_message_tells_those_who_wait_for_the_end() {
     );
     assert!(dropped && ended.is_ok());
 }
+
+/// At the limit, above it and far above it.
+#[tokio::test(start_paused = true)]
+async fn a_subscription_has_as_many_messages_in_hand_as_it_may() {
+    for concurrency in [3, 4, 30] {
+        let memory = small(|limits| limits.broker.unacked_max = 3);
+        let entered = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = Arc::clone(&entered);
+        let handler: Handler = Arc::new(move |_| {
+            counted.fetch_add(1, SeqCst);
+            Box::pin(std::future::pending())
+        });
+        let options = queue("x").with_concurrency(NonZeroUsize::new(concurrency).unwrap());
+        let _held = memory.subscribe("a", options, handler).await.unwrap();
+        for _ in 0..10 {
+            memory.publish(message("a")).await.unwrap();
+        }
+        clock::sleep(Duration::from_secs(1)).await;
+        assert_eq!(entered.load(SeqCst), 3, "{concurrency}");
+    }
+}
+
+/// Ten messages, or the bytes of ten, wait; of the eleventh and of ninety more none does.
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_bounded_at_the_limit_above_it_and_far_above_it() {
+    let body = || Message { body: vec![0; 100].into(), ..message("a") };
+    let taken = async |memory: Memory, tries: usize| {
+        let gate = Arc::new(Semaphore::new(0));
+        let _slow = memory.subscribe("a", queue("x"), gated(&gate)).await.unwrap();
+        let mut taken = 0;
+        for _ in 0..tries {
+            match memory.publish(body()).await {
+                Ok(_) => taken += 1,
+                Err(error) => assert_eq!((error.code(), error.retry()), (429, Retry::Safe)),
+            }
+        }
+        taken
+    };
+    let mut bytes = 0;
+    for tries in [1, 10, 11, 100] {
+        let by_count = taken(small(|_| {}), tries).await;
+        assert_eq!(by_count, tries.min(10), "{tries} messages");
+        let by_bytes = small(|limits| {
+            limits.broker.pending_messages_max = 1000;
+            limits.broker.pending_bytes_max = 2_000;
+        });
+        let within = taken(by_bytes, tries).await;
+        bytes = bytes.max(within);
+        assert!(within <= 20 && within == tries.min(bytes), "{tries}: {within}");
+    }
+    assert!(bytes >= 10, "{bytes} messages of 100 bytes in 2,000");
+}

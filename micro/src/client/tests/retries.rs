@@ -15,6 +15,7 @@ use crate::core::context::Context;
 use crate::core::descriptor::CallKind;
 use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::{Dispatch, Inbound, Running, Target};
+use crate::core::limits::Limits;
 use crate::registry::{self, Endpoint, Node, Record, Registry};
 use crate::selector::{ConsistentHash, filter};
 use crate::transport::{Memory, Scope, Transport};
@@ -279,4 +280,58 @@ async fn filters_and_keys_reach_the_selector() {
         assert_eq!(order[before], order[before + 1]);
     }
     assert!(lab.calls("a") > 0 && lab.calls("c") > 0);
+}
+
+/// Of five nodes that refuse, asks as many as a call may within its limits.
+async fn asked(change: impl FnOnce(&mut Limits)) -> usize {
+    let mut lab = Lab::default();
+    change(&mut lab.limits);
+    for name in ["a", "b", "c", "d", "e"] {
+        lab.node(name, at_once(Err(refusal()))).await;
+    }
+    let client = lab.builder().limits(lab.limits.clone()).build();
+    call(&client).await.unwrap_err();
+    lab.order().len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_repeated_twice_unless_told_otherwise() {
+    assert_eq!(asked(|_| {}).await, 3);
+    for (retries, sent) in [(0, 1), (1, 2), (4, 5), (40, 5)] {
+        assert_eq!(asked(|limits| limits.retry.retries_max = retries).await, sent, "{retries}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_asks_for_a_pause_up_to_the_limit() {
+    let most = Duration::from_secs(5);
+    for hint in [most, most + Duration::from_secs(1), most * 10] {
+        let mut lab = Lab::default();
+        lab.limits.retry.hint_max = most;
+        for name in ["a", "b"] {
+            let error = Error::unavailable("lab", "busy").with_retry(Retry::Unknown);
+            lab.node(name, at_once(Err(error.with_retry_after(hint)))).await;
+        }
+        let client = lab.builder().limits(lab.limits.clone()).build();
+        let began = clock::now();
+        idempotent(&client).timeout(Duration::from_secs(600)).await.unwrap_err();
+        let took = clock::now() - began;
+        assert!(took >= most && took < most + Duration::from_millis(100), "{hint:?}: {took:?}");
+        assert_eq!(lab.order().len(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_call_takes_longer_than_the_longest_may() {
+    let most = Duration::from_secs(20);
+    for timeout in [most, most + Duration::from_secs(1), most * 10] {
+        let mut lab = Lab::default();
+        lab.limits.call.timeout_max = most;
+        lab.node("a", after(Duration::from_secs(3600), Ok(()))).await;
+        let client = lab.builder().limits(lab.limits.clone()).build();
+        let began = clock::now();
+        assert_eq!(call(&client).timeout(timeout).await.unwrap_err().code(), 408);
+        let took = clock::now() - began;
+        assert!(took >= most && took < most + Duration::from_millis(100), "{timeout:?}: {took:?}");
+    }
 }

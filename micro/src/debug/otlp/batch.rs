@@ -125,3 +125,43 @@ impl Batches {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::clock::Instant;
+
+    /// Collects one batch out of so many spans that come together; returns it with how long that
+    /// took.
+    async fn collected(spans: usize, change: impl FnOnce(&mut DebugLimits)) -> (usize, Duration) {
+        let mut limits = DebugLimits::default();
+        change(&mut limits);
+        let collector = Collector::parse("http://127.0.0.1:1", limits.export_timeout).unwrap();
+        let batches = Batches::new(collector, "test", Arc::default(), limits);
+        let (sender, mut queue) = mpsc::channel(100);
+        for _ in 0..spans {
+            sender.send(Item::Span(Span::default())).await.unwrap();
+        }
+        let began: Instant = clock::now();
+        let first = queue.recv().await.unwrap();
+        let (batch, _) = batches.collect(first, &mut queue).await;
+        (batch.len(), clock::now() - began)
+    }
+
+    /// At the limit, above it and far above it.
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_is_full_at_its_limit() {
+        for spans in [4, 5, 40] {
+            let (batch, took) = collected(spans, |limits| limits.export_batch_max = 4).await;
+            assert_eq!((batch, took), (4, Duration::ZERO), "{spans}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_that_does_not_fill_goes_after_the_interval() {
+        for interval in [Duration::from_secs(1), Duration::from_secs(10)] {
+            let outcome = collected(3, |limits| limits.export_interval = interval).await;
+            assert_eq!(outcome, (3, interval));
+        }
+    }
+}

@@ -24,6 +24,8 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -82,6 +84,8 @@ struct Disk {
     directory: Arc<Directory>,
     machine: Arc<Machine>,
     limits: Arc<RegistryLimits>,
+    /// Whether it was logged that a service has more nodes than are found.
+    overfull: Arc<AtomicBool>,
 }
 
 struct Hub {
@@ -126,7 +130,9 @@ impl Local {
     fn start(directory: Directory, notice: Notice) -> Result<Self> {
         directory.prepare()?;
         let machine = Arc::new(Machine::read());
-        let disk = Disk { directory: Arc::new(directory), machine, limits: Arc::default() };
+        let limits = Arc::default();
+        let disk =
+            Disk { directory: Arc::new(directory), machine, limits, overfull: Arc::default() };
         Ok(Self { shared: Arc::new(Shared::new(disk, notice)) })
     }
 }
@@ -204,7 +210,15 @@ impl Disk {
         let names = self.names()?;
         let own = names.iter().filter(|name| name.starts_with(&prefix));
         let live = own.filter_map(|name| self.live(name)).filter(|record| record.name == service);
-        let records = Record::merge(live.take(self.limits.nodes_per_service_max));
+        let most = self.limits.nodes_per_service_max;
+        let mut found: Vec<Record> = live.take(most.saturating_add(1)).collect();
+        if found.len() > most {
+            found.truncate(most);
+            if !self.overfull.swap(true, Ordering::Relaxed) {
+                tracing::warn!(service, most, "the service has more nodes than are found");
+            }
+        }
+        let records = Record::merge(found);
         Ok(if records.is_empty() { None } else { Some(records) })
     }
 

@@ -161,3 +161,18 @@ async fn a_record_longer_than_its_limit_is_refused() {
     huge.metadata.insert("k".into(), "v".repeat(RECORD_BYTES_MAX));
     assert_eq!(local.register(&huge, TTL).await.unwrap_err().code(), 413);
 }
+
+#[tokio::test]
+async fn of_more_nodes_than_its_limit_it_finds_that_many_and_says_so_once() {
+    let (_temp, local) = open(Notice::Poll);
+    let limits = RegistryLimits { nodes_per_service_max: 3, ..RegistryLimits::default() };
+    let local = local.limited(limits);
+    for (nodes, found, told) in [(3, 3, false), (4, 3, true), (30, 3, true)] {
+        for id in 0..nodes {
+            local.register(&record(&format!("n-{id:02}")), TTL).await.unwrap();
+        }
+        let records = local.lookup("greeter").await.unwrap().unwrap();
+        assert_eq!(records[0].nodes.len(), found, "{nodes} nodes");
+        assert_eq!(local.shared.disk.overfull.load(Ordering::Relaxed), told, "{nodes} nodes");
+    }
+}

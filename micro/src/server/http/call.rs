@@ -194,13 +194,13 @@ fn query_of(parts: &Parts) -> Bytes {
 
 /// Reads a body through what decompresses it.
 #[cfg(feature = "compression")]
-fn unpacked<B: Payload>(body: B, coding: Option<Coding>) -> Unpacked<B> {
+pub(super) fn unpacked<B: Payload>(body: B, coding: Option<Coding>) -> Unpacked<B> {
     Unpacked::new(body, coding)
 }
 
 /// Reads a body as it comes: one that is compressed was refused before.
 #[cfg(not(feature = "compression"))]
-fn unpacked<B: Payload>(body: B, _: Option<Coding>) -> B {
+pub(super) fn unpacked<B: Payload>(body: B, _: Option<Coding>) -> B {
     body
 }
 

@@ -306,3 +306,19 @@ async fn a_page_of_an_allowed_origin_asks_and_reads() {
     let got = rig.send(origin(request("POST", "/rpc", document))).await;
     assert_eq!(got.headers["access-control-allow-origin"], "https://shop.example");
 }
+
+#[cfg(feature = "compression")]
+#[tokio::test(start_paused = true)]
+async fn compressed_documents_are_read_and_answers_compressed() {
+    use std::io::Write;
+    let rig = Rig::plain();
+    let long = "x".repeat(5000);
+    let document =
+        json!({"jsonrpc": "2.0", "method": "Sample.Echo", "params": [long], "id": 1}).to_string();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(document.as_bytes()).unwrap();
+    let asked = request("POST", "/rpc", "").map(|_| Full::new(packed.finish().unwrap().into()));
+    let asked = with(with(asked, "content-encoding", "gzip"), "accept-encoding", "gzip");
+    let got = rig.send(asked).await;
+    assert_eq!((got.status, &got.headers["content-encoding"]), (200, &"gzip".parse().unwrap()));
+}

@@ -4,7 +4,7 @@ struct Greeter;
 
 struct GreeterClient;
 
-#[service] //~
+#[service]
 impl Greeter { //~
     #[handler]
     async fn hello(&self) -> Result<()> {

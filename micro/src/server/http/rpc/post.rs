@@ -14,6 +14,7 @@ use crate::core::clock;
 use crate::core::content_type::ContentType;
 use crate::core::error::{Error, Result};
 use crate::server::http::body::{Payload, Room, read};
+use crate::server::http::call::unpacked;
 use crate::server::http::face::{Peer, Site};
 use crate::server::http::head;
 use crate::server::http::reply::{self, Reply};
@@ -68,7 +69,7 @@ impl Site {
             return Ok(response);
         }
         let (router, now) = (&self.router, clock::now());
-        let (parts, mut body) = request.into_parts();
+        let (parts, body) = request.into_parts();
         let head = head::read(&parts.headers, now, &router.codecs, &router.limits.trace)?;
         if head.content_type != ContentType::Json {
             let given = head.content_type.as_str().escape_debug();
@@ -78,11 +79,14 @@ impl Site {
         let limits = &router.limits;
         let room = Room::new(&*peer.seat, limits.message.reassembly_bytes_max);
         let until = clock::after(now, limits.call.default_timeout);
+        let (mut body, coding) = (unpacked(body, head.coding), head.accepted.coding);
         let document = read(&mut body, limits, (now, until), room).await?;
         peer.seat.unread.store(false, Ordering::Relaxed);
         let caller = Arc::new(Caller::new(router, peer, head, now));
         Ok(match answer(&caller, &document).await {
-            Some(answer) => reply::message(answer.into(), &ContentType::Json),
+            Some(answer) => {
+                reply::packed(reply::message(answer.into(), &ContentType::Json), coding)
+            }
             None => {
                 let mut response = Response::new(Reply::full(Bytes::new()));
                 *response.status_mut() = StatusCode::NO_CONTENT;

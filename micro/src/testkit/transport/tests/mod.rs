@@ -51,6 +51,24 @@ async fn native_over_a_unix_socket_conforms() {
     .await;
 }
 
+#[cfg(feature = "quic")]
+#[tokio::test]
+async fn quic_conforms() {
+    use crate::transport::Quic;
+    use crate::transport::tls::Roots;
+    use crate::transport::tls::files::tests::{Office, Wanted};
+    passes(async || {
+        let office = Office::open();
+        office.keep("server", &Wanted::of("127.0.0.1"));
+        let roots = Arc::new(Roots::open(office.client())?);
+        let quic = Arc::new(Quic::new().serving(office.files()).trusting(roots));
+        let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let nowhere = taken.local_addr().unwrap().to_string().parse()?;
+        Ok(Subject::new(quic, "127.0.0.1:0".parse()?, nowhere).with_guard((office.folder, taken)))
+    })
+    .await;
+}
+
 #[cfg(feature = "tls")]
 mod tls {
     use bytes::BytesMut;
