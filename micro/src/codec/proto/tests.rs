@@ -8,6 +8,8 @@ use prost::encoding::{self, DecodeContext, WireType};
 use serde::{Deserialize, Serialize};
 
 use super::*;
+use bytes::Bytes;
+
 use crate::codec::glue::{
     DecodeBoth, DecodeNone, DecodeProst, DecodeSerde, EncodeBoth, EncodeNone, EncodeProst,
     EncodeSerde, Wire,
@@ -132,7 +134,7 @@ fn serde_types_have_no_form_in_protobuf() {
     for format in serde_formats() {
         out.clear();
         enc(&format, &Plain { name: "Ada".into() }, &mut out).unwrap();
-        assert_eq!(dec(&format, &(&Bytes::from(out.clone()).into())).unwrap().name, "Ada");
+        assert_eq!(dec(&format, &(&Bytes::from(out.clone())).into()).unwrap().name, "Ada");
     }
     assert_eq!(enc(&Format::Proto, &Plain::default(), &mut vec![]).unwrap_err().code(), 415);
     assert_eq!(dec(&Format::Proto, &(&Bytes::new()).into()).unwrap_err().code(), 415);

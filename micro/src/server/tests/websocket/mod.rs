@@ -58,7 +58,7 @@ impl Serve for Talk {
 
 fn echo(_: Arc<Talk>, _: Context, incoming: Incoming) -> BoxFuture<'static, Result<Outgoing>> {
     let format = incoming.format().clone();
-    let stream = inbound::<Raw>(incoming, Raw::decode);
+    let stream = inbound::<Raw>(incoming, |format, body| Raw::decode(format, &body.share()));
     let outgoing = respond_stream::<_, Error>(&format, Ok(stream), |format, raw: &Raw, out| {
         raw.encode(format, out)
     });
