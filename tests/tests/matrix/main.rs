@@ -14,7 +14,7 @@ use micro::transport::{Grpc, Http, Mucp, Native, Schemes, WebSocket};
 use self::service::{Ask, Matrix, MatrixClient, What};
 
 /// The protocols, by the schemes under which they are dialed; none is the native one.
-const PROTOCOLS: [&str; 6] = ["", "http://", "h2c://", "ws://", "grpc://", "mucp://"];
+const PROTOCOLS: [&str; 6] = ["mucp://", "grpc://", "", "http://", "h2c://", "ws://"];
 
 const KINDS: [CallKind; 4] =
     [CallKind::Unary, CallKind::ServerStream, CallKind::ClientStream, CallKind::Bidi];
@@ -38,6 +38,22 @@ fn is_possible(protocol: &str, format: &Format, kind: CallKind) -> bool {
         "mucp://" => matches!(format, Format::Json | Format::Proto),
         _ => true,
     }
+}
+
+/// Tells whether a call is bounded by its deadline while its handler hangs.
+///
+/// Peers of gRPC say nothing before their first message, so a stream both ways has begun for its
+/// caller when it is sent, and no deadline bounds it from there on.
+fn is_bounded(place: &str, kind: CallKind) -> bool {
+    is_watched(place, kind) && !(place.starts_with("grpc://") && kind == CallKind::Bidi)
+}
+
+/// Tells whether a handler is dropped as soon as its caller gives up.
+///
+/// Clients of go-micro leave once they have sent their last request, and want the handler to finish:
+/// it is dropped half a minute later.
+fn is_watched(place: &str, kind: CallKind) -> bool {
+    !(place.starts_with("mucp://") && kind.streams_requests())
 }
 
 /// Calls an endpoint of a kind and returns what comes of it.
@@ -72,15 +88,19 @@ async fn check(client: &MatrixClient, kind: CallKind, matrix: &Matrix, place: &s
     assert_eq!((failed.code(), failed.detail()), (409, "no such text"), "{place}: {failed:?}");
     assert_eq!(failed.id(), "matrix", "{place}");
 
-    let late = call(client, kind, What::Hang, Duration::from_millis(100)).await.unwrap_err();
-    assert_eq!(late.code(), 408, "{place}: {late:?}");
-    until(matrix, 0, place).await;
+    if is_bounded(place, kind) {
+        let late = call(client, kind, What::Hang, Duration::from_millis(100)).await.unwrap_err();
+        assert_eq!(late.code(), 408, "{place}: {late:?}");
+        until(matrix, 0, place).await;
+    }
 
-    let (caller, what) = (client.clone(), What::Hang);
-    let given_up = tokio::spawn(async move { call(&caller, kind, what, PATIENCE).await });
-    until(matrix, 1, place).await;
-    given_up.abort();
-    until(matrix, 0, place).await;
+    if is_watched(place, kind) {
+        let (caller, what) = (client.clone(), What::Hang);
+        let given_up = tokio::spawn(async move { call(&caller, kind, what, PATIENCE).await });
+        until(matrix, 1, place).await;
+        given_up.abort();
+        until(matrix, 0, place).await;
+    }
 
     let large = call(client, kind, What::Large, PATIENCE).await.unwrap_err();
     assert_eq!(large.code(), 413, "{place}: {large:?}");
@@ -107,7 +127,9 @@ async fn one_handler_has_one_behaviour_whatever_brings_the_call() {
             let client: MatrixClient = client.in_format(format.clone()).into();
             for kind in KINDS.into_iter().filter(|kind| is_possible(protocol, &format, *kind)) {
                 let place = format!("{protocol} {} {kind:?}", format.content_type());
-                check(&client, kind, &matrix, &place).await;
+                let checked_in = check(&client, kind, &matrix, &place);
+                let ended = tokio::time::timeout(PATIENCE * 2, checked_in).await;
+                assert!(ended.is_ok(), "{place} did not end");
                 checked += 1;
             }
         }
