@@ -9,7 +9,6 @@ pub use std::time::Duration;
 pub use std::vec::Vec;
 pub use {core, std};
 
-pub use bytes::Bytes;
 pub use inventory;
 
 pub use crate::broker::{Ack, Event, RawEvent, Topic};
@@ -19,6 +18,7 @@ pub use crate::codec::glue::{
     EncodeSerde, Wire,
 };
 pub use crate::codec::{DecFn, Decode, EncFn, Encode};
+pub use crate::core::body::Body;
 pub use crate::core::descriptor::{
     CallKind, EndpointSpec, Schema, ServiceDescriptor, SubscriptionSpec,
 };

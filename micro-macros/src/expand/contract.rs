@@ -135,7 +135,7 @@ fn codecs(krate: &syn::Path, index: usize, endpoint: &Endpoint) -> TokenStream {
             #(#cfgs)*
             fn #decode(
                 #format: &__m::Format,
-                #body: &__m::Bytes,
+                #body: &__m::Body<'_>,
             ) -> __m::Result<#ty, #krate::Error> {
                 (#decoder)(#format, #body)
             }
