@@ -295,7 +295,7 @@ async fn flags_override_variables_and_code() {
 async fn wrong_settings_do_not_start() {
     for (name, value, part) in [
         ("MICRO_REGISTRY", "loacl", "did you mean `local`?"),
-        ("MICRO_TRANSPORT", "quic", "no transport `quic`"),
+        ("MICRO_TRANSPORT", "pigeon", "no transport `pigeon`"),
         ("MICRO_BROKER", "nats://h:1", "no broker `nats`"),
         ("MICRO_REGISTER_TTL", "60", "unit"),
         ("MICRO_SERVER_ADDRESS", "nowhere", "`nowhere` is not an address"),

@@ -21,12 +21,12 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let all = [curl::trials(), numbers::trials(), openapi::trials(), python::trials()];
-    let trials: Vec<Trial> = all.into_iter().flatten().collect();
+    let mut trials: Vec<Trial> = all.into_iter().flatten().collect();
     #[cfg(unix)]
-    let trials: Vec<Trial> = trials.into_iter().chain(start_line::trials()).collect();
+    trials.extend(start_line::trials());
     #[cfg(feature = "grpc")]
-    let trials = trials.into_iter().chain(grpc::trials()).collect();
+    trials.extend(grpc::trials());
     #[cfg(feature = "tls")]
-    let trials = trials.into_iter().chain(https::trials()).collect();
+    trials.extend(https::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
