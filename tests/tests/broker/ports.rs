@@ -129,13 +129,14 @@ async fn go_micro_gets_what_it_subscribed_to() {
     metadata.insert("tenant", "acme").unwrap();
     let message = Message::new("events", ContentType::Json, body).with_metadata(metadata);
     let wanted = format!(
-        r#"{{"Header":{{"Content-Type":"application/json","Micro-Id":"{}","Micro-Topic":"events","tenant":"acme"}},"Body":"eyJuYW1lIjoiZXZ0In0="}}"#,
+        r#"{{"Header":{{"Content-Type":"application/json","Micro-Id":"{}","Micro-Topic":"events","Tenant":"acme"}},"Body":"eyJuYW1lIjoiZXZ0In0="}}"#,
         message.id
     );
     let (published, asked) = tokio::join!(broker.publish(message), async {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut asked = Vec::new();
-        while !String::from_utf8_lossy(&asked).ends_with('}') {
+        // go-micro ends a document by a line break.
+        while !String::from_utf8_lossy(&asked).trim_end().ends_with('}') {
             assert!(stream.read_buf(&mut asked).await.unwrap() > 0);
         }
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
@@ -143,7 +144,7 @@ async fn go_micro_gets_what_it_subscribed_to() {
     });
     published.unwrap();
     assert!(asked.starts_with("POST /?id=events-4bca9f7a-53c6 HTTP/1.1\r\n"), "{asked}");
-    assert!(asked.ends_with(&wanted), "{asked}");
+    assert!(asked.trim_end().ends_with(&wanted), "{asked}");
     assert_eq!((broker.sent().posted, broker.sent().unsettled), (1, 0));
 }
 
