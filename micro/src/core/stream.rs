@@ -159,6 +159,7 @@ impl<T> Streaming<T> {
     ///
     /// # Errors
     /// The stream, where it is something else.
+    #[cfg(feature = "client")]
     pub(crate) fn into_arriving(self) -> Result<Box<Messages>, Self> {
         match self.inner {
             Inner::Arriving(messages, _) => Ok(messages),
