@@ -345,23 +345,22 @@ impl Table {
         let (rest, method) = name.rsplit_once('.')?;
         let path = match rest.rsplit_once('.') {
             Some((service, type_name)) => format!("/{service}/{type_name}.{method}"),
-            None => {
-                let mut same = self.entries.iter().filter(|entry| entry.spec.name == name);
-                match (same.next(), same.next()) {
-                    (Some(entry), None) => entry.path.clone(),
-                    _ => return None,
-                }
-            }
+            None => self.sole(name)?.path.clone(),
         };
         Some((self.find(&path)?, path))
+    }
+
+    /// Returns the endpoint of a name that a single service has.
+    fn sole(&self, endpoint: &str) -> Option<&Entry> {
+        let mut same = self.entries.iter().filter(|entry| entry.spec.name == endpoint);
+        let sole = same.next().filter(|_| same.next().is_none())?;
+        Some(sole)
     }
 
     /// Finds an endpoint by its own name, if there is one service that has it.
     #[cfg(feature = "mucp")]
     pub(super) fn only(&self, endpoint: &str) -> Option<Target> {
-        let mut named =
-            self.entries.iter().filter(|entry| !entry.internal && entry.spec.name == endpoint);
-        let only = named.next().filter(|_| named.next().is_none())?;
+        let only = self.sole(endpoint).filter(|entry| !entry.internal)?;
         self.find(&only.path)
     }
 
