@@ -115,7 +115,7 @@ pub(super) async fn submit(shared: &Arc<Shared>, change: Change) -> Result<Versi
         !std::mem::replace(&mut waiting.is_worked, true)
     };
     if is_first {
-        let worker = Worker(Arc::clone(shared));
+        let mut worker = Worker::new(shared);
         drop(tokio::task::spawn_blocking(move || worker.run()));
     }
     made.await.unwrap_or_else(|error| {
@@ -125,13 +125,22 @@ pub(super) async fn submit(shared: &Arc<Shared>, change: Change) -> Result<Versi
 }
 
 /// Whoever makes the changes; there is at most one.
-struct Worker(Arc<Shared>);
+struct Worker {
+    shared: Arc<Shared>,
+    /// Whether it found nothing and left the queue, which may be another worker's since then.
+    has_left: bool,
+}
 
 impl Worker {
-    fn run(&self) {
+    fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared), has_left: false }
+    }
+
+    fn run(&mut self) {
         loop {
-            let jobs = self.0.queue.take();
+            let jobs = self.shared.queue.take();
             if jobs.is_empty() {
+                self.has_left = true;
                 return;
             }
             self.make(jobs);
@@ -141,11 +150,11 @@ impl Worker {
     /// Makes changes durable, tells watchers, and answers.
     fn make(&self, jobs: Vec<Job>) {
         let changes = jobs.iter().map(|job| &job.change);
-        let made = self.0.database().and_then(|database| self.commit(&database, changes));
+        let made = self.shared.database().and_then(|database| self.commit(&database, changes));
         match made {
             Ok(batch) => {
                 self.tell(batch.events);
-                self.0.next_end.send_if_modified(|end| {
+                self.shared.next_end.send_if_modified(|end| {
                     std::mem::replace(end, batch.next_end) != batch.next_end
                 });
                 for (job, outcome) in jobs.into_iter().zip(batch.outcomes) {
@@ -167,8 +176,8 @@ impl Worker {
         changes: impl Iterator<Item = &'a Change>,
     ) -> Result<Batch> {
         let failed = |error: redb::Error, retry| {
-            self.0.note(&error);
-            failed(&self.0.path, "write", error).with_retry(retry)
+            self.shared.note(&error);
+            failed(&self.shared.path, "write", error).with_retry(retry)
         };
         let prepared = database
             .begin_write()
@@ -182,7 +191,7 @@ impl Worker {
     }
 
     fn tell(&self, events: Vec<(Space, Event)>) {
-        let mut hub = self.0.hub();
+        let mut hub = self.shared.hub();
         for (space, event) in events {
             let key = event.key().unwrap_or_default().to_owned();
             hub.publish(&space, &key, || event.clone());
@@ -193,8 +202,11 @@ impl Worker {
 impl Drop for Worker {
     /// Lets the next change find a worker, also when this one failed or never ran.
     fn drop(&mut self) {
+        if self.has_left {
+            return;
+        }
         let left: Vec<_> = {
-            let mut waiting = self.0.queue.waiting();
+            let mut waiting = self.shared.queue.waiting();
             waiting.is_worked = false;
             waiting.jobs.drain(..).collect()
         };
@@ -333,5 +345,31 @@ impl Tables<'_> {
     fn changed(&mut self, space: &Space, event: Event) {
         self.batch.is_changed = true;
         self.batch.events.push((space.clone(), event));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::File;
+
+    #[tokio::test]
+    async fn a_worker_that_has_left_touches_no_change_of_the_next_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = File::open(dir.path().join("store.redb")).await.unwrap();
+        let mut leaving = Worker::new(&store.shared);
+        leaving.run();
+        let place = Arc::clone(&store.shared.queue.places).acquire_owned().await.unwrap();
+        let (reply, mut made) = oneshot::channel();
+        {
+            let mut waiting = store.shared.queue.waiting();
+            waiting.jobs.push_back(Job { change: Change::Sweep, reply, _place: place });
+            waiting.is_worked = true;
+        }
+        drop(leaving);
+        assert!(made.try_recv().is_err_and(|e| e == oneshot::error::TryRecvError::Empty));
+        assert!(store.shared.queue.waiting().is_worked, "two workers would run");
+        drop(Worker::new(&store.shared));
+        assert!(made.try_recv().is_err_and(|e| e == oneshot::error::TryRecvError::Closed));
     }
 }
