@@ -53,6 +53,8 @@
 
 pub mod core;
 
+pub mod driver;
+
 pub mod codec;
 pub mod config;
 pub mod debug;

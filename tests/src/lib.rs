@@ -4,6 +4,7 @@ pub mod chain;
 pub mod gauges;
 pub mod greeter;
 pub mod probe;
+pub mod server;
 #[cfg(feature = "grpc")]
 pub mod shop;
 

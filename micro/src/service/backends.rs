@@ -12,10 +12,11 @@ use crate::client::{Bearer, Builder, Client, insert_bearer};
 use crate::codec::{Codecs, Format};
 use crate::core::content_type::ContentType;
 use crate::core::error::Result;
-use crate::core::limits::Limits;
+use crate::core::limits::{Limits, StoreLimits};
 use crate::core::metadata::Metadata;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::debug::Recorder;
+use crate::driver::Drivers;
 use crate::registry::{Cached, Registry};
 use crate::selector::Selector;
 use crate::service::open;
@@ -89,12 +90,17 @@ pub(crate) struct Backends {
     #[cfg(feature = "server")]
     pub(crate) spawned: TaskTracker,
     pub(crate) shutdown: Shutdown,
+    /// The connections to the servers that the backends are on.
+    pub(crate) drivers: Drivers,
 }
 
 impl Backends {
     /// Opens what was not handed over.
     pub(crate) fn open(given: Given, settings: &Settings) -> Result<Self> {
         let limits = settings.apply(given.limits.unwrap_or_default())?;
+        let (tasks, shutdown) = (TaskTracker::new(), Shutdown::new());
+        let scope = Scope::new(Arc::new(limits.clone()), tasks.clone(), shutdown.clone());
+        let drivers = Drivers::default();
         let registry = match given.registry {
             Some(registry) => handed("registry", settings.registry.as_ref(), registry),
             None => {
@@ -102,17 +108,17 @@ impl Backends {
                 let name = name.as_deref().unwrap_or("local");
                 let mut url = Url::join("registry", name, address.as_deref())?;
                 announce(&mut url, settings);
-                open::open_registry(&url, &limits)?
+                open::open_registry(&url, &scope, &drivers)?
             }
         };
-        let (tasks, shutdown) = (TaskTracker::new(), Shutdown::new());
         let content_type = settings.client_content_type.as_deref().map(ContentType::parse);
         let content_type = content_type.unwrap_or_default();
         let transport = match given.transport {
             Some(transport) => handed("transport", settings.transport.as_ref(), transport),
             None => {
                 let name = settings.transport.as_deref().unwrap_or("native");
-                secure::dialing(settings, open::open_transport(name, &content_type)?)?
+                let opened = open::open_transport(name, &content_type, (&tasks, &drivers))?;
+                secure::dialing(settings, opened)?
             }
         };
         let transport = open::reaching(transport, &content_type);
@@ -124,9 +130,9 @@ impl Backends {
                 let (name, address) = (&settings.broker, &settings.broker_address);
                 let name = name.as_deref().unwrap_or("memory");
                 let url = Url::join("broker", name, address.as_deref())?;
-                let scope = Scope::new(Arc::new(limits.clone()), tasks.clone(), shutdown.clone());
                 let headers = headers(session.as_ref());
-                let broker = open::open_broker(&url, (&registry, &transport), &scope, headers)?;
+                let peers = (&registry, &transport);
+                let broker = open::open_broker(&url, peers, (&scope, &drivers), headers)?;
                 (broker, Some(url))
             }
         };
@@ -156,6 +162,7 @@ impl Backends {
             #[cfg(feature = "server")]
             spawned: TaskTracker::new(),
             shutdown,
+            drivers,
         })
     }
 
@@ -166,7 +173,7 @@ impl Backends {
         if let Some(url) = &self.broker_url {
             let headers = headers(self.session.as_ref());
             let peers = (&self.registry, &self.transport);
-            self.broker = open::open_broker(url, peers, &self.scope(), headers)?;
+            self.broker = open::open_broker(url, peers, (&self.scope(), &self.drivers), headers)?;
         }
         Ok(())
     }
@@ -191,6 +198,11 @@ impl Backends {
             return "https";
         }
         "http"
+    }
+
+    /// Returns what a store works within.
+    pub(crate) fn store_scope(&self) -> (&StoreLimits, &TaskTracker, &Drivers) {
+        (&self.limits.store, &self.tasks, &self.drivers)
     }
 
     /// Returns what transports work within.

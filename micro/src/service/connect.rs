@@ -52,7 +52,7 @@ async fn join(settings: &Settings, backends: &mut Backends) -> Result<()> {
     use crate::service::kept::Kept;
 
     let process = settings.server_name.as_deref().unwrap_or(PROCESS);
-    let kept = Kept::open(None, settings, process, &backends.limits.store).await?;
+    let kept = Kept::open(None, settings, process, backends.store_scope()).await?;
     identity::join(settings, (&kept, process), backends).await?;
     backends.reopen_broker()
 }

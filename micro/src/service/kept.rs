@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use crate::core::error::Result;
 use crate::core::limits::StoreLimits;
+use crate::core::shutdown::TaskTracker;
+use crate::driver::Drivers;
 use crate::service::open;
 use crate::service::settings::Settings;
 use crate::service::url::Url;
@@ -22,7 +24,7 @@ impl Kept {
         given: Option<Arc<dyn Store>>,
         settings: &Settings,
         service: &str,
-        limits: &StoreLimits,
+        (limits, tasks, drivers): (&StoreLimits, &TaskTracker, &Drivers),
     ) -> Result<Self> {
         if let Some(store) = given {
             if settings.store.is_some() {
@@ -33,7 +35,7 @@ impl Kept {
         }
         let name = settings.store.as_deref().unwrap_or("memory");
         let url = Url::join("store", name, settings.store_address.as_deref())?;
-        let store = open::open_store(&url, service, limits).await?;
+        let store = open::open_store(&url, service, limits, (tasks, drivers)).await?;
         Ok(Self { store, is_owned: true })
     }
 

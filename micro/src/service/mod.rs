@@ -44,6 +44,7 @@ mod port;
 mod readiness;
 #[cfg(feature = "server")]
 mod record;
+mod remote;
 #[cfg(feature = "server")]
 mod run;
 #[cfg(feature = "server")]

@@ -2,12 +2,16 @@
 //!
 //! | component | backends |
 //! |---|---|
-//! | registry | `local` (also `local:///directory`), `memory`, `file:///nodes.json`, `mdns` (also `mdns://interface`) |
-//! | broker | `memory` (within the process), `http` (between processes) |
-//! | store | `memory`, `file` (also `file:///shop.redb` or, for a file in it, `file:///directory/`) |
+//! | registry | `local` (also `local:///directory`), `memory`, `file:///nodes.json`, `mdns` (also `mdns://interface`); on servers `consul`, `dns`, `etcd`, `gossip`, `kubernetes`, `nats`, `redis`, `zookeeper` |
+//! | broker | `memory` (within the process), `http` (between processes); on servers `jetstream`, `kafka`, `mqtt`, `nats`, `nsq`, `postgres`, `pubsub`, `rabbitmq`, `redis`, `redis-pubsub` |
+//! | store | `memory`, `file` (also `file:///shop.redb` or, for a file in it, `file:///directory/`); on servers `etcd`, `nats`, `postgres`, `redis` |
 //! | tracer | `memory`, `otlp` (as `otlp://127.0.0.1:4318`) |
-//! | transport | `native`, `memory`, `grpc`, `http` (HTTP/1.1), `h2c` (HTTP/2 without TLS), `ws`, `mucp` (services of go-micro), `quic` |
+//! | transport | `native`, `memory`, `grpc`, `http` (HTTP/1.1), `h2c` (HTTP/2 without TLS), `ws`, `mucp` (services of go-micro), `quic`; on servers `nats`, `rabbitmq` |
 //! | selector | `p2c`, `random`, `round-robin`, `least-connections`, `consistent-hash` |
+//!
+//! On a server a backend is `nats://user:password@host:port,host/path?option=value`, as
+//! [`driver::ServerUrl`](crate::driver::ServerUrl) reads it; opening it does no I/O, and it connects
+//! by itself.
 //!
 //! A name that is unknown, or whose feature is not enabled, is a start-up error that says what to
 //! do.
@@ -22,15 +26,16 @@ use crate::core::content_type::ContentType;
 use crate::core::error::{Error, Result};
 #[cfg(feature = "server")]
 use crate::core::limits::DebugLimits;
-use crate::core::limits::{Limits, StoreLimits};
-#[cfg(feature = "server")]
+use crate::core::limits::StoreLimits;
 use crate::core::shutdown::TaskTracker;
 #[cfg(feature = "otlp")]
 use crate::debug::Otlp;
 #[cfg(feature = "server")]
 use crate::debug::Recorder;
+use crate::driver::Drivers;
 use crate::registry::{self, Registry};
 use crate::selector::{self, Selector};
+use crate::service::remote;
 use crate::service::url::{Backend, Url};
 use crate::store::{self, Store};
 use crate::transport::{self, Scope, Transport};
@@ -40,12 +45,39 @@ const REGISTRIES: &[Backend] = &[
     Backend::built_in("memory"),
     Backend::built_in("file"),
     Backend::behind("mdns", "mdns", cfg!(feature = "mdns")),
+    Backend::behind("consul", "consul", cfg!(feature = "consul")),
+    Backend::behind("dns", "dns", cfg!(feature = "dns")),
+    Backend::behind("etcd", "etcd", cfg!(feature = "etcd")),
+    Backend::behind("gossip", "gossip", cfg!(feature = "gossip")),
+    Backend::behind("kubernetes", "kubernetes", cfg!(feature = "kubernetes")),
+    Backend::behind("nats", "nats", cfg!(feature = "nats")),
+    Backend::behind("redis", "redis", cfg!(feature = "redis")),
+    Backend::behind("zookeeper", "zookeeper", cfg!(feature = "zookeeper")),
 ];
 
-const BROKERS: &[Backend] = &[Backend::built_in("memory"), Backend::built_in("http")];
+const BROKERS: &[Backend] = &[
+    Backend::built_in("memory"),
+    Backend::built_in("http"),
+    Backend::behind("jetstream", "nats", cfg!(feature = "nats")),
+    Backend::behind("kafka", "kafka", cfg!(feature = "kafka")),
+    Backend::behind("mqtt", "mqtt", cfg!(feature = "mqtt")),
+    Backend::behind("nats", "nats", cfg!(feature = "nats")),
+    Backend::behind("nsq", "nsq", cfg!(feature = "nsq")),
+    Backend::behind("postgres", "postgres", cfg!(feature = "postgres")),
+    Backend::behind("pubsub", "pubsub", cfg!(feature = "pubsub")),
+    Backend::behind("rabbitmq", "rabbitmq", cfg!(feature = "rabbitmq")),
+    Backend::behind("redis", "redis", cfg!(feature = "redis")),
+    Backend::behind("redis-pubsub", "redis", cfg!(feature = "redis")),
+];
 
-const STORES: &[Backend] =
-    &[Backend::built_in("memory"), Backend::behind("file", "redb", cfg!(feature = "redb"))];
+const STORES: &[Backend] = &[
+    Backend::built_in("memory"),
+    Backend::behind("file", "redb", cfg!(feature = "redb")),
+    Backend::behind("etcd", "etcd", cfg!(feature = "etcd")),
+    Backend::behind("nats", "nats", cfg!(feature = "nats")),
+    Backend::behind("postgres", "postgres", cfg!(feature = "postgres")),
+    Backend::behind("redis", "redis", cfg!(feature = "redis")),
+];
 
 #[cfg(feature = "server")]
 const TRACERS: &[Backend] =
@@ -60,18 +92,21 @@ const TRANSPORTS: &[Backend] = &[
     Backend::behind("mucp", "mucp", cfg!(feature = "mucp")),
     Backend::behind("quic", "quic", cfg!(feature = "quic")),
     Backend::behind("grpc", "grpc", cfg!(feature = "grpc")),
+    Backend::behind("nats", "nats", cfg!(feature = "nats")),
+    Backend::behind("rabbitmq", "rabbitmq", cfg!(feature = "rabbitmq")),
 ];
 
-/// Opens a registry with limits of its own.
+/// Opens a registry within the limits of `scope`; one on a server shares its connection by
+/// `drivers`, and connects later.
 ///
 /// # Errors
 /// 412 when the name is unknown, not compiled in, or the backend cannot be used.
-pub fn registry(url: &str, limits: &Limits) -> Result<Arc<dyn Registry>> {
-    open_registry(&Url::parse(url)?, limits)
+pub fn registry(url: &str, scope: &Scope, drivers: &Drivers) -> Result<Arc<dyn Registry>> {
+    open_registry(&Url::parse(url)?, scope, drivers)
 }
 
 /// Opens a broker; its limits and tasks are those of `scope`. One that works between processes
-/// finds them in the registry and reaches them by the transport.
+/// finds them in the registry and reaches them by the transport, or is on a server.
 ///
 /// # Errors
 /// 412 when the name is unknown or not compiled in.
@@ -80,8 +115,9 @@ pub fn broker(
     registry: &Arc<dyn Registry>,
     transport: &Arc<dyn Transport>,
     scope: &Scope,
+    drivers: &Drivers,
 ) -> Result<Arc<dyn Broker>> {
-    open_broker(&Url::parse(url)?, (registry, transport), scope, None)
+    open_broker(&Url::parse(url)?, (registry, transport), (scope, drivers), None)
 }
 
 /// Opens a store; a file without a path is that of the service.
@@ -90,21 +126,35 @@ pub fn broker(
 ///
 /// # Errors
 /// 412 when the name is unknown, not compiled in, or another process has the file open.
-pub async fn store(url: &str, service: &str, limits: &StoreLimits) -> Result<Arc<dyn Store>> {
-    open_store(&Url::parse(url)?, service, limits).await
+pub async fn store(
+    url: &str,
+    service: &str,
+    scope: &Scope,
+    drivers: &Drivers,
+) -> Result<Arc<dyn Store>> {
+    let url = Url::parse(url)?;
+    open_store(&url, service, &scope.limits.store, (&scope.tasks, drivers)).await
 }
 
 /// Opens a transport.
 ///
 /// # Errors
 /// 412 when the name is unknown or not compiled in.
-pub fn transport(url: &str) -> Result<Arc<dyn Transport>> {
-    open_transport(url, &ContentType::default())
+pub fn transport(url: &str, scope: &Scope, drivers: &Drivers) -> Result<Arc<dyn Transport>> {
+    open_transport(url, &ContentType::default(), (&scope.tasks, drivers))
 }
 
 /// Opens a transport for calls that are encoded as a content type says.
-pub(crate) fn open_transport(url: &str, content_type: &ContentType) -> Result<Arc<dyn Transport>> {
+pub(crate) fn open_transport(
+    url: &str,
+    content_type: &ContentType,
+    (tasks, drivers): (&TaskTracker, &Drivers),
+) -> Result<Arc<dyn Transport>> {
     let url = Url::parse(url)?;
+    url.offered("transport", TRANSPORTS)?;
+    if let Some(transport) = remote::transport(&url, tasks, drivers) {
+        return transport;
+    }
     url.check("transport", TRANSPORTS)?;
     plain(&url, "transport")?;
     // Only some put messages into an envelope.
@@ -200,8 +250,16 @@ pub(crate) fn open_tracer(
     Ok(recorder)
 }
 
-pub(crate) fn open_registry(url: &Url, limits: &Limits) -> Result<Arc<dyn Registry>> {
-    let limits = limits.registry.clone();
+pub(crate) fn open_registry(
+    url: &Url,
+    scope: &Scope,
+    drivers: &Drivers,
+) -> Result<Arc<dyn Registry>> {
+    url.offered("registry", REGISTRIES)?;
+    if let Some(registry) = remote::registry(url, scope, drivers) {
+        return registry;
+    }
+    let limits = scope.limits.registry.clone();
     url.check("registry", REGISTRIES)?;
     match url.scheme.as_str() {
         "memory" => {
@@ -241,9 +299,13 @@ pub(crate) fn open_registry(url: &Url, limits: &Limits) -> Result<Arc<dyn Regist
 pub(crate) fn open_broker(
     url: &Url,
     (registry, transport): (&Arc<dyn Registry>, &Arc<dyn Transport>),
-    scope: &Scope,
+    (scope, drivers): (&Scope, &Drivers),
     headers: Option<broker::Headers>,
 ) -> Result<Arc<dyn Broker>> {
+    url.offered("broker", BROKERS)?;
+    if let Some(broker) = remote::broker(url, scope, drivers) {
+        return broker;
+    }
     url.check("broker", BROKERS)?;
     plain(url, "broker")?;
     if url.scheme == "http" {
@@ -258,7 +320,12 @@ pub(crate) async fn open_store(
     url: &Url,
     service: &str,
     limits: &StoreLimits,
+    (tasks, drivers): (&TaskTracker, &Drivers),
 ) -> Result<Arc<dyn Store>> {
+    url.offered("store", STORES)?;
+    if let Some(store) = remote::store(url, limits, tasks, drivers) {
+        return store;
+    }
     url.check("store", STORES)?;
     match url.scheme.as_str() {
         #[cfg(feature = "redb")]
@@ -290,9 +357,10 @@ fn plain(url: &Url, component: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::limits::Limits;
 
     fn registry(url: &str) -> Result<Arc<dyn Registry>> {
-        super::registry(url, &Limits::default())
+        super::registry(url, &Scope::default(), &Drivers::default())
     }
 
     #[tokio::test]
@@ -307,14 +375,24 @@ mod tests {
         limits.registry.node_metadata_bytes_max = 9;
         let local = format!("local://{}", dir.path().join("nodes").display());
         for url in ["memory", &local] {
-            let registry = super::registry(url, &limits).unwrap();
+            let scope = Scope { limits: Arc::new(limits.clone()), ..Scope::default() };
+            let registry = super::registry(url, &scope, &Drivers::default()).unwrap();
             let long = registry.register(&record, Duration::from_secs(9)).await;
             assert_eq!(long.unwrap_err().code(), 413, "{url}");
         }
     }
 
     fn broker(url: &str) -> Result<Arc<dyn Broker>> {
-        super::broker(url, &registry("memory")?, &transport("memory")?, &Scope::default())
+        let (scope, drivers) = (Scope::default(), Drivers::default());
+        super::broker(url, &registry("memory")?, &transport("memory")?, &scope, &drivers)
+    }
+
+    fn transport(url: &str) -> Result<Arc<dyn Transport>> {
+        super::transport(url, &Scope::default(), &Drivers::default())
+    }
+
+    async fn store(url: &str) -> Result<Arc<dyn Store>> {
+        super::store(url, "shop", &Scope::default(), &Drivers::default()).await
     }
 
     #[tokio::test]
@@ -339,12 +417,9 @@ mod tests {
             (registry("file").unwrap_err(), "needs a path"),
             (registry("memory://x").unwrap_err(), "takes no address"),
             (transport("warp").unwrap_err(), "there are native, memory"),
-            (broker("nats").unwrap_err(), "there are memory, http"),
-            (
-                store("redis://h", "s", &StoreLimits::default()).await.unwrap_err(),
-                "are memory, file",
-            ),
-            (store("memory://x", "s", &StoreLimits::default()).await.unwrap_err(), "no address"),
+            (broker("kafak").unwrap_err(), "did you mean `kafka`?"),
+            (store("mysql://h").await.unwrap_err(), "are memory, file"),
+            (store("memory://x").await.unwrap_err(), "no address"),
             (selector("p2d").unwrap_err(), "p2c"),
         ] {
             assert!(error.detail().contains(part), "{error}");
@@ -356,7 +431,7 @@ mod tests {
     async fn a_store_in_a_directory_is_a_file_of_the_service() {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("file://{}/", dir.path().display());
-        let store = store(&url, "shop", &StoreLimits::default()).await.unwrap();
+        let store = store(&url).await.unwrap();
         assert_eq!(store.name(), "file");
         assert!(dir.path().join("shop.redb").exists());
     }
@@ -364,7 +439,7 @@ mod tests {
     #[cfg(not(feature = "redb"))]
     #[tokio::test]
     async fn a_file_without_its_feature_names_it() {
-        let error = store("file", "shop", &StoreLimits::default()).await.unwrap_err();
+        let error = store("file").await.unwrap_err();
         assert!(error.detail().contains("enable the feature `redb`"), "{error}");
     }
 

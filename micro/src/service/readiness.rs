@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::core::clock::Instant;
+use crate::driver::Drivers;
 use crate::registry::Lease;
 use crate::service::subscribe::Subscriptions;
 
@@ -18,10 +19,16 @@ struct Inner {
     /// Set when the start is complete.
     leases: OnceLock<Vec<Lease>>,
     subscriptions: Subscriptions,
+    drivers: Drivers,
     stopping: AtomicBool,
 }
 
 impl Readiness {
+    /// Makes the readiness of a process that works over these connections.
+    pub(crate) fn over(drivers: Drivers) -> Self {
+        Self { inner: Arc::new(Inner { drivers, ..Inner::default() }) }
+    }
+
     /// Completes the start.
     pub(crate) fn started(&self, leases: Vec<Lease>) {
         // A process starts once.
@@ -49,12 +56,13 @@ impl Readiness {
         self.leases().iter().any(|lease| lease.is_lapsed(now))
     }
 
-    /// Returns whether the start is complete, every service registered, every subscription made
-    /// and no stop asked for.
+    /// Returns whether the start is complete, every service registered, every subscription made,
+    /// every server that a backend is on within reach, and no stop asked for.
     pub(crate) fn is_ready(&self) -> bool {
         let registered = |leases: &Vec<Lease>| leases.iter().all(Lease::is_registered);
         !self.inner.stopping.load(Ordering::Acquire)
             && self.inner.leases.get().is_some_and(registered)
             && self.inner.subscriptions.is_ready()
+            && self.inner.drivers.check().is_ok()
     }
 }

@@ -157,7 +157,7 @@ impl Service {
         for check in self.checks.drain(..) {
             monitor.health().add(check)?;
         }
-        let kept = Kept::open(store, &settings, &self.name, &backends.limits.store).await?;
+        let kept = Kept::open(store, &settings, &self.name, backends.store_scope()).await?;
         authenticate::open(auth, &settings, &kept, &mut backends).await?;
         self.mounts.extend(identity::open(&settings, &kept, &self.name, &mut backends).await?);
         secure::serving(&settings, &mut backends)?;
@@ -210,7 +210,7 @@ impl Service {
         for hook in std::mem::take(&mut self.hooks.before_start) {
             hook(scope.clone()).await?;
         }
-        let readiness = Readiness::default();
+        let readiness = Readiness::over(backends.drivers.clone());
         let name = settings.server_name.clone().unwrap_or(self.name);
         let steps = self.server.into_iter().chain(steps);
         let steps = steps.chain([seen.clone().served(&name, &services, (&backends, &readiness))]);

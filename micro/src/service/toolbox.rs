@@ -109,8 +109,8 @@ impl Toolbox {
     }
 
     async fn kept(&self, service: &str) -> Result<&Kept> {
-        let limits = &self.backends.limits.store;
-        self.kept.get_or_try_init(|| Kept::open(None, &self.settings, service, limits)).await
+        let within = self.backends.store_scope();
+        self.kept.get_or_try_init(|| Kept::open(None, &self.settings, service, within)).await
     }
 
     /// Returns the merged settings.

@@ -2,6 +2,7 @@
 
 use crate::core::error::{Error, Result};
 use crate::core::nearest::nearest;
+use crate::driver::ServerUrl;
 
 /// A backend's name with its address and options.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,8 +83,22 @@ impl Url {
         Some(self.options.swap_remove(at).1)
     }
 
+    /// Reads the URL as that of a server, whose backend checks the options.
+    #[allow(dead_code, reason = "the backends that have servers are features")]
+    pub(crate) fn server(&self, port: u16) -> Result<ServerUrl> {
+        let option = |(name, value): &(String, String)| format!("{name}={value}");
+        let options: Vec<_> = self.options.iter().map(option).collect();
+        ServerUrl::parse(&format!("{}://{}?{}", self.scheme, self.rest, options.join("&")), port)
+    }
+
     /// Checks that the backend exists and is compiled in, and that nothing is left unread.
     pub(crate) fn check(&self, component: &str, backends: &[Backend]) -> Result<()> {
+        self.offered(component, backends)?;
+        self.finish(component)
+    }
+
+    /// Checks that the backend exists and is compiled in.
+    pub(crate) fn offered(&self, component: &str, backends: &[Backend]) -> Result<()> {
         let Some(backend) = backends.iter().find(|backend| backend.scheme == self.scheme) else {
             return Err(self.unknown(component, backends));
         };
@@ -94,6 +109,10 @@ impl Url {
             );
             return Err(Error::precondition_failed("micro.open", detail));
         }
+        Ok(())
+    }
+
+    fn finish(&self, component: &str) -> Result<()> {
         if let Some((option, _)) = self.options.first() {
             let option = option.escape_debug();
             let detail = format!("the {component} `{}` has no option `{option}`", self.scheme);
