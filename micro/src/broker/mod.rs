@@ -13,8 +13,12 @@ mod delivery;
 mod event;
 mod http;
 mod inbox;
+#[cfg(feature = "nats")]
+mod jetstream;
 mod memory;
 mod message;
+#[cfg(feature = "nats")]
+mod nats;
 mod receipt;
 mod subscription;
 #[cfg(test)]
@@ -46,10 +50,16 @@ pub use self::inbox::INBOX_ENDPOINT;
 pub use self::inbox::INBOX_NODE;
 pub use self::inbox::INBOX_SERVICE;
 pub use self::inbox::Inbox;
+#[cfg(feature = "nats")]
+pub use self::jetstream::JetStream;
+#[cfg(feature = "nats")]
+pub use self::jetstream::JetStreamOptions;
 pub use self::memory::Counts;
 pub use self::memory::Memory;
 pub use self::message::MESSAGE_ID_BYTES_MAX;
 pub use self::message::Message;
+#[cfg(feature = "nats")]
+pub use self::nats::Nats;
 pub use self::subscription::Control;
 pub use self::subscription::Subscription;
 pub use self::topic::TOPIC_BYTES_MAX;

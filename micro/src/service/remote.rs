@@ -28,6 +28,14 @@ pub(crate) fn broker(
     scope: &Scope,
     drivers: &Drivers,
 ) -> Option<Result<Arc<dyn Broker>>> {
+    #[cfg(feature = "nats")]
+    if url.scheme == "nats" {
+        return Some(nats_broker(url, scope, drivers));
+    }
+    #[cfg(feature = "nats")]
+    if url.scheme == "jetstream" {
+        return Some(jetstream_broker(url, scope, drivers));
+    }
     let _ = (url, scope, drivers);
     None
 }
@@ -49,4 +57,24 @@ pub(crate) fn transport(
 ) -> Option<Result<Arc<dyn Transport>>> {
     let _ = (url, tasks, drivers);
     None
+}
+
+#[cfg(feature = "nats")]
+fn nats_broker(url: &Url, scope: &Scope, drivers: &Drivers) -> Result<Arc<dyn Broker>> {
+    let url = url.server(crate::driver::Nats::PORT)?;
+    url.finish_without_path("broker")?;
+    let tasks = &scope.tasks;
+    let nats = drivers.share(url.server(), |server| crate::driver::Nats::open(server, tasks))?;
+    Ok(Arc::new(crate::broker::Nats::new(nats, &scope.limits, tasks.clone())))
+}
+
+#[cfg(feature = "nats")]
+fn jetstream_broker(url: &Url, scope: &Scope, drivers: &Drivers) -> Result<Arc<dyn Broker>> {
+    let mut url = url.server(crate::driver::Nats::PORT)?;
+    let options = crate::broker::JetStreamOptions::take(&mut url)?;
+    url.finish_without_path("broker")?;
+    let tasks = &scope.tasks;
+    let nats = drivers.share(url.server(), |server| crate::driver::Nats::open(server, tasks))?;
+    let broker = crate::broker::JetStream::new(nats, options, &scope.limits, tasks.clone())?;
+    Ok(Arc::new(broker))
 }

@@ -1,0 +1,273 @@
+//! What becomes of events when the server fails.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use micro::broker::{Broker, Delivery, SubscribeOptions};
+use micro::core::error::{Error, Retry};
+use micro::core::limits::Limits;
+use micro_tests::server::{NATS, nats};
+use micro_tests::server::{Server, trial};
+use tokio::sync::mpsc;
+
+use super::{
+    collect, core, durable, is_long, is_quiet, message, next, number, queue, restart, within,
+};
+
+/// What is asked of a server that is away has failed by then: two seconds, and some for a machine
+/// that is busy.
+const FAILS_WITHIN: Duration = Duration::from_secs(8);
+
+pub(super) fn trials() -> Vec<Trial> {
+    vec![
+        trial("nats::an_absent_server_is_used_once_it_is_there", &NATS, || absent(made_core)),
+        trial("jetstream::an_absent_server_is_used_once_it_is_there", &NATS, || {
+            absent(made_durable)
+        }),
+        trial("nats::subscriptions_come_back_with_the_server", &NATS, comes_back),
+        trial("nats::a_paused_server_is_waited_for_and_then_given_up", &NATS, || paused(made_core)),
+        trial("jetstream::a_paused_server_is_waited_for_and_then_given_up", &NATS, || {
+            paused(made_durable)
+        }),
+        trial("jetstream::nothing_acknowledged_is_lost_by_kills", &NATS, kills),
+    ]
+}
+
+fn made_core(port: u16) -> Arc<dyn Broker> {
+    core(port, &Limits::DEFAULT)
+}
+
+fn made_durable(port: u16) -> Arc<dyn Broker> {
+    let mut limits = Limits::DEFAULT;
+    limits.broker.ack_timeout = Duration::from_secs(2);
+    durable(port, &limits)
+}
+
+async fn absent(make: fn(u16) -> Arc<dyn Broker>) {
+    let mut server = nats();
+    server.kill();
+    let broker = make(server.port());
+    let began = Instant::now();
+    let error = broker.publish(message("orders", 1)).await.unwrap_err();
+    assert_eq!((error.code(), error.retry()), (503, Retry::Safe), "{error}");
+    assert!(began.elapsed() < FAILS_WITHIN, "{:?}", began.elapsed());
+    let subscribing = {
+        let broker = Arc::clone(&broker);
+        tokio::spawn(async move { collect(&*broker, "orders", &queue("q", 1)).await })
+    };
+    let _server = tokio::task::spawn_blocking(move || {
+        server.start_again();
+        server
+    })
+    .await
+    .unwrap();
+    let (_subscription, mut came) = within(subscribing).await.unwrap();
+    publish(&*broker, 2).await;
+    assert_eq!(number(&next(&mut came).await), 2);
+    is_quiet(&mut came).await;
+}
+
+/// Publishes a message as often as it takes, which is safe.
+async fn publish(broker: &dyn Broker, number: usize) {
+    let message = message("orders", number);
+    let published = async {
+        while let Err(error) = broker.publish(message.clone()).await {
+            assert_ne!(error.retry(), Retry::Never, "{error}");
+        }
+    };
+    within(published).await;
+}
+
+/// Publishes without pause until told to stop, and returns which numbers were acknowledged and how
+/// the others failed.
+fn keep_publishing(
+    broker: Arc<dyn Broker>,
+    stop: &Arc<AtomicBool>,
+) -> tokio::task::JoinHandle<(Vec<usize>, Vec<Error>)> {
+    let stop = Arc::clone(stop);
+    tokio::spawn(async move {
+        let (mut taken, mut failed) = (Vec::new(), Vec::new());
+        for number in 0.. {
+            if stop.load(SeqCst) {
+                break;
+            }
+            match broker.publish(message("orders", number)).await {
+                Ok(()) => taken.push(number),
+                Err(error) => failed.push(error),
+            }
+        }
+        (taken, failed)
+    })
+}
+
+async fn comes_back() {
+    let server = nats();
+    let (publisher, subscriber) =
+        (core(server.port(), &Limits::DEFAULT), core(server.port(), &Limits::DEFAULT));
+    let (_one, mut one) = collect(&*subscriber, "orders", &SubscribeOptions::default()).await;
+    let (_group, mut group) = collect(&*subscriber, "orders", &queue("q", 1)).await;
+    let (_other, mut other) = collect(&*publisher, "orders", &queue("q", 1)).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let publishing = keep_publishing(Arc::<micro::broker::Nats>::clone(&publisher), &stop);
+    for _ in 0..100 {
+        next(&mut one).await;
+    }
+    let again = subscriber.reconnected();
+    let server = restart(server).await;
+    within(again).await.unwrap();
+    stop.store(true, SeqCst);
+    let (taken, failed) = within(publishing).await.unwrap();
+    for error in &failed {
+        assert!(error.code() == 503 && error.retry() != Retry::Never, "{error}");
+    }
+    // Whoever is connected again has its subscriptions again.
+    let mark = taken.last().unwrap() + 1_000_000;
+    let both_are_there = async {
+        loop {
+            publish(&*publisher, mark).await;
+            let came = tokio::time::timeout(Duration::from_millis(200), async {
+                while number(&next(&mut one).await) != mark {}
+            });
+            if came.await.is_ok() {
+                break;
+            }
+        }
+    };
+    within(both_are_there).await;
+    // One member of the group gets each, once.
+    let mut seen = HashMap::<usize, usize>::new();
+    for came in [&mut group, &mut other] {
+        while let Ok(Some(delivery)) =
+            tokio::time::timeout(Duration::from_millis(500), came.recv()).await
+        {
+            *seen.entry(number(&delivery)).or_default() += 1;
+        }
+    }
+    seen.remove(&mark);
+    assert!(seen.values().all(|times| *times == 1), "a group gets a message twice");
+    let missed = taken.iter().filter(|number| !seen.contains_key(number)).count();
+    println!("core NATS: {} published, {} refused, {missed} missed", taken.len(), failed.len());
+    drop(server);
+}
+
+async fn paused(make: fn(u16) -> Arc<dyn Broker>) {
+    let server = nats();
+    let broker = make(server.port());
+    let (_subscription, mut came) = collect(&*broker, "orders", &queue("q", 1)).await;
+    publish(&*broker, 1).await;
+    assert_eq!(number(&next(&mut came).await), 1);
+    server.pause();
+    let pause = Duration::from_secs(if is_long() { 30 } else { 3 });
+    let began = Instant::now();
+    while began.elapsed() < pause {
+        let asked = Instant::now();
+        let outcome = broker.publish(message("orders", 2)).await;
+        let error = outcome.expect_err("a paused server takes a message");
+        assert!(error.code() == 503 && error.retry() != Retry::Never, "{error}");
+        assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
+    }
+    server.resume();
+    publish(&*broker, 3).await;
+    let comes = async { while number(&next(&mut came).await) != 3 {} };
+    within(comes).await;
+}
+
+async fn kills() {
+    let (count, pause, kills) = match is_long() {
+        true => (100_000, Duration::from_secs(5), usize::MAX),
+        false => (4_000, Duration::from_secs(1), 2),
+    };
+    let server = nats();
+    let (publisher, subscriber) = (made_durable(server.port()), made_durable(server.port()));
+    let (_mailer, mailer) = collect(&*subscriber, "orders", &queue("mailer", 8)).await;
+    let (_second, second) = collect(&*publisher, "orders", &queue("mailer", 8)).await;
+    let (_own, own) = collect(&*subscriber, "orders", &SubscribeOptions::default()).await;
+    let killer = Killer::start(server, pause, kills);
+    let began = Instant::now();
+    let mut publishing = tokio::task::JoinSet::new();
+    let share = count / 16;
+    for part in 0..16 {
+        let broker = Arc::clone(&publisher);
+        publishing.spawn(async move {
+            for number in part * share..(part + 1) * share {
+                let message = message("orders", number);
+                // Acknowledged in the end: the same message, so that it is taken once.
+                while let Err(error) = broker.publish(message.clone()).await {
+                    assert_ne!(error.retry(), Retry::Never, "{error}");
+                }
+            }
+        });
+    }
+    while let Some(done) = publishing.join_next().await {
+        done.unwrap();
+    }
+    let took = began.elapsed();
+    let (server, killed) = killer.stop().await;
+    let (group, own) =
+        tokio::join!(account(vec![mailer, second], count), account(vec![own], count));
+    println!(
+        "JetStream: {count} published in {took:?}, {killed} kills; lost 0; delivered twice: \
+         {group} to a group, {own} to a subscription"
+    );
+    drop(server);
+}
+
+/// Waits until every number has come, and returns how many came more than once.
+async fn account(inboxes: Vec<mpsc::Receiver<Delivery>>, count: usize) -> usize {
+    let (sender, mut all) = mpsc::channel(1000);
+    for mut inbox in inboxes {
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while let Some(delivery) = inbox.recv().await {
+                if sender.send(number(&delivery)).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    let mut seen = vec![0_usize; count];
+    let mut missing = count;
+    while missing > 0 {
+        let number = tokio::time::timeout(Duration::from_secs(90), all.recv()).await;
+        let Ok(Some(number)) = number else { panic!("{missing} of {count} are lost") };
+        missing -= usize::from(seen[number] == 0);
+        seen[number] += 1;
+    }
+    while let Ok(Some(number)) = tokio::time::timeout(Duration::from_secs(3), all.recv()).await {
+        seen[number] += 1;
+    }
+    seen.iter().filter(|times| **times > 1).count()
+}
+
+/// Kills a server and starts it again, over and over.
+struct Killer {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<(Server, usize)>,
+}
+
+impl Killer {
+    fn start(mut server: Server, pause: Duration, most: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut kills = 0;
+            while !stopped.load(SeqCst) && kills < most {
+                std::thread::sleep(pause);
+                server.kill();
+                server.start_again();
+                kills += 1;
+            }
+            (server, kills)
+        });
+        Self { stop, thread }
+    }
+
+    async fn stop(self) -> (Server, usize) {
+        self.stop.store(true, SeqCst);
+        tokio::task::spawn_blocking(move || self.thread.join().unwrap()).await.unwrap()
+    }
+}
