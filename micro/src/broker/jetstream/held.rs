@@ -73,7 +73,7 @@ impl Held {
         state.bytes = state.bytes.saturating_sub(bytes);
         let held = state.messages.len();
         drop(state);
-        if held + self.outstanding.load(Relaxed) <= self.target() / 2 {
+        if held + self.outstanding.load(Relaxed) <= self.low(self.target()) {
             self.room.notify_one();
         }
         Some(reply)
@@ -116,6 +116,12 @@ impl Held {
         self.concurrency.saturating_mul(ahead.saturating_add(1)).min(self.most)
     }
 
+    /// Returns how few messages may be here or on their way before more are asked for: half, so that
+    /// one request is for many, but never so few that a worker has nothing to do.
+    fn low(&self, target: usize) -> usize {
+        (target / 2).max(self.concurrency.saturating_sub(1))
+    }
+
     /// Returns how many messages and bytes to ask for, if it is time to ask.
     pub(super) fn wanted(&self) -> Option<(usize, usize)> {
         let state = self.lock();
@@ -123,7 +129,7 @@ impl Held {
         drop(state);
         let (here, target) = (held + self.outstanding.load(SeqCst), self.target());
         let is_full = bytes > self.bytes_max / 2;
-        (here <= target / 2 && !is_full).then(|| (target - here, self.bytes_max - bytes))
+        (here <= self.low(target) && !is_full).then(|| (target - here, self.bytes_max - bytes))
     }
 
     /// Notes that so many were asked for.
@@ -171,7 +177,8 @@ mod tests {
 
     #[test]
     fn more_is_asked_for_when_half_is_settled() {
-        let held = Held::new(4, 4, 1000);
+        let held = Held::new(1, 4, 1000);
+        held.learn(Duration::from_micros(1));
         held.asked(4);
         assert_eq!(held.wanted(), None);
         for sequence in 0..4 {
@@ -182,6 +189,18 @@ mod tests {
         assert_eq!(held.wanted(), None);
         held.remove(1);
         assert_eq!(held.wanted(), Some((2, 998)));
+    }
+
+    #[test]
+    fn a_slow_handler_never_leaves_a_worker_without_work() {
+        let held = Held::new(3, 256, 1000);
+        held.learn(Duration::from_secs(1));
+        for sequence in 0..3 {
+            held.insert(sequence, "r".into(), 1);
+        }
+        assert_eq!(held.wanted(), None);
+        held.remove(0);
+        assert_eq!(held.wanted(), Some((1, 998)));
     }
 
     #[test]

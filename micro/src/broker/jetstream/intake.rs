@@ -148,10 +148,6 @@ impl Intake {
     }
 
     fn one(&mut self, raw: Raw) -> Option<Pulled> {
-        let is_current = raw
-            .subject
-            .strip_prefix(&*self.state.inbox)
-            .is_none_or(|rest| rest.trim_start_matches('.').parse() == Ok(self.state.generation));
         match Came::read(&raw) {
             Came::Message(reply, facts) => {
                 self.held.came(1);
@@ -163,7 +159,7 @@ impl Intake {
                 count(&self.inner.tally.routed);
                 return Some(Pulled { raw, facts, _flight: Flight::new(&self.inner.tally) });
             }
-            _ if !is_current => {}
+            _ if !self.is_current(&raw) => {}
             Came::Unfilled(left) => self.held.came(left),
             Came::TooLong(left) => {
                 self.held.came(left);
@@ -181,6 +177,13 @@ impl Intake {
             Came::Nothing => {}
         }
         None
+    }
+
+    /// Tells whether a word of the server is about a request that still counts.
+    fn is_current(&self, raw: &Raw) -> bool {
+        let generation = raw.subject.strip_prefix(&*self.state.inbox);
+        generation.and_then(|text| text.strip_prefix('.')?.parse().ok())
+            == Some(self.state.generation)
     }
 
     /// Asks for messages, if there is room for them.

@@ -36,18 +36,14 @@ impl Facts {
     /// Reads `$JS.ACK.<stream>.<consumer>.<deliveries>.<place>.<place in the consumer>.<time>.<left>`,
     /// which in later servers has the domain and the account before the stream.
     pub(super) fn read(reply: &str) -> Option<Self> {
-        let words: Vec<_> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
-        let first = match words.len() {
-            7 => 2,
-            9.. => 4,
-            _ => return None,
-        };
-        let word = |at: usize| words.get(first + at)?.parse::<u64>().ok();
-        Some(Self {
-            deliveries: u32::try_from(word(0)?).unwrap_or(u32::MAX),
-            sequence: word(1)?,
-            stored: Duration::from_nanos(word(3)?),
-        })
+        let mut words = reply.strip_prefix("$JS.ACK.")?.split('.');
+        // Words before the deliveries: only later servers have nine or more in all.
+        let before = if words.clone().nth(8).is_some() { 4 } else { 2 };
+        let deliveries = words.nth(before)?.parse().ok()?;
+        let sequence = words.next()?.parse().ok()?;
+        let stored = Duration::from_nanos(words.nth(1)?.parse().ok()?);
+        words.next()?;
+        Some(Self { deliveries, sequence, stored })
     }
 }
 

@@ -72,11 +72,15 @@ impl Worker {
     }
 
     async fn next(&self) -> Option<Pulled> {
-        // Cancel safety: waiting for a message holds none.
+        if self.life.is_closed() {
+            return None;
+        }
+        // Cancel safety: waiting for a message holds none. The end of a life is awaited only where
+        // there is nothing to do.
         tokio::select! {
             biased;
-            () = self.life.closed() => None,
             pulled = self.queue.next() => pulled,
+            () = self.life.closed() => None,
         }
     }
 

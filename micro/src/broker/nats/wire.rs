@@ -48,32 +48,34 @@ pub(in crate::broker) fn read(
     body: Bytes,
     other_id: impl FnOnce() -> Option<String>,
 ) -> Message {
-    // What says nothing of its kind is what most programs send.
-    let mut message = Message::new(topic, ContentType::Json, body);
-    let Some(headers) = headers else {
-        message.id = other_id().unwrap_or(message.id);
-        return message;
-    };
     let mut metadata = Metadata::new();
-    let (mut id, mut publication) = (None, None);
-    for (name, values) in headers.iter() {
+    let (mut id, mut publication, mut content_type) = (None, None, None);
+    for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
         let (name, Some(text)) = (name.as_ref(), values.first()) else { continue };
         let text: &str = text.as_str();
         match name {
             "Nats-Msg-Id" => publication = Some(text),
             MESSAGE_ID => id = Some(text),
-            CONTENT_TYPE => message.content_type = ContentType::parse(text),
+            CONTENT_TYPE => content_type = Some(kind(text)),
             _ if name.starts_with(RESERVED) => {}
             // What is more than metadata holds is not ours, and the rest is worth having.
             _ => drop(metadata.insert(name, bare(text))),
         }
     }
-    message.metadata = metadata;
-    match id.or(publication).filter(|id| is_id(id)) {
-        Some(id) => id.clone_into(&mut message.id),
-        None => message.id = other_id().unwrap_or(message.id),
+    let id = id.or(publication).filter(|id| is_id(id)).map(str::to_owned).or_else(other_id);
+    // What says nothing of its kind is what most programs send.
+    let content_type = content_type.unwrap_or(ContentType::Json);
+    match id {
+        Some(id) => Message { id, topic, metadata, content_type, body },
+        None => Message::new(topic, content_type, body).with_metadata(metadata),
     }
-    message
+}
+
+/// Reads how a body is encoded; what we write ourselves without a copy.
+fn kind(text: &str) -> ContentType {
+    let known = [ContentType::Json, ContentType::MsgPack, ContentType::Proto, ContentType::Bytes];
+    let written = known.into_iter().find(|kind| kind.as_str() == text);
+    written.unwrap_or_else(|| ContentType::parse(text))
 }
 
 /// Returns a text as one word of a subject.

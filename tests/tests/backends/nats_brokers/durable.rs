@@ -8,12 +8,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use libtest_mimic::Trial;
-use micro::broker::{Ack, Broker, Delivery, Handler, JetStreamOptions, Message, SubscribeOptions};
+use micro::broker::{
+    Ack, Broker, Delivery, Handler, JetStreamOptions, Message, SubscribeOptions, Subscription,
+};
 use micro::core::content_type::ContentType;
 use micro::core::error::Retry;
 use micro::core::limits::Limits;
 use micro_tests::server::trial;
 use micro_tests::server::{NATS, nats};
+
+use tokio::sync::mpsc;
 
 use super::{
     collect, durable, durable_with, is_quiet, message, next, number, queue, restart, subscribe,
@@ -40,12 +44,17 @@ fn quick() -> Limits {
     limits
 }
 
+/// Ends a subscription in order, so that its group has nothing on its way.
+async fn leave(subscription: Subscription, came: mpsc::Receiver<Delivery>) {
+    subscription.drain(tokio::time::Instant::now() + super::PATIENCE).await.unwrap();
+    drop(came);
+}
+
 async fn kept_for_a_group() {
     let server = nats();
     let broker = durable(server.port(), &Limits::DEFAULT);
     let (subscription, came) = collect(&*broker, "orders", &queue("mailer", 1)).await;
-    subscription.close();
-    drop(came);
+    leave(subscription, came).await;
     for number in 0..10 {
         broker.publish(message("orders", number)).await.unwrap();
     }
@@ -77,8 +86,7 @@ async fn full() {
     options.bytes_max = 64 * 1024;
     let broker = durable_with(server.port(), &Limits::DEFAULT, options);
     let (subscription, came) = collect(&*broker, "orders", &queue("mailer", 1)).await;
-    subscription.close();
-    drop(came);
+    leave(subscription, came).await;
     let mut taken = 0;
     let error = loop {
         match broker.publish(message("orders", taken)).await {
@@ -204,8 +212,7 @@ async fn dead_letter_waits() {
         Box::pin(async { Ack::reject("no such order") })
     });
     let (reader, came) = collect(&*broker, "orders.dead", &queue("reader", 1)).await;
-    reader.close();
-    drop(came);
+    leave(reader, came).await;
     let _failing = subscribe(&*broker, "orders", &queue("mailer", 1), &handler).await;
     broker.publish(message("orders", 7)).await.unwrap();
     let buried = async {

@@ -179,7 +179,7 @@ async fn paused(make: fn(u16) -> Arc<dyn Broker>) {
 async fn kills() {
     let (count, pause, kills) = match is_long() {
         true => (100_000, Duration::from_secs(5), usize::MAX),
-        false => (4_000, Duration::from_secs(1), 2),
+        false => (20_000, Duration::from_secs(1), 2),
     };
     let server = nats();
     let (publisher, subscriber) = (made_durable(server.port()), made_durable(server.port()));
