@@ -12,6 +12,10 @@ mod server_url;
 mod shared;
 
 #[cfg(feature = "nats")]
+pub(crate) use self::nats::{
+    Begin, Bucket, Entry, Feed, Follower, Outcome, Put, decode, encode, is_key,
+};
+#[cfg(feature = "nats")]
 pub use self::nats::{Nats, NatsSession};
 pub use self::server_url::{HOSTS_MAX, Server, ServerUrl};
 pub use self::shared::{Drivers, Link};

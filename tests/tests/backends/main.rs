@@ -1,20 +1,21 @@
 //! Backends on servers: each against a copy of its server that the test starts, kills and pauses.
 
-#[cfg(feature = "nats")]
-mod nats_brokers;
-
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "nats")]
+mod nats_brokers;
+
 fn main() -> ExitCode {
-    let trials: Vec<Trial> = [
+    let groups: Vec<Vec<Trial>> = vec![
+        #[cfg(feature = "nats")]
+        nats::trials(),
         #[cfg(feature = "nats")]
         nats_brokers::trials(),
-        Vec::new(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    ];
+    let trials = groups.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

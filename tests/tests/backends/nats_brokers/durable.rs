@@ -20,8 +20,7 @@ use micro_tests::server::{NATS, nats};
 use tokio::sync::mpsc;
 
 use super::{
-    collect, durable, durable_with, is_quiet, message, next, number, queue, restart, subscribe,
-    within,
+    collect, durable, durable_with, is_quiet, message, next, number, queue, subscribe, within,
 };
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -51,14 +50,15 @@ async fn leave(subscription: Subscription, came: mpsc::Receiver<Delivery>) {
 }
 
 async fn kept_for_a_group() {
-    let server = nats();
+    let mut server = nats();
     let broker = durable(server.port(), &Limits::DEFAULT);
     let (subscription, came) = collect(&*broker, "orders", &queue("mailer", 1)).await;
     leave(subscription, came).await;
     for number in 0..10 {
         broker.publish(message("orders", number)).await.unwrap();
     }
-    let server = restart(server).await;
+    server.kill();
+    server.start_again();
     let other = durable(server.port(), &Limits::DEFAULT);
     let (_subscription, mut came) = collect(&*other, "orders", &queue("mailer", 1)).await;
     for wanted in 0..10 {

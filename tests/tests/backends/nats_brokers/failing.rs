@@ -10,13 +10,10 @@ use libtest_mimic::Trial;
 use micro::broker::{Broker, Delivery, SubscribeOptions};
 use micro::core::error::{Error, Retry};
 use micro::core::limits::Limits;
-use micro_tests::server::{NATS, nats};
-use micro_tests::server::{Server, trial};
+use micro_tests::server::{NATS, nats, trial};
 use tokio::sync::mpsc;
 
-use super::{
-    collect, core, durable, is_long, is_quiet, message, next, number, queue, restart, within,
-};
+use super::{collect, core, durable, is_long, is_quiet, message, next, number, queue, within};
 
 /// What is asked of a server that is away has failed by then: two seconds, and some for a machine
 /// that is busy.
@@ -59,12 +56,7 @@ async fn absent(make: fn(u16) -> Arc<dyn Broker>) {
         let broker = Arc::clone(&broker);
         tokio::spawn(async move { collect(&*broker, "orders", &queue("q", 1)).await })
     };
-    let _server = tokio::task::spawn_blocking(move || {
-        server.start_again();
-        server
-    })
-    .await
-    .unwrap();
+    server.start_again();
     let (_subscription, mut came) = within(subscribing).await.unwrap();
     publish(&*broker, 2).await;
     assert_eq!(number(&next(&mut came).await), 2);
@@ -105,7 +97,7 @@ fn keep_publishing(
 }
 
 async fn comes_back() {
-    let server = nats();
+    let mut server = nats();
     let (publisher, subscriber) =
         (core(server.port(), &Limits::DEFAULT), core(server.port(), &Limits::DEFAULT));
     let (_one, mut one) = collect(&*subscriber, "orders", &SubscribeOptions::default()).await;
@@ -117,7 +109,8 @@ async fn comes_back() {
         next(&mut one).await;
     }
     let again = subscriber.reconnected();
-    let server = restart(server).await;
+    server.kill();
+    server.start_again();
     within(again).await.unwrap();
     stop.store(true, SeqCst);
     let (taken, failed) = within(publishing).await.unwrap();
@@ -181,12 +174,11 @@ async fn kills() {
         true => (100_000, Duration::from_secs(5), usize::MAX),
         false => (20_000, Duration::from_secs(1), 2),
     };
-    let server = nats();
+    let mut server = nats();
     let (publisher, subscriber) = (made_durable(server.port()), made_durable(server.port()));
     let (_mailer, mailer) = collect(&*subscriber, "orders", &queue("mailer", 8)).await;
     let (_second, second) = collect(&*publisher, "orders", &queue("mailer", 8)).await;
     let (_own, own) = collect(&*subscriber, "orders", &SubscribeOptions::default()).await;
-    let killer = Killer::start(server, pause, kills);
     let began = Instant::now();
     let mut publishing = tokio::task::JoinSet::new();
     let share = count / 16;
@@ -202,11 +194,23 @@ async fn kills() {
             }
         });
     }
-    while let Some(done) = publishing.join_next().await {
-        done.unwrap();
+    let (mut killed, mut next_kill) = (0, Instant::now() + pause);
+    loop {
+        match tokio::time::timeout_at(next_kill.into(), publishing.join_next()).await {
+            Ok(Some(done)) => done.unwrap(),
+            Ok(None) => break,
+            Err(_) => {
+                // Here and not in another thread: the server ends with the thread that started it.
+                if killed < kills {
+                    server.kill();
+                    server.start_again();
+                    killed += 1;
+                }
+                next_kill = Instant::now() + pause;
+            }
+        }
     }
     let took = began.elapsed();
-    let (server, killed) = killer.stop().await;
     let (group, own) =
         tokio::join!(account(vec![mailer, second], count), account(vec![own], count));
     println!(
@@ -241,33 +245,4 @@ async fn account(inboxes: Vec<mpsc::Receiver<Delivery>>, count: usize) -> usize 
         seen[number] += 1;
     }
     seen.iter().filter(|times| **times > 1).count()
-}
-
-/// Kills a server and starts it again, over and over.
-struct Killer {
-    stop: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<(Server, usize)>,
-}
-
-impl Killer {
-    fn start(mut server: Server, pause: Duration, most: usize) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let mut kills = 0;
-            while !stopped.load(SeqCst) && kills < most {
-                std::thread::sleep(pause);
-                server.kill();
-                server.start_again();
-                kills += 1;
-            }
-            (server, kills)
-        });
-        Self { stop, thread }
-    }
-
-    async fn stop(self) -> (Server, usize) {
-        self.stop.store(true, SeqCst);
-        tokio::task::spawn_blocking(move || self.thread.join().unwrap()).await.unwrap()
-    }
 }

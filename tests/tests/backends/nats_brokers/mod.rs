@@ -144,17 +144,6 @@ async fn is_quiet(came: &mut mpsc::Receiver<Delivery>) {
     }
 }
 
-/// Kills a server and starts it again, off the runtime.
-async fn restart(mut server: Server) -> Server {
-    tokio::task::spawn_blocking(move || {
-        server.kill();
-        server.start_again();
-        server
-    })
-    .await
-    .unwrap()
-}
-
 fn is_long() -> bool {
     std::env::var_os("MICRO_LONG").is_some_and(|value| value == "1")
 }
