@@ -23,9 +23,10 @@ const DUPLICATES_WINDOW: Duration = Duration::from_secs(120);
 /// How long the messages of a subscription without a queue are kept for it while it is away.
 pub(super) const AWAY_MAX: Duration = Duration::from_secs(300);
 
-/// Messages that one group has and has not settled, those that wait for another delivery among
-/// them; each member has a smaller limit of its own.
-const UNSETTLED_MAX: i64 = 65_536;
+/// Messages that one group has and has not settled, as far as the server knows, those that wait for
+/// another delivery among them. It is what holds deliveries up when the server is slow to take in
+/// what was settled: more would be delivered again before that.
+const UNSETTLED_MAX: i64 = 4096;
 
 const ID: &str = "micro.broker";
 
@@ -67,7 +68,7 @@ pub(super) async fn make_streams(
         let jetstream = nats.jetstream().await?;
         let name = config.name.clone();
         let made = jetstream.get_or_create_stream(config).await;
-        made.map_err(|error| stream_error(&name, error))?;
+        made.map_err(|error| stream_error(&name, &error))?;
     }
     Ok(())
 }
@@ -111,7 +112,7 @@ pub(super) async fn make_consumer(nats: &Nats, consumer: &Consumer, after: u64) 
         .await;
     match there {
         Ok(_) => Ok(()),
-        Err(_) => Err(consumer_error(consumer, error)),
+        Err(_) => Err(consumer_error(consumer, &error)),
     }
 }
 
@@ -125,7 +126,7 @@ pub(super) async fn has_consumer(nats: &Nats, consumer: &Consumer) -> Result<boo
         Ok(_) => Ok(true),
         Err(error) => match error.kind() {
             ConsumerErrorKind::JetStream(said) if said.code() == 404 => Ok(false),
-            _ => Err(consumer_error(consumer, error)),
+            _ => Err(consumer_error(consumer, &error)),
         },
     }
 }
@@ -134,7 +135,7 @@ pub(super) async fn has_consumer(nats: &Nats, consumer: &Consumer) -> Result<boo
 pub(super) async fn remove_consumer(nats: &Nats, consumer: &Consumer) -> Result<()> {
     let jetstream = nats.jetstream().await?;
     let removed = jetstream.delete_consumer_from_stream(&consumer.name, &consumer.stream).await;
-    removed.map(drop).map_err(|error| consumer_error(consumer, error))
+    removed.map(drop).map_err(|error| consumer_error(consumer, &error))
 }
 
 /// Returns the place of the last message of a subject in its stream, if there is one.
@@ -149,22 +150,22 @@ pub(super) async fn last_of(nats: &Nats, stream: &str, subject: &str) -> Result<
     }
 }
 
-fn stream_error(name: &str, error: CreateStreamError) -> Error {
+fn stream_error(name: &str, error: &CreateStreamError) -> Error {
     let what = format!("stream {name}");
     match error.kind() {
-        CreateStreamErrorKind::JetStream(said) => refused(&what, said.code(), &error),
+        CreateStreamErrorKind::JetStream(said) => refused(&what, said.code(), error),
         CreateStreamErrorKind::JetStreamUnavailable => {
-            away(&format!("{what}: no answer: is JetStream enabled?"), &error)
+            away(&format!("{what}: no answer: is JetStream enabled?"), error)
         }
-        _ => away(&what, &error),
+        _ => away(&what, error),
     }
 }
 
-fn consumer_error(consumer: &Consumer, error: ConsumerError) -> Error {
+fn consumer_error(consumer: &Consumer, error: &ConsumerError) -> Error {
     let what = format!("consumer {} of stream {}", consumer.name, consumer.stream);
     match error.kind() {
-        ConsumerErrorKind::JetStream(said) => refused(&what, said.code(), &error),
-        _ => away(&what, &error),
+        ConsumerErrorKind::JetStream(said) => refused(&what, said.code(), error),
+        _ => away(&what, error),
     }
 }
 

@@ -99,6 +99,12 @@ impl Intake {
                     () = self.make_again() => {}
                 }
             }
+            // Before anything else, since under load there is always something else.
+            if clock::now() >= tick {
+                tick = clock::after(clock::now(), TICK);
+                self.look();
+                self.renew().await;
+            }
             self.ask().await;
             // Cancel safety: messages are moved as soon as they are taken from the client.
             let first = tokio::select! {
@@ -121,12 +127,7 @@ impl Intake {
                         Err(_) => break,
                     }
                 }
-                () = clock::sleep_until(tick) => {
-                    tick = clock::after(clock::now(), TICK);
-                    self.look();
-                    self.renew().await;
-                    continue;
-                }
+                () = clock::sleep_until(tick) => continue,
             };
             let Some(first) = first else { break };
             self.take(first, &mut subscriber);

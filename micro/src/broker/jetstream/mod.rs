@@ -33,7 +33,8 @@
 //! is safe to repeat. A message may be as long as the server takes, by default 1 MiB with its
 //! headers; a longer one is a 413. A subscription fetches what its handlers do in 50 ms, at most
 //! [`BrokerLimits::unacked_max`] messages and about [`BrokerLimits::pending_bytes_max`] bytes, and
-//! tells the server of what waits and is being handled, so that it is not delivered again meanwhile.
+//! tells the server of what waits and is being handled, so that it is not delivered again meanwhile. A
+//! group has at most 4,096 messages unsettled, those that wait for another delivery among them.
 //!
 //! # When the server fails
 //! Publishing and subscribing fail after two seconds with a 503 that is safe to repeat; what was
@@ -114,7 +115,7 @@ const ID: &str = "micro.broker";
 /// let tasks = TaskTracker::new();
 /// let nats = Arc::new(driver::Nats::open(&Server::new("127.0.0.1", 4222), &tasks)?);
 /// let options = JetStreamOptions::default();
-/// let broker = broker::JetStream::new(nats, options, &Limits::DEFAULT, tasks)?;
+/// let broker = broker::JetStream::new(&nats, options, &Limits::DEFAULT, tasks)?;
 /// # Ok(())
 /// # }
 /// ```
@@ -146,7 +147,7 @@ impl JetStream {
     /// # Errors
     /// 412 for options that no server takes.
     pub fn new(
-        nats: Arc<Nats>,
+        nats: &Arc<Nats>,
         options: JetStreamOptions,
         limits: &Limits,
         tasks: TaskTracker,
@@ -160,7 +161,7 @@ impl JetStream {
             body_bytes_max: limits.message.bytes_max,
             publish_timeout: limits.call.default_timeout,
             cancel_timeout: limits.shutdown.cancel_timeout,
-            replies: Arc::new(Replies::new(&nats, &tasks, &life)),
+            replies: Arc::new(Replies::new(nats, &tasks, &life)),
             are_made: AtomicBool::new(false),
             making: tokio::sync::Mutex::default(),
             tally: Arc::default(),

@@ -82,7 +82,7 @@ impl Intake {
     /// Says that messages are dropped: at the first, and whenever their number has doubled.
     fn report(&self, before: usize, late: usize) -> usize {
         let dropped = before + late;
-        if late > 0 && dropped.ilog2() > before.max(1).ilog2() || before == 0 && late > 0 {
+        if late > 0 && (before == 0 || dropped.ilog2() > before.ilog2()) {
             tracing::warn!(topic = self.topic, dropped, "subscription is too slow");
         }
         dropped

@@ -2,16 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use micro::broker::{Broker, Delivery, SubscribeOptions};
+use micro::broker::{Ack, Broker, Delivery, Handler, SubscribeOptions};
 use micro::core::error::{Error, Retry};
 use micro::core::limits::Limits;
 use micro_tests::server::{NATS, nats, trial};
-use tokio::sync::mpsc;
 
 use super::{collect, core, durable, is_long, is_quiet, message, next, number, queue, within};
 
@@ -41,6 +40,13 @@ fn made_core(port: u16) -> Arc<dyn Broker> {
 fn made_durable(port: u16) -> Arc<dyn Broker> {
     let mut limits = Limits::DEFAULT;
     limits.broker.ack_timeout = Duration::from_secs(2);
+    durable(port, &limits)
+}
+
+fn steady(port: u16) -> Arc<dyn Broker> {
+    let mut limits = Limits::DEFAULT;
+    // What is lost with a connection comes again after this.
+    limits.broker.ack_timeout = Duration::from_secs(10);
     durable(port, &limits)
 }
 
@@ -175,10 +181,12 @@ async fn kills() {
         false => (20_000, Duration::from_secs(1), 2),
     };
     let mut server = nats();
-    let (publisher, subscriber) = (made_durable(server.port()), made_durable(server.port()));
-    let (_mailer, mailer) = collect(&*subscriber, "orders", &queue("mailer", 8)).await;
-    let (_second, second) = collect(&*publisher, "orders", &queue("mailer", 8)).await;
-    let (_own, own) = collect(&*subscriber, "orders", &SubscribeOptions::default()).await;
+    let (publisher, subscriber) = (steady(server.port()), steady(server.port()));
+    let (group, own) = (Seen::new(count), Seen::new(count));
+    let (of_group, alone) = (queue("mailer", 8), SubscribeOptions::default());
+    let _mailer = subscribe(&*subscriber, "orders", &of_group, &group.handler()).await;
+    let _second = subscribe(&*publisher, "orders", &of_group, &group.handler()).await;
+    let _own = subscribe(&*subscriber, "orders", &alone, &own.handler()).await;
     let began = Instant::now();
     let mut publishing = tokio::task::JoinSet::new();
     let share = count / 16;
@@ -211,8 +219,7 @@ async fn kills() {
         }
     }
     let took = began.elapsed();
-    let (group, own) =
-        tokio::join!(account(vec![mailer, second], count), account(vec![own], count));
+    let (group, own) = tokio::join!(group.account(), own.account());
     println!(
         "JetStream: {count} published in {took:?}, {killed} kills; lost 0; delivered twice: \
          {group} to a group, {own} to a subscription"
@@ -220,29 +227,39 @@ async fn kills() {
     drop(server);
 }
 
-/// Waits until every number has come, and returns how many came more than once.
-async fn account(inboxes: Vec<mpsc::Receiver<Delivery>>, count: usize) -> usize {
-    let (sender, mut all) = mpsc::channel(1000);
-    for mut inbox in inboxes {
-        let sender = sender.clone();
-        tokio::spawn(async move {
-            while let Some(delivery) = inbox.recv().await {
-                if sender.send(number(&delivery)).await.is_err() {
-                    return;
-                }
-            }
-        });
+/// How often each number has come.
+struct Seen(Vec<AtomicUsize>);
+
+impl Seen {
+    fn new(count: usize) -> Arc<Self> {
+        Arc::new(Self((0..count).map(|_| AtomicUsize::new(0)).collect()))
     }
-    let mut seen = vec![0_usize; count];
-    let mut missing = count;
-    while missing > 0 {
-        let number = tokio::time::timeout(Duration::from_secs(90), all.recv()).await;
-        let Ok(Some(number)) = number else { panic!("{missing} of {count} are lost") };
-        missing -= usize::from(seen[number] == 0);
-        seen[number] += 1;
+
+    fn handler(self: &Arc<Self>) -> Handler {
+        let seen = Arc::clone(self);
+        Arc::new(move |delivery: Delivery| {
+            seen.0[number(&delivery)].fetch_add(1, SeqCst);
+            Box::pin(std::future::ready(Ack::Ack))
+        })
     }
-    while let Ok(Some(number)) = tokio::time::timeout(Duration::from_secs(3), all.recv()).await {
-        seen[number] += 1;
+
+    fn missing(&self) -> usize {
+        self.0.iter().filter(|times| times.load(SeqCst) == 0).count()
     }
-    seen.iter().filter(|times| **times > 1).count()
+
+    /// Waits until every number has come, and returns how many deliveries were one too many.
+    async fn account(&self) -> usize {
+        let mut waited = 0;
+        let mut missing = self.missing();
+        while missing > 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let left = self.missing();
+            waited = if left < missing { 0 } else { waited + 1 };
+            missing = left;
+            assert!(waited < 900, "{missing} of {} are lost", self.0.len());
+        }
+        // What is under way at the end may come again.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        self.0.iter().map(|times| times.load(SeqCst) - 1).sum()
+    }
 }

@@ -19,8 +19,8 @@ use micro::core::limits::Limits;
 use micro::core::shutdown::TaskTracker;
 use micro::driver;
 use micro::testkit;
+use micro_tests::server::trial;
 use micro_tests::server::{NATS, nats};
-use micro_tests::server::{Server, trial};
 use tokio::sync::mpsc;
 
 /// What has to happen happens within this time: no measure of speed, the machine may be busy.
@@ -72,7 +72,7 @@ fn link(port: u16, tasks: &TaskTracker) -> Arc<driver::Nats> {
 
 fn core(port: u16, limits: &Limits) -> Arc<broker::Nats> {
     let tasks = TaskTracker::new();
-    Arc::new(broker::Nats::new(link(port, &tasks), limits, tasks))
+    Arc::new(broker::Nats::new(&link(port, &tasks), limits, tasks))
 }
 
 fn durable(port: u16, limits: &Limits) -> Arc<broker::JetStream> {
@@ -82,7 +82,7 @@ fn durable(port: u16, limits: &Limits) -> Arc<broker::JetStream> {
 fn durable_with(port: u16, limits: &Limits, options: JetStreamOptions) -> Arc<broker::JetStream> {
     let tasks = TaskTracker::new();
     let nats = link(port, &tasks);
-    Arc::new(broker::JetStream::new(nats, options, limits, tasks).unwrap())
+    Arc::new(broker::JetStream::new(&nats, options, limits, tasks).unwrap())
 }
 
 fn message(topic: &str, number: usize) -> Message {
