@@ -155,7 +155,7 @@ mod nats {
         let url = url.server(Nats::PORT)?;
         url.finish_without_path("broker")?;
         let nats = shared(&url, &scope.tasks, drivers)?;
-        Ok(Arc::new(brokers::Nats::new(&nats, &scope.limits, scope.tasks.clone())))
+        Ok(Arc::new(brokers::Nats::new(nats, &scope.limits, scope.tasks.clone())))
     }
 
     pub(super) fn jetstream(
@@ -168,6 +168,6 @@ mod nats {
         url.finish_without_path("broker")?;
         let nats = shared(&url, &scope.tasks, drivers)?;
         let (limits, tasks) = (&scope.limits, scope.tasks.clone());
-        Ok(Arc::new(brokers::JetStream::new(&nats, options, limits, tasks)?))
+        Ok(Arc::new(brokers::JetStream::new(nats, options, limits, tasks)?))
     }
 }

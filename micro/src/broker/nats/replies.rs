@@ -78,12 +78,12 @@ impl Drop for Taken<'_> {
 }
 
 impl Replies {
-    pub(in crate::broker) fn new(nats: &Arc<Nats>, tasks: &TaskTracker, life: &Shutdown) -> Self {
+    pub(in crate::broker) fn new(nats: Arc<Nats>, tasks: &TaskTracker, life: &Shutdown) -> Self {
         Self {
-            nats: Arc::clone(nats),
             tasks: tasks.clone(),
             life: life.clone(),
             prefix: nats.client_now().new_inbox(),
+            nats,
             listens: tokio::sync::Mutex::default(),
             is_listening: AtomicBool::new(false),
             next: AtomicU64::new(0),
@@ -128,7 +128,7 @@ impl Replies {
         request: Request,
         patience: Duration,
     ) -> std::result::Result<Message, Unanswered> {
-        let client = self.client().await.map_err(|_| Unanswered::NotSent)?;
+        let client = self.client().await.map_err(|_away| Unanswered::NotSent)?;
         let (taken, answer) = self.take(client);
         let reply = format!("{}.{}", self.prefix, taken.number);
         let Request { subject, headers, body } = request;
@@ -154,12 +154,12 @@ impl Replies {
         session: u64,
         patience: Duration,
     ) -> std::result::Result<(), Unanswered> {
-        let client = self.client().await.map_err(|_| Unanswered::Lost)?;
+        let client = self.client().await.map_err(|_away| Unanswered::Lost)?;
         let (taken, answer) = self.take(client);
         let subject = format!("{}.{}", self.prefix, taken.number);
         let until = clock::after(clock::now(), patience);
         let sent = clock::timeout_at(until, client.publish(subject, Bytes::new())).await;
-        handed_over(sent).map_err(|_| Unanswered::Lost)?;
+        handed_over(sent).map_err(|_away| Unanswered::Lost)?;
         match clock::timeout_at(until, answer).await {
             Ok(Ok(_)) if self.session() == session => Ok(()),
             _ => Err(Unanswered::Lost),

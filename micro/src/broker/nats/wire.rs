@@ -132,7 +132,7 @@ mod tests {
     }
 
     /// What a client reads of a header: it cuts the spaces around it.
-    fn carried(headers: HeaderMap) -> HeaderMap {
+    fn carried(headers: &HeaderMap) -> HeaderMap {
         let trimmed = |(name, values): (&HeaderName, &Vec<HeaderValue>)| {
             (name.clone(), HeaderValue::from(values[0].as_str().trim()))
         };
@@ -153,7 +153,7 @@ mod tests {
         ];
         let message = sent(&entries);
         for publication in [message.id.clone(), format!("{}-2", message.id)] {
-            let headers = carried(headers(&message, &publication).unwrap());
+            let headers = carried(&headers(&message, &publication).unwrap());
             let read = read("t".into(), Some(&headers), Bytes::new(), || None);
             assert_eq!(read, message, "{:?} {:?}", read.metadata, message.metadata);
         }

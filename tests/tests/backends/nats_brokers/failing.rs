@@ -12,7 +12,9 @@ use micro::core::error::{Error, Retry};
 use micro::core::limits::Limits;
 use micro_tests::server::{NATS, nats, trial};
 
-use super::{collect, core, durable, is_long, is_quiet, message, next, number, queue, within};
+use super::{
+    collect, core, durable, is_long, is_quiet, message, next, number, queue, subscribe, within,
+};
 
 /// What is asked of a server that is away has failed by then: two seconds, and some for a machine
 /// that is busy.
