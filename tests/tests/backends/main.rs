@@ -4,7 +4,14 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+#[cfg(feature = "nats")]
+mod nats;
+
 fn main() -> ExitCode {
-    let trials: Vec<Trial> = Vec::new();
+    let groups: Vec<Vec<Trial>> = vec![
+        #[cfg(feature = "nats")]
+        nats::trials(),
+    ];
+    let trials = groups.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
