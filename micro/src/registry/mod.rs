@@ -5,6 +5,8 @@
 
 mod cache;
 mod check;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod file;
 mod lease;
 mod local;
@@ -27,6 +29,8 @@ use crate::core::future::BoxFuture;
 
 pub use self::cache::{Cached, Loaded, View};
 pub use self::check::{ADDRESS_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, check, own_node};
+#[cfg(feature = "etcd")]
+pub use self::etcd::Etcd;
 pub use self::file::StaticFile;
 pub use self::lease::Lease;
 pub use self::local::Local;

@@ -19,6 +19,14 @@ pub(crate) fn registry(
     scope: &Scope,
     drivers: &Drivers,
 ) -> Option<Result<Arc<dyn Registry>>> {
+    #[cfg(feature = "etcd")]
+    if url.scheme == "etcd" {
+        return Some(etcd(url, "registry", &scope.tasks, drivers).map(|(etcd, namespace)| {
+            let registry = crate::registry::Etcd::new(etcd, scope.limits.registry.clone());
+            let registry: Arc<dyn Registry> = Arc::new(registry.within(&namespace));
+            registry
+        }));
+    }
     let _ = (url, scope, drivers);
     None
 }
@@ -38,6 +46,14 @@ pub(crate) fn store(
     tasks: &TaskTracker,
     drivers: &Drivers,
 ) -> Option<Result<Arc<dyn Store>>> {
+    #[cfg(feature = "etcd")]
+    if url.scheme == "etcd" {
+        return Some(etcd(url, "store", tasks, drivers).map(|(etcd, namespace)| {
+            let store = crate::store::Etcd::new(etcd, limits).within(&namespace);
+            let store: Arc<dyn Store> = Arc::new(store);
+            store
+        }));
+    }
     let _ = (url, limits, tasks, drivers);
     None
 }
@@ -49,4 +65,18 @@ pub(crate) fn transport(
 ) -> Option<Result<Arc<dyn Transport>>> {
     let _ = (url, tasks, drivers);
     None
+}
+
+/// Shares the connection to etcd; the path is the namespace.
+#[cfg(feature = "etcd")]
+fn etcd(
+    url: &Url,
+    component: &str,
+    tasks: &TaskTracker,
+    drivers: &Drivers,
+) -> Result<(Arc<crate::driver::Etcd>, String)> {
+    let url = url.server(crate::driver::ETCD_PORT)?;
+    url.finish(component)?;
+    let etcd = drivers.share(url.server(), |server| crate::driver::Etcd::open(server, tasks))?;
+    Ok((etcd, url.path().to_owned()))
 }
