@@ -41,6 +41,8 @@ mod changes;
 mod document;
 mod duration;
 mod env;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod fault;
 mod file;
 mod flat;
@@ -48,6 +50,8 @@ mod format;
 mod handle;
 mod listing;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 mod reader;
 mod reload;
 mod snapshot;
@@ -63,11 +67,15 @@ pub use self::changes::{Changes, Signal};
 pub use self::document::Document;
 pub use self::duration::parse_duration;
 pub use self::env::Env;
+#[cfg(feature = "etcd")]
+pub use self::etcd::Etcd;
 pub use self::file::File;
 pub use self::flat::Flat;
 pub use self::handle::Config;
 pub use self::listing::Setting;
 pub use self::memory::Memory;
+#[cfg(feature = "nats")]
+pub use self::nats::Nats;
 pub use self::reload::Reloads;
 pub use self::values::Values;
 

@@ -8,10 +8,18 @@
 
 #[cfg(feature = "etcd")]
 pub(crate) mod etcd;
+#[cfg(feature = "nats")]
+mod nats;
 mod server_url;
 mod shared;
 
 #[cfg(feature = "etcd")]
-pub use self::etcd::{ETCD_PORT, Etcd};
+pub use self::etcd::Etcd;
+#[cfg(feature = "nats")]
+pub(crate) use self::nats::{
+    Begin, Bucket, Entry, Feed, Follower, Outcome, Put, decode, encode, is_key,
+};
+#[cfg(feature = "nats")]
+pub use self::nats::{Nats, NatsSession};
 pub use self::server_url::{HOSTS_MAX, Server, ServerUrl};
 pub use self::shared::{Drivers, Link};

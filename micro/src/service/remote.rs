@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::broker::Broker;
+use crate::config::Source;
 use crate::core::error::Result;
 use crate::core::limits::StoreLimits;
 use crate::core::shutdown::TaskTracker;
@@ -21,13 +22,35 @@ pub(crate) fn registry(
 ) -> Option<Result<Arc<dyn Registry>>> {
     #[cfg(feature = "etcd")]
     if url.scheme == "etcd" {
-        return Some(etcd(url, "registry", &scope.tasks, drivers).map(|(etcd, namespace)| {
-            let registry = crate::registry::Etcd::new(etcd, scope.limits.registry.clone());
-            let registry: Arc<dyn Registry> = Arc::new(registry.within(&namespace));
-            registry
-        }));
+        return Some(etcd::registry(url, scope, drivers));
+    }
+    #[cfg(feature = "nats")]
+    if url.scheme == "nats" {
+        return Some(nats::registry(url, scope, drivers));
+    }
+    #[cfg(feature = "nats")]
+    if url.scheme == "nats-broadcast" {
+        return Some(nats::registry_broadcast(url, scope, drivers));
     }
     let _ = (url, scope, drivers);
+    None
+}
+
+/// Opens the source that a setting with a URL names, where another one names a file.
+pub(crate) fn config(
+    url: &Url,
+    tasks: &TaskTracker,
+    drivers: &Drivers,
+) -> Option<Result<Arc<dyn Source>>> {
+    #[cfg(feature = "etcd")]
+    if url.scheme == "etcd" {
+        return Some(etcd::config(url, tasks, drivers));
+    }
+    #[cfg(feature = "nats")]
+    if url.scheme == "nats" {
+        return Some(nats::config(url, tasks, drivers));
+    }
+    let _ = (url, tasks, drivers);
     None
 }
 
@@ -48,11 +71,11 @@ pub(crate) fn store(
 ) -> Option<Result<Arc<dyn Store>>> {
     #[cfg(feature = "etcd")]
     if url.scheme == "etcd" {
-        return Some(etcd(url, "store", tasks, drivers).map(|(etcd, namespace)| {
-            let store = crate::store::Etcd::new(etcd, limits).within(&namespace);
-            let store: Arc<dyn Store> = Arc::new(store);
-            store
-        }));
+        return Some(etcd::store(url, limits, tasks, drivers));
+    }
+    #[cfg(feature = "nats")]
+    if url.scheme == "nats" {
+        return Some(nats::store(url, limits, tasks, drivers));
     }
     let _ = (url, limits, tasks, drivers);
     None
@@ -67,16 +90,119 @@ pub(crate) fn transport(
     None
 }
 
-/// Shares the connection to etcd; the path is the namespace.
 #[cfg(feature = "etcd")]
-fn etcd(
-    url: &Url,
-    component: &str,
-    tasks: &TaskTracker,
-    drivers: &Drivers,
-) -> Result<(Arc<crate::driver::Etcd>, String)> {
-    let url = url.server(crate::driver::ETCD_PORT)?;
-    url.finish(component)?;
-    let etcd = drivers.share(url.server(), |server| crate::driver::Etcd::open(server, tasks))?;
-    Ok((etcd, url.path().to_owned()))
+mod etcd {
+    use super::*;
+    use crate::core::error::Error;
+    use crate::driver::{Etcd, ServerUrl};
+    use crate::{config as settings, registry as registries, store as stores};
+
+    fn shared(url: &ServerUrl, tasks: &TaskTracker, drivers: &Drivers) -> Result<Arc<Etcd>> {
+        drivers.share(url.server(), |server| Etcd::open(server, tasks))
+    }
+
+    pub(super) fn registry(
+        url: &Url,
+        scope: &Scope,
+        drivers: &Drivers,
+    ) -> Result<Arc<dyn Registry>> {
+        let url = url.server(Etcd::PORT)?;
+        url.finish("registry")?;
+        let etcd = shared(&url, &scope.tasks, drivers)?;
+        let registry = registries::Etcd::new(etcd, scope.limits.registry.clone());
+        Ok(Arc::new(registry.within(url.path())))
+    }
+
+    pub(super) fn store(
+        url: &Url,
+        limits: &StoreLimits,
+        tasks: &TaskTracker,
+        drivers: &Drivers,
+    ) -> Result<Arc<dyn Store>> {
+        let url = url.server(Etcd::PORT)?;
+        url.finish("store")?;
+        let etcd = shared(&url, tasks, drivers)?;
+        Ok(Arc::new(stores::Etcd::new(etcd, limits).within(url.path())))
+    }
+
+    pub(super) fn config(
+        url: &Url,
+        tasks: &TaskTracker,
+        drivers: &Drivers,
+    ) -> Result<Arc<dyn Source>> {
+        let url = url.server(Etcd::PORT)?;
+        url.finish("config")?;
+        if url.path().is_empty() {
+            let detail = "the config `etcd` needs a key: `etcd://HOST/KEY.json`";
+            return Err(Error::precondition_failed("micro.open", detail));
+        }
+        let etcd = shared(&url, tasks, drivers)?;
+        Ok(Arc::new(settings::Etcd::new(etcd, url.path())?))
+    }
+}
+
+#[cfg(feature = "nats")]
+mod nats {
+    use super::*;
+    use crate::core::error::Error;
+    use crate::driver::{Nats, ServerUrl};
+    use crate::{config as settings, registry as registries, store as stores};
+
+    fn shared(url: &ServerUrl, tasks: &TaskTracker, drivers: &Drivers) -> Result<Arc<Nats>> {
+        drivers.share(url.server(), |server| Nats::open(server, tasks))
+    }
+
+    pub(super) fn registry(
+        url: &Url,
+        scope: &Scope,
+        drivers: &Drivers,
+    ) -> Result<Arc<dyn Registry>> {
+        let mut url = url.server(Nats::PORT)?;
+        let replicas = url.take_as("replicas")?.unwrap_or(1);
+        url.finish("registry")?;
+        let nats = shared(&url, &scope.tasks, drivers)?;
+        let limits = scope.limits.registry.clone();
+        Ok(Arc::new(registries::Nats::in_bucket(nats, url.path(), replicas, limits)?))
+    }
+
+    pub(super) fn registry_broadcast(
+        url: &Url,
+        scope: &Scope,
+        drivers: &Drivers,
+    ) -> Result<Arc<dyn Registry>> {
+        let url = url.server(Nats::PORT)?;
+        url.finish_without_path("registry")?;
+        let nats = shared(&url, &scope.tasks, drivers)?;
+        let limits = scope.limits.registry.clone();
+        Ok(Arc::new(registries::NatsBroadcast::with_limits(nats, &scope.tasks, limits)))
+    }
+
+    pub(super) fn store(
+        url: &Url,
+        limits: &StoreLimits,
+        tasks: &TaskTracker,
+        drivers: &Drivers,
+    ) -> Result<Arc<dyn Store>> {
+        let mut url = url.server(Nats::PORT)?;
+        let replicas = url.take_as("replicas")?.unwrap_or(1);
+        url.finish("store")?;
+        let nats = shared(&url, tasks, drivers)?;
+        Ok(Arc::new(stores::Nats::in_bucket(nats, url.path(), replicas, limits)?))
+    }
+
+    pub(super) fn config(
+        url: &Url,
+        tasks: &TaskTracker,
+        drivers: &Drivers,
+    ) -> Result<Arc<dyn Source>> {
+        let url = url.server(Nats::PORT)?;
+        url.finish("config")?;
+        let Some((bucket, key)) = url.path().split_once('/') else {
+            let detail =
+                "the config `nats` needs a bucket and a key: `nats://HOST/BUCKET/KEY.json`";
+            return Err(Error::precondition_failed("micro.open", detail));
+        };
+        let nats = shared(&url, tasks, drivers)?;
+        Ok(Arc::new(settings::Nats::new(nats, bucket, key)?))
+    }
 }

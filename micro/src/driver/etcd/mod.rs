@@ -32,9 +32,6 @@ pub(crate) use self::messages::{
 };
 pub(crate) use self::watcher::{Told, Watcher};
 
-/// The port of a server that says none.
-pub const ETCD_PORT: u16 = 2379;
-
 const ERROR_ID: &str = "micro.etcd";
 
 /// The longest that an answer may take; then whether the request ran is not known.
@@ -64,6 +61,9 @@ pub struct Etcd {
 }
 
 impl Etcd {
+    /// The port of a server that says none.
+    pub const PORT: u16 = 2379;
+
     /// Opens a connection without waiting for it; must be called inside a tokio runtime.
     ///
     /// Users log in by name and password.
@@ -77,6 +77,11 @@ impl Etcd {
         let renewer = tasks.spawn("driver.etcd.leases", leases::renew(Arc::clone(&shared), asked));
         let (tracker, tasks) = (tasks.clone(), [keeper.abort_on_drop(), renewer.abort_on_drop()]);
         Ok(Self { shared, renewals, tracker, _tasks: tasks })
+    }
+
+    /// Returns where it leads.
+    pub(crate) fn server(&self) -> &Server {
+        self.shared.server()
     }
 
     /// Returns the owner of the tasks that follow changes.

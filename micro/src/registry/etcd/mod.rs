@@ -66,7 +66,7 @@ const PROPAGATION: Duration = Duration::from_secs(1);
 /// use std::sync::Arc;
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// let server = Server::new("127.0.0.1", driver::ETCD_PORT);
+/// let server = Server::new("127.0.0.1", driver::Etcd::PORT);
 /// let etcd = Arc::new(driver::Etcd::open(&server, &TaskTracker::new())?);
 /// let registry = registry::Etcd::new(etcd, RegistryLimits::default()).within("staging");
 /// # let _ = registry;

@@ -70,7 +70,7 @@ const CHANGE_TRIES_MAX: u32 = 16;
 /// use std::sync::Arc;
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// let server = Server::new("127.0.0.1", driver::ETCD_PORT);
+/// let server = Server::new("127.0.0.1", driver::Etcd::PORT);
 /// let etcd = Arc::new(driver::Etcd::open(&server, &TaskTracker::new())?);
 /// let store = Store::new(store::Etcd::new(etcd, &StoreLimits::default()));
 /// # let _ = store;

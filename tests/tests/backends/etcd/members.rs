@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use micro::driver::{ETCD_PORT, Link, Server, ServerUrl};
+use micro::driver::{Etcd, Link, Server, ServerUrl};
 use micro::registry::Registry;
 use micro::store::{Key, Space, Store, Write};
 use serde_json::json;
@@ -17,7 +17,7 @@ pub(super) async fn the_next_member_is_asked_when_one_is_away() {
     // Two servers of their own stand for members: only one of them is there at a time.
     let (mut first, second) = (etcd(), etcd());
     let hosts = [free_port(), first.port(), second.port()].map(|port| format!("127.0.0.1:{port}"));
-    let url = ServerUrl::parse(&format!("etcd://{}", hosts.join(",")), ETCD_PORT).unwrap();
+    let url = ServerUrl::parse(&format!("etcd://{}", hosts.join(",")), Etcd::PORT).unwrap();
     let process = Process::of(url.server());
     let registry = process.registry();
     registry.register(&record("a", "1"), TTL).await.unwrap();
