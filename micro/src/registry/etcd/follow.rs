@@ -177,7 +177,7 @@ mod tests {
         Record { name: service.into(), nodes: vec![node], ..Record::default() }
     }
 
-    fn put(key: &str, record: &Record) -> WatchEvent {
+    fn put(key: &'static str, record: &Record) -> WatchEvent {
         WatchEvent::put(key, encode(record).unwrap())
     }
 

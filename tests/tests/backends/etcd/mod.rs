@@ -7,6 +7,7 @@ mod members;
 mod outage;
 mod proxy;
 mod scale;
+mod settings;
 mod stored;
 
 use std::sync::Arc;
@@ -59,6 +60,11 @@ trials! {
         no_acknowledged_write_is_lost_and_no_version_won_twice
         a_watch_of_the_store_goes_on_after_a_restart
         an_ended_time_leaves_no_lease_behind;
+    settings:
+        the_settings_keep_their_promises
+        a_key_that_is_not_there_is_said
+        a_watch_of_settings_goes_on_after_a_restart
+        urls_open_what_is_on_one_connection;
     scale:
         many_nodes_cost_a_lookup_nothing;
 }
