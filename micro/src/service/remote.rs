@@ -93,9 +93,11 @@ pub(crate) fn transport(
 #[cfg(feature = "etcd")]
 mod etcd {
     use super::*;
+    use crate::config as settings;
     use crate::core::error::Error;
     use crate::driver::{Etcd, ServerUrl};
-    use crate::{config as settings, registry as registries, store as stores};
+    use crate::registry as registries;
+    use crate::store as stores;
 
     fn shared(url: &ServerUrl, tasks: &TaskTracker, drivers: &Drivers) -> Result<Arc<Etcd>> {
         drivers.share(url.server(), |server| Etcd::open(server, tasks))

@@ -43,7 +43,7 @@ pub(super) async fn the_next_member_is_asked_when_one_is_away() {
 async fn close(port: u16) {
     for (path, question) in [
         ("/v3/auth/role/add", json!({"name": "root"})),
-        ("/v3/auth/user/add", json!({"name": "root", "password": "p:ss/wörd"})),
+        ("/v3/auth/user/add", json!({"name": "root", "password": "p:ss/word%"})),
         ("/v3/auth/user/grant", json!({"user": "root", "role": "root"})),
         ("/v3/auth/enable", json!({})),
     ] {
@@ -54,7 +54,7 @@ async fn close(port: u16) {
 pub(super) async fn a_user_logs_in_and_again_when_its_token_is_gone() {
     let mut server = etcd();
     close(server.port()).await;
-    let root = Server::new("127.0.0.1", server.port()).with_user("root", "p:ss/wörd");
+    let root = Server::new("127.0.0.1", server.port()).with_user("root", "p:ss/word%");
     let process = Process::of(&root);
     let (registry, store) = (process.registry(), process.store());
     registry.register(&record("a", "1"), TTL).await.unwrap();
