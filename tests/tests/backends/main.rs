@@ -2,6 +2,8 @@
 
 #[cfg(feature = "etcd")]
 mod etcd;
+#[cfg(feature = "nats")]
+mod nats;
 
 use std::process::ExitCode;
 
@@ -11,6 +13,8 @@ fn main() -> ExitCode {
     let groups: &[fn() -> Vec<Trial>] = &[
         #[cfg(feature = "etcd")]
         etcd::trials,
+        #[cfg(feature = "nats")]
+        nats::trials,
     ];
     let trials = groups.iter().flat_map(|group| group()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
