@@ -29,7 +29,7 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 37] = [
+const VENDORS: [(&str, &[&str]); 38] = [
     ("async_nats", &["driver/nats/"]),
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
@@ -91,6 +91,7 @@ const VENDORS: [(&str, &[&str]); 37] = [
     ("tonic_prost", &["driver/etcd/"]),
     ("tracing_subscriber", &["bin/micro/"]),
     ("x509_parser", &["transport/tls/"]),
+    ("zookeeper_client", &["driver/zookeeper.rs", "registry/zookeeper/"]),
 ];
 
 fn root() -> PathBuf {

@@ -12,6 +12,8 @@ pub(crate) mod etcd;
 mod nats;
 mod server_url;
 mod shared;
+#[cfg(feature = "zookeeper")]
+pub(crate) mod zookeeper;
 
 #[cfg(feature = "etcd")]
 pub use self::etcd::Etcd;
@@ -23,3 +25,5 @@ pub(crate) use self::nats::{
 pub use self::nats::{Nats, NatsSession};
 pub use self::server_url::{HOSTS_MAX, Server, ServerUrl};
 pub use self::shared::{Drivers, Link};
+#[cfg(feature = "zookeeper")]
+pub use self::zookeeper::ZooKeeper;

@@ -20,6 +20,8 @@ mod nats_broadcast;
 mod pace;
 mod record;
 mod table;
+#[cfg(feature = "zookeeper")]
+mod zookeeper;
 
 use std::fmt;
 use std::future::Future;
@@ -46,6 +48,8 @@ pub use self::nats::Nats;
 #[cfg(feature = "nats")]
 pub use self::nats_broadcast::NatsBroadcast;
 pub use self::record::{Endpoint, Instance, Node, Record, Snapshot, Value};
+#[cfg(feature = "zookeeper")]
+pub use self::zookeeper::ZooKeeper;
 
 /// A backend that keeps the records of services.
 ///

@@ -32,6 +32,10 @@ pub(crate) fn registry(
     if url.scheme == "nats-broadcast" {
         return Some(nats::registry_broadcast(url, scope, drivers));
     }
+    #[cfg(feature = "zookeeper")]
+    if url.scheme == "zookeeper" {
+        return Some(zookeeper::registry(url, scope, drivers));
+    }
     let _ = (url, scope, drivers);
     None
 }
@@ -146,9 +150,11 @@ mod etcd {
 #[cfg(feature = "nats")]
 mod nats {
     use super::*;
+    use crate::config as settings;
     use crate::core::error::Error;
     use crate::driver::{Nats, ServerUrl};
-    use crate::{config as settings, registry as registries, store as stores};
+    use crate::registry as registries;
+    use crate::store as stores;
 
     fn shared(url: &ServerUrl, tasks: &TaskTracker, drivers: &Drivers) -> Result<Arc<Nats>> {
         drivers.share(url.server(), |server| Nats::open(server, tasks))
@@ -206,5 +212,25 @@ mod nats {
         };
         let nats = shared(&url, tasks, drivers)?;
         Ok(Arc::new(settings::Nats::new(nats, bucket, key)?))
+    }
+}
+
+#[cfg(feature = "zookeeper")]
+mod zookeeper {
+    use super::*;
+    use crate::driver::ZooKeeper;
+    use crate::registry as registries;
+
+    pub(super) fn registry(
+        url: &Url,
+        scope: &Scope,
+        drivers: &Drivers,
+    ) -> Result<Arc<dyn Registry>> {
+        let url = url.server(ZooKeeper::PORT)?;
+        url.finish("registry")?;
+        let open = |server: &_| ZooKeeper::open(server, &scope.tasks);
+        let zookeeper = drivers.share(url.server(), open)?;
+        let registry = registries::ZooKeeper::new(zookeeper, scope.limits.registry.clone());
+        Ok(Arc::new(registry.within(url.path())))
     }
 }

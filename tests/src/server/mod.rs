@@ -8,6 +8,7 @@
 mod etcd;
 mod nats;
 mod trial;
+mod zookeeper;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 pub use self::etcd::{ETCD, etcd};
 pub use self::nats::{NATS, nats};
 pub use self::trial::trial;
+pub use self::zookeeper::{ZOOKEEPER, zookeeper};
 
 /// How long a server may take until it answers: no measure of speed, the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -4,6 +4,8 @@
 mod etcd;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "zookeeper")]
+mod zookeeper;
 
 use std::process::ExitCode;
 
@@ -15,6 +17,8 @@ fn main() -> ExitCode {
         etcd::trials,
         #[cfg(feature = "nats")]
         nats::trials,
+        #[cfg(feature = "zookeeper")]
+        zookeeper::trials,
     ];
     let trials = groups.iter().flat_map(|group| group()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -1,6 +1,7 @@
 //! The connection: to one member of the cluster at a time, asked now and then whether it is there,
 //! and left for the next one when it is not.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ use crate::core::clock;
 use crate::core::error::{Error, Result};
 use crate::driver::etcd::fault::{self, Effect};
 use crate::driver::etcd::messages::{
-    AuthenticateRequest, AuthenticateResponse, RangeRequest, RangeResponse,
+    AuthenticateRequest, AuthenticateResponse, RangeRequest, RangeResponse, WatchRequest,
+    WatchResponse,
 };
 use crate::driver::etcd::outgoing::Outgoing;
 use crate::driver::etcd::{ANSWER_TIMEOUT, ERROR_ID};
@@ -57,6 +59,8 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct State {
     session: Option<Arc<Session>>,
+    /// Sessions that there were, the present one included.
+    sessions: u64,
     /// Rounds over all members in which none answered.
     rounds: u64,
     failure: Option<Error>,
@@ -117,6 +121,17 @@ impl Shared {
             }
             // Invariant: the sender is a part of `self`, so the wait ends with a session only.
             std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits for a session after the first `seen` ones, and returns how many there were then.
+    pub(super) async fn session_after(&self, seen: u64) -> u64 {
+        let mut state = self.state.subscribe();
+        let is_later = |state: &State| state.session.is_some() && state.sessions > seen;
+        match state.wait_for(is_later).await {
+            Ok(state) => state.sessions,
+            // Invariant: the sender is a part of `self`.
+            Err(_) => seen,
         }
     }
 
@@ -224,6 +239,7 @@ impl Shared {
                     tracing::debug!(server = %self.server, member = at, "etcd answers");
                     self.state.send_modify(|state| {
                         (state.session, state.failure) = (Some(Arc::clone(&session)), None);
+                        state.sessions = state.sessions.saturating_add(1);
                     });
                     let error = self.look_after(&session).await;
                     tracing::warn!(server = %self.server, %error, "etcd does not answer");
@@ -291,9 +307,13 @@ impl Shared {
 
     /// Returns once the server does not answer.
     async fn look_after(&self, session: &Session) -> Error {
+        let mut broken = pin!(session.broken());
         loop {
-            // Cancel safety: both arms only wait.
+            // Cancel safety: all arms only wait; `broken` goes on where it was.
             tokio::select! {
+                () = &mut broken => {
+                    return fault::unsent(format_args!("etcd at {} broke off", self.server));
+                }
                 () = clock::sleep(PROBE_INTERVAL) => {}
                 () = self.doubt.notified() => {}
             }
@@ -334,6 +354,15 @@ impl Shared {
 }
 
 impl Session {
+    /// Waits until the connection breaks, or the member is cut off from its leader: then it ends a
+    /// stream on which nothing is said.
+    async fn broken(&self) {
+        let (_silent, questions) = mpsc::channel::<WatchRequest>(1);
+        let opened = self.stream::<_, WatchResponse>("/etcdserverpb.Watch/Watch", questions).await;
+        let Ok(mut answers) = opened else { return };
+        while let Ok(Some(_)) = answers.message().await {}
+    }
+
     fn keep_token(&self, token: Option<AsciiMetadataValue>) {
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
     }

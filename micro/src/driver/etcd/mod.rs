@@ -84,6 +84,13 @@ impl Etcd {
         self.shared.server()
     }
 
+    /// Waits for a session after the first `seen` ones, and returns how many there were then.
+    ///
+    /// One ends when its connection breaks or the server does not answer.
+    pub(crate) async fn session_after(&self, seen: u64) -> u64 {
+        self.shared.session_after(seen).await
+    }
+
     /// Returns the owner of the tasks that follow changes.
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.tracker

@@ -1,11 +1,12 @@
 //! The records of this process, each on a lease of its own.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::core::clock;
 use crate::core::error::{Error, Result, Retry};
 use crate::driver;
 use crate::driver::etcd::{
@@ -14,10 +15,14 @@ use crate::driver::etcd::{
 };
 use crate::registry::check::ERROR_ID;
 use crate::registry::etcd::place::{decode, encode};
+use crate::registry::pace::jitter;
 use crate::registry::record::{Node, Record};
 
 /// Records of one process; more are a 429.
 const HELD_MAX: usize = 65_536;
+
+/// Mean of the pause after a break before nodes are put back.
+const RESTORE_PAUSE: Duration = Duration::from_millis(250);
 
 /// Times that a removal looks again because somebody has written meanwhile.
 const REMOVE_TRIES_MAX: u32 = 4;
@@ -26,6 +31,9 @@ const REMOVE_TRIES_MAX: u32 = 4;
 #[derive(Debug, Default)]
 pub(super) struct Holder {
     held: Mutex<HashMap<Bytes, Held>>,
+    /// Held while a node is put back and while one is removed, so that none that was removed
+    /// comes back.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// A record as it was written.
@@ -110,6 +118,7 @@ impl Holder {
         key: Bytes,
         (record, node): (&Record, &Node),
     ) -> Result<()> {
+        let _turn = self.turn.lock().await;
         let held = self.held().get(&key).cloned();
         let is_own =
             |held: &Held| decode(&held.value).is_some_and(|known| is_named(&known, record, node));
@@ -128,6 +137,33 @@ impl Holder {
             self.held().remove(&key);
         }
         Ok(())
+    }
+
+    /// Puts all nodes back after each break, without waiting for their heartbeats; ends with the
+    /// holder.
+    pub(super) async fn restore(holder: Weak<Self>, etcd: Arc<driver::Etcd>) {
+        let mut seen = etcd.session_after(0).await;
+        loop {
+            seen = etcd.session_after(seen).await;
+            // All processes of a server find it again at the same moment.
+            clock::sleep(jitter(RESTORE_PAUSE, 100)).await;
+            let Some(holder) = holder.upgrade() else { return };
+            let keys: Vec<Bytes> = holder.held().keys().cloned().collect();
+            for key in keys {
+                if let Err(error) = holder.put_back(&etcd, key).await {
+                    tracing::debug!(%error, "a record waits for its heartbeat");
+                    break;
+                }
+            }
+        }
+    }
+
+    async fn put_back(&self, etcd: &driver::Etcd, key: Bytes) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let Some(held) = self.held().get(&key).cloned() else { return Ok(()) };
+        let Some(record) = decode(&held.value) else { return Ok(()) };
+        let Some(node) = record.nodes.first() else { return Ok(()) };
+        self.keep(etcd, key, (&record, node), held.ttl).await
     }
 
     fn remember(&self, key: Bytes, held: Held) -> Result<()> {

@@ -7,7 +7,7 @@
 //!
 //! # Durability
 //! A record lives as long as its lease is renewed, whatever becomes of the server meanwhile; one
-//! that loses its data gets the records back with the next heartbeats.
+//! that loses its data gets the records back as soon as it answers.
 //!
 //! # Limits
 //! A lease is whole seconds, rounded up, and at least what the servers allow: 2 s as they come.
@@ -17,7 +17,8 @@
 //! 5 s is ended.
 //!
 //! # When the server fails
-//! Registrations and lookups fail within 3 s with a 503 and are repeated by those who need them.
+//! Registrations and lookups fail within 3 s with a 503 and are repeated by those who need them; what
+//! was registered is looked after within half a second when a member is back.
 //! Watches stay open and silent, and go on when a member is back. Nodes that vanish within 10 s
 //! after that are told as a whole state, so that a [`Cached`](crate::registry::Cached) registry
 //! doubts the loss of many, whose leases ended while nobody could renew them.
@@ -43,6 +44,7 @@ use std::time::Duration;
 use crate::core::error::Result;
 use crate::core::future::BoxFuture;
 use crate::core::limits::RegistryLimits;
+use crate::core::shutdown::TaskHandle;
 use crate::driver;
 use crate::registry::Capabilities;
 use crate::registry::Registry;
@@ -78,13 +80,17 @@ pub struct Etcd {
     etcd: Arc<driver::Etcd>,
     place: Place,
     limits: RegistryLimits,
-    holder: Holder,
+    holder: Arc<Holder>,
+    _restorer: TaskHandle,
 }
 
 impl Etcd {
-    /// Makes a registry over a connection; asks nothing yet.
+    /// Makes a registry over a connection; asks nothing yet. Must be called inside a tokio runtime.
     pub fn new(etcd: Arc<driver::Etcd>, limits: RegistryLimits) -> Self {
-        Self { etcd, place: Place::within(""), limits, holder: Holder::default() }
+        let (place, holder) = (Place::within(""), Arc::<Holder>::default());
+        let restore = Holder::restore(Arc::downgrade(&holder), Arc::clone(&etcd));
+        let restorer = etcd.tasks().spawn("registry.etcd.restore", restore).abort_on_drop();
+        Self { etcd, place, limits, holder, _restorer: restorer }
     }
 
     /// Keeps the records in a namespace of its own; empty for none.

@@ -73,8 +73,11 @@ pub(super) async fn many_nodes_cost_a_lookup_nothing() {
         view.ready().await.unwrap();
     }
     until("all are seen", async || views[0][1].load().instances.len() == many).await;
-    let watching = gateway::metric(port, "etcd_debugging_mvcc_watcher_total", "").await - watchers;
-    assert_eq!(watching, 2.0, "watches of two services");
+    // A watch begins with the state, and with the server a moment later.
+    let watching =
+        async || gateway::metric(port, "etcd_debugging_mvcc_watcher_total", "").await - watchers;
+    until("the services are watched", async || watching().await >= 2.0).await;
+    assert_eq!(watching().await, 2.0, "watches of two services");
 
     let (few, all) = (cost(&cached, "few"), cost(&cached, "many"));
     println!("5,000 lookups of 5 nodes: {few:?}, of {many}: {all:?}");
