@@ -65,6 +65,10 @@ pub(super) fn is_over(found: &KeyValue) -> bool {
 
 fn split(sealed: &Bytes) -> Option<(Seal, Bytes)> {
     let at = sealed.iter().position(|byte| *byte == b'\n')?;
+    // A list would be read as an object, too.
+    if sealed.first() != Some(&b'{') {
+        return None;
+    }
     let seal = serde_json::from_slice(sealed.get(..at)?).ok()?;
     Some((seal, sealed.slice(at + 1..)))
 }
