@@ -6,11 +6,17 @@
 //! start, or that goes away, fails what is asked of it meanwhile and nothing else. The process is
 //! not ready until each of its drivers [is up](Link::is_up).
 
+#[cfg(feature = "etcd")]
+pub(crate) mod etcd;
 #[cfg(feature = "nats")]
 mod nats;
 mod server_url;
 mod shared;
+#[cfg(feature = "zookeeper")]
+pub(crate) mod zookeeper;
 
+#[cfg(feature = "etcd")]
+pub use self::etcd::Etcd;
 #[cfg(feature = "nats")]
 pub(crate) use self::nats::{
     Begin, Bucket, Entry, Feed, Follower, Outcome, Put, decode, encode, is_key,
@@ -19,3 +25,5 @@ pub(crate) use self::nats::{
 pub use self::nats::{Nats, NatsSession};
 pub use self::server_url::{HOSTS_MAX, Server, ServerUrl};
 pub use self::shared::{Drivers, Link};
+#[cfg(feature = "zookeeper")]
+pub use self::zookeeper::ZooKeeper;
