@@ -29,10 +29,11 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 34] = [
+const VENDORS: [(&str, &[&str]); 38] = [
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("bson", &["codec/bson.rs", "codec/mod.rs"]),
+    ("chitchat", &["registry/gossip/"]),
     ("ciborium", &["codec/cbor/"]),
     ("ciborium_ll", &["codec/cbor/"]),
     ("clap", &["bin/micro/"]),
@@ -40,17 +41,19 @@ const VENDORS: [(&str, &[&str]); 34] = [
     ("comfy_table", &["bin/micro/"]),
     (
         "flate2",
-        &["codec/grpc/", "registry/mdns/", "server/http/coding/", "server/tests/compression.rs"],
+        &["codec/grpc/", "registry/packed.rs", "server/http/coding/", "server/tests/compression.rs"],
     ),
     ("h2", &["transport/grpc/", "transport/http/"]),
     ("hcl", &["config/format/"]),
     ("hickory_proto", &["registry/mdns/"]),
+    ("hickory_resolver", &["registry/dns.rs"]),
     ("httparse", &["transport/mucp/"]),
     (
         "hyper",
         &[
             "auth/jwt/url.rs",
             "debug/otlp/",
+            "driver/consul/",
             "server/",
             "service/port.rs",
             "transport/grpc/",
@@ -63,6 +66,7 @@ const VENDORS: [(&str, &[&str]); 34] = [
         &[
             "auth/jwt/url.rs",
             "debug/otlp/",
+            "driver/consul/",
             "server/",
             "transport/grpc/",
             "transport/http/",
@@ -71,6 +75,8 @@ const VENDORS: [(&str, &[&str]); 34] = [
     ),
     ("indicatif", &["bin/micro/"]),
     ("inventory", &["service/catalog.rs", "__private.rs"]),
+    ("k8s_openapi", &["registry/kubernetes/"]),
+    ("kube", &["registry/kubernetes/"]),
     ("notify", &["config/file/", "registry/local/"]),
     ("pprof", &["debug/sampler.rs"]),
     ("prost", &["codec/grpc/", "codec/proto/", "codec/wire.rs", "server/grpc/"]),

@@ -5,13 +5,23 @@
 
 mod cache;
 mod check;
+#[cfg(feature = "consul")]
+mod consul;
+#[cfg(feature = "dns")]
+mod dns;
 mod file;
+#[cfg(feature = "gossip")]
+mod gossip;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod lease;
 mod local;
 #[cfg(feature = "mdns")]
 mod mdns;
 mod memory;
 mod pace;
+#[cfg(any(feature = "consul", feature = "mdns"))]
+mod packed;
 mod record;
 mod table;
 
@@ -27,7 +37,21 @@ use crate::core::future::BoxFuture;
 
 pub use self::cache::{Cached, Loaded, View};
 pub use self::check::{ADDRESS_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, check, own_node};
+#[cfg(feature = "consul")]
+pub use self::consul::Consul;
+#[cfg(feature = "dns")]
+pub(crate) use self::dns::PORT as DNS_PORT;
+#[cfg(feature = "dns")]
+pub use self::dns::{Dns, DnsConfig};
 pub use self::file::StaticFile;
+#[cfg(feature = "gossip")]
+pub(crate) use self::gossip::PORT as GOSSIP_PORT;
+#[cfg(feature = "gossip")]
+pub use self::gossip::{Gossip, GossipConfig};
+#[cfg(feature = "kubernetes")]
+pub(crate) use self::kubernetes::PORT as KUBERNETES_PORT;
+#[cfg(feature = "kubernetes")]
+pub use self::kubernetes::{Kubernetes, KubernetesConfig};
 pub use self::lease::Lease;
 pub use self::local::Local;
 #[cfg(feature = "mdns")]

@@ -5,6 +5,7 @@
 //! A test whose program is missing is ignored and says what to install; with
 //! `MICRO_REQUIRE_SERVERS=1` it fails.
 
+mod dnsmasq;
 mod trial;
 
 use std::ffi::OsString;
@@ -14,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub use self::trial::trial;
+pub use self::dnsmasq::{DNSMASQ, RECORDS, dnsmasq};
+pub use self::trial::{trial, trial_alone};
 
 /// How long a server may take until it answers: no measure of speed, the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -1,10 +1,29 @@
 //! Backends on servers: each against a copy of its server that the test starts, kills and pauses.
 
+#[cfg(feature = "consul")]
+mod consul;
+#[cfg(feature = "dns")]
+mod dns;
+#[cfg(feature = "gossip")]
+mod gossip;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
+
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
-    let trials: Vec<Trial> = Vec::new();
+    let groups: &[fn() -> Vec<Trial>] = &[
+        #[cfg(feature = "consul")]
+        consul::trials,
+        #[cfg(feature = "dns")]
+        dns::trials,
+        #[cfg(feature = "gossip")]
+        gossip::trials,
+        #[cfg(feature = "kubernetes")]
+        kubernetes::trials,
+    ];
+    let trials = groups.iter().flat_map(|group| group()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
