@@ -14,7 +14,8 @@
 //! A load is a 503 within 4 s; a process keeps the settings that it has, and its watch goes on.
 //!
 //! # Configuration
-//! The key, whose ending says the format as that of a file does: `shop/settings.toml`.
+//! `MICRO_CONFIG=consul://:token@127.0.0.1:8500/shop/settings.toml`: the agent and the key, whose
+//! ending says the format as that of a file does.
 //!
 //! # Not supported
 //! A tree of keys as one document, TLS to the agent.
@@ -29,7 +30,7 @@ use std::time::Duration;
 use crate::config::changes::{Changes, Signal};
 use crate::config::document::Document;
 use crate::config::format::Format;
-use crate::config::{DOCUMENT_BYTES_MAX, Source};
+use crate::config::Source;
 use crate::core::backoff::Backoff;
 use crate::core::clock;
 use crate::core::error::{Error, Result};
@@ -41,7 +42,8 @@ const PAUSE_BASE: Duration = Duration::from_millis(50);
 /// The longest pause after a failure: an agent that returns is asked within it.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// A key that holds a document, at most [`DOCUMENT_BYTES_MAX`] bytes long.
+/// A key that holds a document, at most [`DOCUMENT_BYTES_MAX`](crate::config::DOCUMENT_BYTES_MAX)
+/// bytes long.
 ///
 /// The format is that of the key's ending, as for files; JSON without one. A key that is not there
 /// is an error: a key that somebody wrote down is meant.
@@ -50,35 +52,30 @@ pub struct Consul {
     consul: Arc<driver::Consul>,
     key: String,
     name: String,
+    format: Format,
 }
 
 impl Consul {
     /// Names a key; nothing is read yet.
-    pub fn new(consul: Arc<driver::Consul>, key: impl Into<String>) -> Self {
+    ///
+    /// # Errors
+    /// 412 for an ending without a format.
+    pub fn new(consul: Arc<driver::Consul>, key: impl Into<String>) -> Result<Self> {
         let key = key.into();
-        Self { consul, name: format!("consul key {key}"), key }
+        let name = format!("consul://{}/{key}", consul.server());
+        let format = Format::of(Path::new(&key).extension().and_then(|ending| ending.to_str()));
+        let format = format.map_err(|what| broken(&name, &what))?;
+        Ok(Self { consul, key, name, format })
     }
 
-    fn broken(&self, what: &dyn std::fmt::Display) -> Error {
-        Error::precondition_failed("micro.config", format!("the {}: {what}", self.name))
+    fn parse(&self, bytes: &[u8]) -> Result<Document> {
+        let text = str::from_utf8(bytes).map_err(|error| broken(&self.name, &error))?;
+        self.format.document(text, &self.name).map_err(|what| broken(&self.name, &what))
     }
+}
 
-    fn parse(&self, bytes: &[u8]) -> Result<Document, String> {
-        if bytes.len() > DOCUMENT_BYTES_MAX {
-            return Err(format!("longer than {DOCUMENT_BYTES_MAX} bytes"));
-        }
-        let text = std::str::from_utf8(bytes).map_err(|_invalid| "it is not UTF-8".to_owned())?;
-        let extension = Path::new(&self.key).extension().and_then(|extension| extension.to_str());
-        let format = Format::of(extension)?;
-        let value = format.parse(text)?;
-        let lines = format.lines(text, &value);
-        let document = Document::new(value);
-        let document = if format.is_text() { document.of_text() } else { document };
-        let origin = |document: Document, (key, line)| {
-            document.with_origin(key, format!("{}:{line}", self.name))
-        };
-        Ok(lines.into_iter().fold(document, origin))
-    }
+fn broken(name: &str, what: &dyn std::fmt::Display) -> Error {
+    Error::precondition_failed("micro.config", format!("the settings in {name}: {what}"))
 }
 
 impl Source for Consul {
@@ -89,10 +86,10 @@ impl Source for Consul {
     fn load(&self) -> BoxFuture<'_, Result<Document>> {
         Box::pin(async {
             match self.consul.read(&self.key).await {
-                Ok(Some(bytes)) => self.parse(&bytes).map_err(|what| self.broken(&what)),
-                Ok(None) => Err(self.broken(&"it is not there")),
+                Ok(Some(bytes)) => self.parse(&bytes),
+                Ok(None) => Err(broken(&self.name, &"there is no such key")),
                 Err(error) => {
-                    let detail = format!("the {}: {}", self.name, error.detail());
+                    let detail = format!("the settings in {}: {}", self.name, error.detail());
                     Err(Error::new("micro.config", error.code(), detail).with_retry(error.retry()))
                 }
             }
@@ -133,6 +130,7 @@ impl Source for Consul {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::DOCUMENT_BYTES_MAX;
     use crate::core::shutdown::TaskTracker;
     use crate::driver::Server;
 
@@ -140,16 +138,15 @@ mod tests {
     async fn the_ending_of_the_key_says_the_format_and_faults_name_it() {
         let tasks = TaskTracker::new();
         let consul = driver::Consul::open(&Server::new("127.0.0.1", 1), &tasks).unwrap();
-        let source = |key: &str| Consul::new(Arc::new(consul.clone()), key);
+        let source = |key: &str| Consul::new(Arc::new(consul.clone()), key).unwrap();
         let document = source("shop/a.json").parse(br#"{"a": 1}"#).unwrap();
         assert_eq!(document.value, serde_json::json!({"a": 1}));
-        for (key, bytes, part) in
-            [("a.ini", &b"{}"[..], ".ini"), ("a", b"{", "EOF"), ("a", b"\xff", "UTF-8")]
-        {
-            assert!(source(key).parse(bytes).unwrap_err().contains(part));
-        }
         let long = vec![b' '; DOCUMENT_BYTES_MAX + 1];
-        assert!(source("a").parse(&long).unwrap_err().contains("longer"));
+        for (bytes, part) in [(&b"{"[..], "EOF"), (b"\xff", "utf-8"), (&long, "longer")] {
+            let error = source("shop/a").parse(bytes).unwrap_err();
+            assert!(error.detail().contains(part) && error.detail().contains("shop/a"), "{error}");
+        }
+        assert_eq!(Consul::new(Arc::new(consul.clone()), "a.ini").unwrap_err().code(), 412);
         let error = source("shop/a.json").load().await.unwrap_err();
         assert_eq!(error.code(), 503);
         assert!(error.detail().contains("shop/a.json"), "{error}");

@@ -7,11 +7,21 @@
 //! not ready until each of its drivers [is up](Link::is_up).
 
 #[cfg(feature = "consul")]
-pub(crate) mod consul;
+mod consul;
+#[cfg(feature = "nats")]
+mod nats;
 mod server_url;
 mod shared;
 
 #[cfg(feature = "consul")]
 pub use self::consul::Consul;
+#[cfg(feature = "consul")]
+pub(crate) use self::consul::escaped;
+#[cfg(feature = "nats")]
+pub(crate) use self::nats::{
+    Begin, Bucket, Entry, Feed, Follower, Outcome, Put, decode, encode, is_key,
+};
+#[cfg(feature = "nats")]
+pub use self::nats::{Nats, NatsSession};
 pub use self::server_url::{HOSTS_MAX, Server, ServerUrl};
 pub use self::shared::{Drivers, Link};

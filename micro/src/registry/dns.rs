@@ -59,8 +59,6 @@ use crate::registry::record::{Node, Record};
 use crate::registry::table::Table;
 use crate::registry::{Capabilities, Registry, Watch};
 
-/// The port of a server whose URL has none.
-pub(crate) const PORT: u16 = 53;
 /// Answers that are kept until they end; older ones go first.
 const ANSWERS_KEPT_MAX: u64 = 1024;
 /// An answer counts no longer than this, whatever it says: what was wrong is right within it.
@@ -102,6 +100,9 @@ pub struct DnsConfig {
 }
 
 impl DnsConfig {
+    /// The port of a server whose URL has none.
+    pub(crate) const PORT: u16 = 53;
+
     /// Reads SRV records of a domain from the system's servers.
     pub fn new(domain: impl Into<String>) -> Self {
         let (servers, domain) = (Vec::new(), domain.into());
@@ -479,7 +480,7 @@ mod tests {
     #[test]
     fn a_url_names_server_domain_and_port() {
         let read = |text: &str, system| {
-            DnsConfig::of_url(ServerUrl::parse(text, PORT).unwrap(), system)
+            DnsConfig::of_url(ServerUrl::parse(text, DnsConfig::PORT).unwrap(), system)
         };
         let config = read("dns://127.0.0.1:5353,192.0.2.7/a.example?port=80", false).unwrap();
         assert_eq!(config.servers.len(), 2);

@@ -19,6 +19,10 @@ mod local;
 #[cfg(feature = "mdns")]
 mod mdns;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "nats")]
+mod nats_broadcast;
 mod pace;
 #[cfg(any(feature = "consul", feature = "mdns"))]
 mod packed;
@@ -40,16 +44,10 @@ pub use self::check::{ADDRESS_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, check
 #[cfg(feature = "consul")]
 pub use self::consul::Consul;
 #[cfg(feature = "dns")]
-pub(crate) use self::dns::PORT as DNS_PORT;
-#[cfg(feature = "dns")]
 pub use self::dns::{Dns, DnsConfig};
 pub use self::file::StaticFile;
 #[cfg(feature = "gossip")]
-pub(crate) use self::gossip::PORT as GOSSIP_PORT;
-#[cfg(feature = "gossip")]
 pub use self::gossip::{Gossip, GossipConfig};
-#[cfg(feature = "kubernetes")]
-pub(crate) use self::kubernetes::PORT as KUBERNETES_PORT;
 #[cfg(feature = "kubernetes")]
 pub use self::kubernetes::{Kubernetes, KubernetesConfig};
 pub use self::lease::Lease;
@@ -57,6 +55,10 @@ pub use self::local::Local;
 #[cfg(feature = "mdns")]
 pub use self::mdns::{Mdns, MdnsConfig};
 pub use self::memory::Memory;
+#[cfg(feature = "nats")]
+pub use self::nats::Nats;
+#[cfg(feature = "nats")]
+pub use self::nats_broadcast::NatsBroadcast;
 pub use self::record::{Endpoint, Instance, Node, Record, Snapshot, Value};
 
 /// A backend that keeps the records of services.

@@ -23,8 +23,6 @@ use crate::driver::consul::wire::{Lost, Wire};
 use crate::driver::server_url::Server;
 use crate::driver::shared::Link;
 
-/// The port of an agent whose URL has none.
-pub(crate) const PORT: u16 = 8500;
 /// The id of errors that the driver makes.
 const ERROR_ID: &str = "micro.consul";
 /// Bytes of an answer: more than ten thousand nodes need; a longer one is a 503.
@@ -92,6 +90,9 @@ impl Answer {
 }
 
 impl Consul {
+    /// The port of an agent whose URL has none.
+    pub(crate) const PORT: u16 = 8500;
+
     /// Makes the connections to an agent by themselves, in a task of `tasks`; nothing is awaited.
     ///
     /// A password is the token of Consul's access control, sent with every request.
@@ -112,6 +113,11 @@ impl Consul {
         })?;
         let keeper = tasks.spawn("driver.consul", keep(Arc::clone(&inner))).abort_on_drop();
         Ok(Self { inner, _keeper: Arc::new(keeper) })
+    }
+
+    /// Returns where the agent is.
+    pub(crate) fn server(&self) -> &Server {
+        &self.inner.server
     }
 
     /// Reads the value of a key; `None` where there is none.

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::core::error::{Error, Result};
-use crate::driver::consul::escaped;
+use crate::driver::escaped;
 use crate::registry::check::{ERROR_ID, RECORD_BYTES_MAX};
 use crate::registry::packed;
 use crate::registry::record::{Endpoint, Node, Record};

@@ -51,7 +51,7 @@ use crate::core::future::BoxFuture;
 use crate::core::limits::RegistryLimits;
 use crate::core::shutdown::{TaskHandle, TaskTracker};
 use crate::driver;
-use crate::driver::consul::escaped;
+use crate::driver::escaped;
 use crate::registry::check::{ERROR_ID, check, own_node};
 use crate::registry::consul::entry::{Entry, Found, Service, Shape};
 use crate::registry::record::Record;

@@ -6,8 +6,6 @@ use crate::core::error::Result;
 use crate::core::limits::RegistryLimits;
 use crate::driver::ServerUrl;
 
-/// The port of seeds whose URL has none, and of the first member of a machine.
-pub(crate) const PORT: u16 = 7280;
 
 /// Which cluster a process is a member of, and where.
 #[derive(Clone, Debug)]
@@ -27,13 +25,16 @@ pub struct GossipConfig {
 
 impl Default for GossipConfig {
     fn default() -> Self {
-        let seeds = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)).to_string()];
+        let seeds = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, Self::PORT)).to_string()];
         let (cluster, limits) = ("micro".to_owned(), RegistryLimits::DEFAULT);
         Self { cluster, seeds, listen: None, advertise: None, limits }
     }
 }
 
 impl GossipConfig {
+    /// The port of seeds whose URL has none, and of the first member of a machine.
+    pub(crate) const PORT: u16 = 7280;
+
     /// Names the cluster.
     #[must_use]
     pub fn with_cluster(mut self, cluster: impl Into<String>) -> Self {

@@ -63,7 +63,6 @@ use crate::registry::table::Table;
 use crate::registry::{Capabilities, Registry, Watch};
 
 pub use self::config::GossipConfig;
-pub(crate) use self::config::PORT;
 
 /// The pause between two rounds of gossip.
 const ROUND: Duration = Duration::from_millis(200);
@@ -206,7 +205,7 @@ impl Shared {
             Some(listen) => (listen, listen),
             None => {
                 let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-                (SocketAddr::new(loopback, PORT), SocketAddr::new(loopback, 0))
+                (SocketAddr::new(loopback, GossipConfig::PORT), SocketAddr::new(loopback, 0))
             }
         };
         let free = UdpSocket::bind(wanted).or_else(|_taken| UdpSocket::bind(otherwise));

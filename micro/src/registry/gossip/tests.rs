@@ -112,14 +112,14 @@ async fn an_address_that_is_not_ours_is_an_error_and_no_crash() {
 #[test]
 fn a_url_names_seeds_and_cluster() {
     let url = "gossip://10.0.0.5,10.0.0.6:1?listen=10.0.0.7:2&cluster=shop";
-    let url = crate::driver::ServerUrl::parse(url, PORT).unwrap();
+    let url = crate::driver::ServerUrl::parse(url, GossipConfig::PORT).unwrap();
     let config = GossipConfig::of_url(url).unwrap();
     assert_eq!(config.seeds, ["10.0.0.5:7280", "10.0.0.6:1"]);
     assert_eq!(config.listen, Some(SocketAddr::from(([10, 0, 0, 7], 2))));
     assert_eq!(config.cluster, "shop");
-    let bare = crate::driver::ServerUrl::parse("gossip", PORT).unwrap();
+    let bare = crate::driver::ServerUrl::parse("gossip", GossipConfig::PORT).unwrap();
     assert_eq!(GossipConfig::of_url(bare).unwrap().seeds, ["127.0.0.1:7280"]);
-    let wrong = crate::driver::ServerUrl::parse("gossip://a/b", PORT).unwrap();
+    let wrong = crate::driver::ServerUrl::parse("gossip://a/b", GossipConfig::PORT).unwrap();
     assert_eq!(GossipConfig::of_url(wrong).unwrap_err().code(), 412);
 }
 

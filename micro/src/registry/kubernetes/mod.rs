@@ -62,8 +62,6 @@ use crate::registry::record::Record;
 use crate::registry::table::Table;
 use crate::registry::{Capabilities, Registry, Watch};
 
-/// The port of a proxy whose URL has none.
-pub(crate) const PORT: u16 = 8001;
 /// The server answers within this.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 /// Slices of one page of a list.
@@ -94,6 +92,9 @@ impl Default for KubernetesConfig {
 }
 
 impl KubernetesConfig {
+    /// The port of a proxy whose URL has none.
+    pub(crate) const PORT: u16 = 8001;
+
     /// Reads another namespace.
     #[must_use]
     pub fn with_namespace(mut self, namespace: impl Into<String>) -> Self {
@@ -326,7 +327,7 @@ mod tests {
     #[test]
     fn a_url_names_proxy_namespace_and_port() {
         let read = |text: &str, in_cluster| {
-            KubernetesConfig::of_url(ServerUrl::parse(text, PORT).unwrap(), in_cluster)
+            KubernetesConfig::of_url(ServerUrl::parse(text, KubernetesConfig::PORT).unwrap(), in_cluster)
         };
         let config = read("kubernetes://127.0.0.1/shop?port=http", false).unwrap();
         assert_eq!(config.proxy.as_deref(), Some("127.0.0.1:8001"));

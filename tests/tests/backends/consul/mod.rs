@@ -117,7 +117,7 @@ struct Key {
 impl Place for Key {
     fn source(&self) -> Arc<dyn Source> {
         let consul = Arc::clone(&self.consul);
-        Arc::new(micro::config::Consul::new(consul, "shop/settings.json"))
+        Arc::new(micro::config::Consul::new(consul, "shop/settings.json").unwrap())
     }
 
     fn put(&self, document: Value) -> BoxFuture<'_, ()> {
@@ -152,7 +152,7 @@ async fn settings_conform() {
     assert_eq!(consul.read("shop/a b").await.unwrap(), None);
     let long = consul.write("long", vec![b' '; 512 * 1024 + 1].into()).await.unwrap_err();
     assert_eq!(long.code(), 413);
-    let source = micro::config::Consul::new(Arc::clone(&consul), "shop/b.json");
+    let source = micro::config::Consul::new(Arc::clone(&consul), "shop/b.json").unwrap();
     assert_eq!(source.load().await.unwrap_err().code(), 412, "it is not there");
     let mut changes = source.watch().await.unwrap().unwrap();
     agent.kill();
