@@ -42,7 +42,12 @@ const VENDORS: [(&str, &[&str]); 39] = [
     ("comfy_table", &["bin/micro/"]),
     (
         "flate2",
-        &["codec/grpc/", "registry/packed.rs", "server/http/coding/", "server/tests/compression.rs"],
+        &[
+            "codec/grpc/",
+            "registry/packed.rs",
+            "server/http/coding/",
+            "server/tests/compression.rs",
+        ],
     ),
     ("h2", &["transport/grpc/", "transport/http/"]),
     ("hcl", &["config/format/"]),

@@ -27,10 +27,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::Source;
 use crate::config::changes::{Changes, Signal};
 use crate::config::document::Document;
 use crate::config::format::Format;
-use crate::config::Source;
 use crate::core::backoff::Backoff;
 use crate::core::clock;
 use crate::core::error::{Error, Result};

@@ -8,7 +8,8 @@
 //!
 //! # Consistency
 //! An answer holds as long as its records say (TTL), within a second and a minute; then it is asked
-//! for again. A watch asks as often, so that a change is seen when the old answer ends.
+//! for again. A watch asks as often, so that a change is seen when the old answer ends. That there
+//! is nothing is kept by no one.
 //!
 //! # Durability
 //! That of the zone.
@@ -36,9 +37,10 @@
 //! # Tested against
 //! dnsmasq 2.90.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -59,8 +61,8 @@ use crate::registry::record::{Node, Record};
 use crate::registry::table::Table;
 use crate::registry::{Capabilities, Registry, Watch};
 
-/// Answers that are kept until they end; older ones go first.
-const ANSWERS_KEPT_MAX: u64 = 1024;
+/// Answers that are kept until they end; further ones are asked for each time.
+const ANSWERS_KEPT_MAX: usize = 1024;
 /// An answer counts no longer than this, whatever it says: what was wrong is right within it.
 const REFRESH_MAX: Duration = Duration::from_secs(60);
 /// A watch asks no more often than this, even where answers may not be kept at all.
@@ -172,9 +174,13 @@ struct Shared {
     config: DnsConfig,
     /// Made when it is first asked, since the system's servers are read from files.
     resolver: OnceLock<TokioResolver>,
+    /// By service. The resolver keeps none: it would ask again for what is not there beside what is,
+    /// such as an address of the other family.
+    answers: Mutex<HashMap<String, Answer>>,
 }
 
 /// What was found, and how long it holds.
+#[derive(Clone)]
 struct Answer {
     records: Option<Vec<Record>>,
     until: Instant,
@@ -199,7 +205,8 @@ impl Dns {
         if config.name.as_ref().is_some_and(|name| !name.contains(SERVICE)) {
             return Err(wrong("needs `{service}` in the name of records"));
         }
-        let shared = Arc::new(Shared { config, resolver: OnceLock::new() });
+        let (resolver, answers) = (OnceLock::new(), Mutex::default());
+        let shared = Arc::new(Shared { config, resolver, answers });
         if shared.name("service").is_err() {
             return Err(wrong("has a domain or a name of records that DNS does not know"));
         }
@@ -244,10 +251,8 @@ impl Shared {
         let options = builder.options_mut();
         options.timeout = ANSWER_TIMEOUT;
         options.attempts = 1;
-        options.cache_size = ANSWERS_KEPT_MAX;
+        options.cache_size = 0;
         options.use_hosts_file = ResolveHosts::Never;
-        options.positive_max_ttl = Some(REFRESH_MAX);
-        options.negative_max_ttl = Some(REFRESH_MAX);
         let resolver = builder.build().map_err(cannot)?;
         Ok(self.resolver.get_or_init(|| resolver))
     }
@@ -293,16 +298,28 @@ impl Shared {
     async fn addresses(&self, name: &Name) -> Result<(Vec<IpAddr>, Option<Instant>)> {
         let (four, six) =
             tokio::join!(self.ask(name, RecordType::A), self.ask(name, RecordType::AAAA));
-        let (mut found, mut until) = (Vec::new(), None);
-        for lookup in [four?, six?].into_iter().flatten() {
-            until = earlier(until, &lookup);
+        let (mut found, mut until, mut trouble) = (Vec::new(), None, None);
+        for asked in [four, six] {
+            let lookup = match asked {
+                Ok(Some(lookup)) => lookup,
+                Ok(None) => continue,
+                Err(error) => {
+                    trouble = Some(error);
+                    continue;
+                }
+            };
+            until = until.into_iter().chain(end(&lookup)).min();
             found.extend(lookup.answers().iter().filter_map(|record| match &record.data {
                 RData::A(address) => Some(IpAddr::V4(address.0)),
                 RData::AAAA(address) => Some(IpAddr::V6(address.0)),
                 _ => None,
             }));
         }
-        Ok((found, until))
+        // Addresses of one family do, where servers fail at the other.
+        match trouble {
+            Some(error) if found.is_empty() => Err(error),
+            _ => Ok((found, until)),
+        }
     }
 
     async fn targets(&self, name: &Name) -> Result<(Vec<SocketAddr>, Option<Instant>)> {
@@ -321,7 +338,7 @@ impl Shared {
             tracing::warn!(%name, "more than {TARGETS_MAX} targets, the others are left out");
             targets.truncate(TARGETS_MAX);
         }
-        let (mut found, mut until) = (Vec::new(), earlier(None, &lookup));
+        let (mut found, mut until) = (Vec::new(), end(&lookup));
         for target in targets {
             let (addresses, end) = self.addresses(&target.target).await?;
             until = until.into_iter().chain(end).min();
@@ -330,7 +347,32 @@ impl Shared {
         Ok((found, until))
     }
 
+    /// Returns what is known of a service, asked for anew when that has ended.
     async fn find(&self, service: &str) -> Result<Answer> {
+        if let Some(answer) = self.answers().get(service).filter(|kept| kept.until > clock::now()) {
+            return Ok(answer.clone());
+        }
+        let found = self.fetch(service).await;
+        let mut answers = self.answers();
+        let now = clock::now();
+        answers.remove(service);
+        if answers.len() >= ANSWERS_KEPT_MAX {
+            answers.retain(|_, answer| answer.until > now);
+        }
+        if let Ok(answer) = &found
+            && answer.records.is_some()
+            && answers.len() < ANSWERS_KEPT_MAX
+        {
+            answers.insert(service.to_owned(), answer.clone());
+        }
+        found
+    }
+
+    fn answers(&self) -> MutexGuard<'_, HashMap<String, Answer>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn fetch(&self, service: &str) -> Result<Answer> {
         let name = self.name(service)?;
         let (mut found, until) = match self.config.port {
             Some(port) => {
@@ -382,10 +424,10 @@ impl Shared {
     }
 }
 
-/// Returns when the first of several answers ends.
-fn earlier(until: Option<Instant>, lookup: &Lookup) -> Option<Instant> {
-    let end = Instant::from_std(lookup.valid_until());
-    Some(until.map_or(end, |until| until.min(end)))
+/// Returns when the first record of an answer ends.
+fn end(lookup: &Lookup) -> Option<Instant> {
+    let seconds = lookup.answers().iter().map(|record| record.ttl).min()?;
+    Some(clock::after(clock::now(), Duration::from_secs(seconds.into())))
 }
 
 impl Registry for Dns {

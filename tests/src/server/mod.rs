@@ -167,6 +167,15 @@ impl Server {
         child.wait().unwrap();
     }
 
+    /// Asks the server to end, its helpers included, and waits until it has (SIGTERM).
+    ///
+    /// # Panics
+    /// When it has ended by itself.
+    pub fn stop(&mut self) {
+        self.signal("TERM");
+        self.child.take().unwrap().wait().unwrap();
+    }
+
     /// Stops the server from running until [`Server::resume`] (SIGSTOP): its connections stay open.
     pub fn pause(&self) {
         self.signal("STOP");

@@ -52,7 +52,8 @@ impl Zone {
         let restart = tokio::task::spawn_blocking(move || {
             zone.write(&records);
             let mut server = zone.0.lock().unwrap();
-            server.kill();
+            // A helper for a connection over TCP, left by a killed server, answers as it did before.
+            server.stop();
             server.start_again();
         });
         restart.await.unwrap();
@@ -161,7 +162,7 @@ async fn nothing_is_no_failure() {
     let elsewhere = micro::service::open::registry(&url, &Scope::default(), &Drivers::default());
     let error = elsewhere.unwrap().lookup("greeter").await.unwrap_err();
     assert_eq!((error.code(), error.retry()), (503, Retry::Safe));
-    zone.0.lock().unwrap().kill();
+    zone.0.lock().unwrap().stop();
     let began = clock::now();
     let error = registry.lookup("greeter").await.unwrap_err();
     assert_eq!((error.code(), error.retry()), (503, Retry::Safe));
@@ -185,7 +186,7 @@ async fn an_answer_is_kept() {
     zone.set(srv(3600, 1)).await;
     let registry = zone.registry("");
     assert_eq!(nodes(registry.lookup("greeter").await.unwrap()), ["127.0.0.1:1"]);
-    zone.0.lock().unwrap().kill();
+    zone.0.lock().unwrap().stop();
     assert_eq!(nodes(registry.lookup("greeter").await.unwrap()), ["127.0.0.1:1"], "it is kept");
     zone.write(&srv(1, 2));
     zone.0.lock().unwrap().start_again();
@@ -212,7 +213,7 @@ async fn first_priority() {
 async fn absent_at_start() {
     let zone = Zone::start();
     zone.write(&srv(1, 1));
-    zone.0.lock().unwrap().kill();
+    zone.0.lock().unwrap().stop();
     let registry = zone.registry("");
     assert_eq!(registry.lookup("greeter").await.unwrap_err().code(), 503);
     zone.0.lock().unwrap().start_again();
@@ -225,7 +226,7 @@ async fn readers_go_on() {
     let tasks = TaskTracker::new();
     let cached = Cached::new(zone.registry(""), tasks.clone());
     finds(&cached, "greeter", &["127.0.0.1:1"]).await;
-    zone.0.lock().unwrap().kill();
+    zone.0.lock().unwrap().stop();
     // Longer than any answer holds.
     clock::sleep(Duration::from_secs(3)).await;
     assert_eq!(nodes(cached.lookup("greeter").await.unwrap()), ["127.0.0.1:1"]);

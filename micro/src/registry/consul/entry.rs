@@ -147,8 +147,7 @@ pub(super) fn registration(record: &Record, node: &Node, ttl: Duration) -> Resul
     let pairs = node.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     let meta = pairs.filter(|(key, value)| fits(key, value)).take(META_PAIRS_MAX).collect();
     let removed_after = ttl.saturating_add(REMOVED_GRACE).max(REMOVED_AFTER_MIN);
-    let check =
-        Check { ttl: span(ttl), status: "passing", removed_after: span(removed_after) };
+    let check = Check { ttl: span(ttl), status: "passing", removed_after: span(removed_after) };
     let id = id(&record.name, &node.id);
     let body = Registration { id, name: &record.name, tags, address, port, meta, check };
     let body = serde_json::to_string(&body).map_err(unwritable)?;
@@ -324,13 +323,17 @@ mod tests {
         let body = registration(&record, &node, Duration::from_secs(15)).unwrap();
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(body["ID"], "greeter/greeter-1");
-        assert_eq!((body["Address"].as_str(), body["Port"].as_u64()), (Some("10.0.0.5"), Some(37787)));
+        assert_eq!(
+            (body["Address"].as_str(), body["Port"].as_u64()),
+            (Some("10.0.0.5"), Some(37787))
+        );
         assert_eq!(body["Meta"], serde_json::json!({"protocol": "mucp"}), "Consul takes no dots");
         let check = serde_json::json!({
             "TTL": "15s", "Status": "passing", "DeregisterCriticalServiceAfter": "65s",
         });
         assert_eq!(body["Check"], check);
-        let tags: Vec<&str> = body["Tags"].as_array().unwrap().iter().flat_map(|t| t.as_str()).collect();
+        let tags: Vec<&str> =
+            body["Tags"].as_array().unwrap().iter().flat_map(|t| t.as_str()).collect();
         assert!(tags.iter().all(|tag| tag[2..].starts_with("789c")), "{tags:?}");
         assert_eq!(content(tags[0], 't').unwrap(), br#"{"a.b":"c"}"#);
         assert_eq!(content(tags[2], 'v').unwrap(), b"1.0.0");

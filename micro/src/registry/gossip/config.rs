@@ -6,7 +6,6 @@ use crate::core::error::Result;
 use crate::core::limits::RegistryLimits;
 use crate::driver::ServerUrl;
 
-
 /// Which cluster a process is a member of, and where.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -89,7 +89,6 @@ const PORTS_TRIED_MAX: usize = 4;
 /// How long a change takes to reach every member.
 const PROPAGATION: Duration = Duration::from_secs(2);
 
-
 /// A registry of the members of a cluster; clones are one member.
 #[derive(Clone)]
 pub struct Gossip {

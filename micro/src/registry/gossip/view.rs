@@ -46,14 +46,16 @@ impl View {
         for (id, state) in live {
             for (key, value) in state.iter_prefix(PREFIX) {
                 let place = (id.clone(), key.to_owned());
-                let known = self.told.remove(&place).filter(|(version, _)| *version == value.version);
+                let known =
+                    self.told.remove(&place).filter(|(version, _)| *version == value.version);
                 let parsed = known.unwrap_or_else(|| (value.version, read(key, &value.value)));
                 told.insert(place, parsed);
             }
         }
         self.told = told;
         // Of one node told of by two members the later registration counts.
-        let mut nodes: BTreeMap<&str, BTreeMap<&str, (u64, &ChitchatId, &Record)>> = BTreeMap::new();
+        let mut nodes: BTreeMap<&str, BTreeMap<&str, (u64, &ChitchatId, &Record)>> =
+            BTreeMap::new();
         for ((id, _), (_, told)) in &self.told {
             let Some(told) = told else { continue };
             let Some(node) = told.record.nodes.first() else { continue };

@@ -268,7 +268,11 @@ impl Shared {
         let slices = self.slices().await?.clone();
         let nodes_max = self.config.limits.nodes_per_service_max;
         let mut follower = Follower::new(slices, &labels, self.config.port.clone(), nodes_max);
-        limited(async { while !follower.step().await? {} Ok(()) }).await?;
+        limited(async {
+            while !follower.step().await? {}
+            Ok(())
+        })
+        .await?;
         let table = Arc::new(Table::default());
         follower.show(&table);
         let events = table.watch(None);
@@ -327,7 +331,10 @@ mod tests {
     #[test]
     fn a_url_names_proxy_namespace_and_port() {
         let read = |text: &str, in_cluster| {
-            KubernetesConfig::of_url(ServerUrl::parse(text, KubernetesConfig::PORT).unwrap(), in_cluster)
+            KubernetesConfig::of_url(
+                ServerUrl::parse(text, KubernetesConfig::PORT).unwrap(),
+                in_cluster,
+            )
         };
         let config = read("kubernetes://127.0.0.1/shop?port=http", false).unwrap();
         assert_eq!(config.proxy.as_deref(), Some("127.0.0.1:8001"));

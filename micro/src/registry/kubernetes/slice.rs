@@ -28,9 +28,9 @@ impl Slice {
         let service = labels.get(SERVICE)?.clone();
         let version = labels.get(VERSION).cloned().unwrap_or_default();
         let port = chosen(slice.ports.as_deref().unwrap_or_default(), port);
-        let nodes = port.iter().flat_map(|port| {
-            slice.endpoints.iter().filter_map(|endpoint| node(endpoint, port))
-        });
+        let nodes = port
+            .iter()
+            .flat_map(|port| slice.endpoints.iter().filter_map(|endpoint| node(endpoint, port)));
         Some(Self { service, version, nodes: nodes.collect() })
     }
 }
@@ -146,9 +146,13 @@ mod tests {
     #[test]
     fn the_documented_slice_is_read() {
         let nodes = read(DOCUMENTED, None);
-        assert_eq!((nodes[0].id.as_str(), nodes[0].address.as_str()), ("10.1.2.3:80", "10.1.2.3:80"));
+        assert_eq!(
+            (nodes[0].id.as_str(), nodes[0].address.as_str()),
+            ("10.1.2.3:80", "10.1.2.3:80")
+        );
         assert_eq!(nodes[0].metadata["zone"], "us-west2-a");
-        let pod = DOCUMENTED.replace("\"hostname\"", r#""targetRef":{"kind":"Pod","name":"p"},"hostname""#);
+        let pod = DOCUMENTED
+            .replace("\"hostname\"", r#""targetRef":{"kind":"Pod","name":"p"},"hostname""#);
         assert_eq!(read(&pod, None)[0].id, "p");
         assert!(Slice::read(&slice(&DOCUMENTED.replace("service-name", "x")), None).is_none());
     }

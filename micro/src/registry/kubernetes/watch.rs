@@ -19,15 +19,29 @@ use crate::registry::table::Table;
 
 /// A watch is asked for again after this: a connection that is dead unnoticed ends soon after.
 const WATCH_TIMEOUT_SECONDS: u32 = 60;
+/// The code of a point that is forgotten.
+const GONE: u16 = 410;
 /// The longest first pause after a failure; it doubles up to [`PAUSE_MAX`].
 const PAUSE_BASE: Duration = Duration::from_millis(50);
 /// The longest pause after a failure: a server that returns is asked within it.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// Returns whether the server has forgotten the point from which a watch was to go on.
+///
+/// Only what is told within a watch has the stream list again by itself.
+fn is_gone(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == GONE,
+        _ => false,
+    }
+}
+
 type Events = Pin<Box<dyn Stream<Item = Result<Event<EndpointSlice>, watcher::Error>> + Send>>;
 
 /// The slices of one service or all, as the server tells of them.
 pub(super) struct Follower {
+    slices_of: Api<EndpointSlice>,
+    config: watcher::Config,
     events: Events,
     port: Option<String>,
     nodes_max: usize,
@@ -45,9 +59,10 @@ impl Follower {
         nodes_max: usize,
     ) -> Self {
         let config = watcher::Config::default().labels(labels).timeout(WATCH_TIMEOUT_SECONDS);
-        let events = Box::pin(kube::runtime::watcher(api, config));
+        let events = Box::pin(kube::runtime::watcher(api.clone(), config.clone()));
         let (slices, listing) = (BTreeMap::new(), BTreeMap::new());
-        Self { events, port, nodes_max, slices, listing, is_listing: false }
+        let (slices_of, is_listing) = (api, false);
+        Self { slices_of, config, events, port, nodes_max, slices, listing, is_listing }
     }
 
     /// Waits for the next event; returns whether the slices are whole after it.
@@ -75,7 +90,13 @@ impl Follower {
             Some(Ok(Event::Delete(slice))) => {
                 self.slices.remove(&slice.name_any());
             }
-            Some(Err(error)) => return Err(failed(&error).with_source(error)),
+            Some(Err(error)) => {
+                if is_gone(&error) {
+                    let (api, config) = (self.slices_of.clone(), self.config.clone());
+                    self.events = Box::pin(kube::runtime::watcher(api, config));
+                }
+                return Err(failed(&error).with_source(error));
+            }
             None => return Err(Error::internal("micro.registry", "a watch of kubernetes ended")),
         }
         Ok(!self.is_listing)

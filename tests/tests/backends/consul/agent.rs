@@ -165,7 +165,9 @@ impl Agent {
     pub(crate) fn forget(&self) {
         self.shared.change(|state| {
             let ids: Vec<String> = state.services.keys().cloned().collect();
-            ids.iter().for_each(|id| drop(state.deregister(id)));
+            for id in ids {
+                assert!(state.deregister(&id));
+            }
         });
     }
 
@@ -298,10 +300,7 @@ async fn health(
     shared.block(&options, |state| json(&state.health(&name))).await
 }
 
-async fn state_any(
-    Shared(shared): Shared<Arc<Inner>>,
-    Query(options): Query<Options>,
-) -> Response {
+async fn state_any(Shared(shared): Shared<Arc<Inner>>, Query(options): Query<Options>) -> Response {
     shared.block(&options, |state| json(&state.all_checks())).await
 }
 

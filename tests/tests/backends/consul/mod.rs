@@ -182,7 +182,10 @@ async fn go_micro_is_found() {
 
     registry.register(&record("own", 1), LONG).await.unwrap();
     let own = agent.definitions().into_iter().find(|body| body["Port"] == 1).unwrap();
-    assert_eq!((own["Name"].as_str(), own["Address"].as_str()), (Some("greeter"), Some("127.0.0.1")));
+    assert_eq!(
+        (own["Name"].as_str(), own["Address"].as_str()),
+        (Some("greeter"), Some("127.0.0.1"))
+    );
     assert_eq!(own["Check"]["TTL"], "6000s");
     // "1", as zlib deflates it at its default level, in hex.
     assert_eq!(own["Tags"], json!(["v-789c33040000320032"]));

@@ -208,7 +208,8 @@ impl State {
     /// The answer of `/v1/health/state/any`.
     pub(super) fn all_checks(&self) -> Value {
         let host = self.checks("").into_iter();
-        host.chain(self.services.keys().flat_map(|id| self.checks(id).into_iter().skip(1))).collect()
+        host.chain(self.services.keys().flat_map(|id| self.checks(id).into_iter().skip(1)))
+            .collect()
     }
 
     pub(super) fn put(&mut self, key: &str, value: &[u8]) {

@@ -123,18 +123,18 @@ impl Inner {
         let from = options.next.clone().unwrap_or_default();
         let limit = options.limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX);
         let selector = options.label_selector.as_deref();
-        let rest: Vec<_> = state
-            .slices
-            .range(from..)
-            .filter(|(_, slice)| takes(selector, slice))
-            .collect();
+        let rest: Vec<_> =
+            state.slices.range(from..).filter(|(_, slice)| takes(selector, slice)).collect();
         let next = rest.get(limit).map(|(name, _)| (*name).clone()).unwrap_or_default();
         let items: Vec<_> = rest.iter().take(limit).map(|(_, slice)| *slice).collect();
-        answer(200, &json!({
-            "kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1",
-            "metadata": {"resourceVersion": state.version.to_string(), "continue": next},
-            "items": items,
-        }))
+        answer(
+            200,
+            &json!({
+                "kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1",
+                "metadata": {"resourceVersion": state.version.to_string(), "continue": next},
+                "items": items,
+            }),
+        )
     }
 
     fn watch(self: Arc<Self>, options: Options) -> Response {
