@@ -228,7 +228,7 @@ impl Inner {
             match wire.exchange(request).await {
                 Ok(answer) => return Ok(self.keep(wire, answer)),
                 // The agent closed it meanwhile, as after a restart.
-                Err(Lost::Unsent(unsent, _)) => request = unsent,
+                Err(Lost::Unsent(unsent, _)) => request = *unsent,
                 Err(Lost::Unanswered(_)) => request = again.clone(),
             }
         }

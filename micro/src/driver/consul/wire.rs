@@ -26,7 +26,7 @@ pub(super) struct Wire {
 /// Why there was no answer.
 pub(super) enum Lost {
     /// Nothing of the request was sent; here it is again.
-    Unsent(Request<Full<Bytes>>, Error),
+    Unsent(Box<Request<Full<Bytes>>>, Error),
     /// It was sent, at least in part.
     Unanswered(Error),
 }
@@ -82,7 +82,7 @@ impl Wire {
                 return Err(match request {
                     Some(request) => {
                         let error = Error::unavailable(ERROR_ID, detail).with_retry(Retry::Safe);
-                        Lost::Unsent(request, error)
+                        Lost::Unsent(Box::new(request), error)
                     }
                     None => Lost::Unanswered(Error::unavailable(ERROR_ID, detail)),
                 });

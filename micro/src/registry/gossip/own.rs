@@ -32,7 +32,10 @@ impl Own {
     /// Forgets the nodes whose leases ended and returns their keys.
     pub(super) fn ended(&self, now: Instant) -> Vec<String> {
         let mut nodes = self.lock();
-        nodes.extract_if(.., |_, node| node.expires <= now).map(|(key, _)| key).collect()
+        let ended = nodes.iter().filter(|(_, node)| node.expires <= now);
+        let ended: Vec<_> = ended.map(|(key, _)| key.clone()).collect();
+        nodes.retain(|_, node| node.expires > now);
+        ended
     }
 
     /// Waits until a lease ends or another is begun; cancel safe.

@@ -125,16 +125,15 @@ impl KubernetesConfig {
 
     /// Reads the URL of the registry; one that names no host is that of the Pod's cluster.
     pub(crate) fn of_url(mut url: ServerUrl, in_cluster: bool) -> Result<Self> {
-        let mut config = Self::default();
-        config.namespace = Some(url.path().to_owned()).filter(|path| !path.is_empty());
-        config.port = url.take("port");
+        let namespace = Some(url.path().to_owned()).filter(|path| !path.is_empty());
+        let port = url.take("port");
         url.finish("registry")?;
         let mut hosts = url.server().addresses().filter(|_| !in_cluster);
-        config.proxy = hosts.next();
+        let proxy = hosts.next();
         if hosts.next().is_some() {
             return Err(wrong("asks one host"));
         }
-        Ok(config)
+        Ok(Self { namespace, proxy, port, ..Self::default() })
     }
 }
 

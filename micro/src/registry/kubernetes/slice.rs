@@ -67,7 +67,8 @@ fn node(endpoint: &Endpoint, port: &Chosen) -> Option<Node> {
     let is_ready = conditions.and_then(|said| said.ready).unwrap_or(true);
     let is_serving = conditions.and_then(|said| said.serving).unwrap_or(is_ready);
     let is_ending = conditions.and_then(|said| said.terminating).unwrap_or(false);
-    if !is_ready && !(is_serving && is_ending) {
+    let is_finishing = is_serving && is_ending;
+    if !is_ready && !is_finishing {
         return None;
     }
     // Further addresses of an endpoint are not to be used.

@@ -75,7 +75,7 @@ claims! {
     async fn a_registered_record_is_found_whole(subject) {
         let full = full_record();
         must("register", subject.one.register(&full, subject.long()).await)?;
-        eventually(subject, "full", |records| subject.found(records, &[full.clone()])).await
+        eventually(subject, "full", |records| subject.found_one(records, &full)).await
     }
 
     async fn what_nobody_serves_is_nothing_and_no_error(subject) {
@@ -94,13 +94,13 @@ claims! {
         for _ in 0..3 {
             must("register", subject.one.register(&a, subject.long()).await)?;
         }
-        eventually(subject, "again", |records| subject.found(records, &[a.clone()])).await?;
+        eventually(subject, "again", |records| subject.found_one(records, &a)).await?;
         a.endpoints.push(Endpoint { name: "Again.More".to_owned(), ..Endpoint::default() });
         must("register with an endpoint", subject.one.register(&a, subject.long()).await)?;
-        eventually(subject, "again", |records| subject.found(records, &[a.clone()])).await?;
+        eventually(subject, "again", |records| subject.found_one(records, &a)).await?;
         set_state(&mut a);
         must("register with metadata", subject.one.register(&a, subject.long()).await)?;
-        eventually(subject, "again", |records| subject.found(records, &[a.clone()])).await
+        eventually(subject, "again", |records| subject.found_one(records, &a)).await
     }
 
     /// A service and a node are two keys, however their names run together.
@@ -134,7 +134,7 @@ claims! {
         for (port, service) in (1..).zip(services) {
             let odd = record(service, "No.de \\ \u{1f980}:/%2f", port);
             must("register", subject.one.register(&odd, subject.long()).await)?;
-            eventually(subject, service, |records| subject.found(records, &[odd.clone()])).await?;
+            eventually(subject, service, |records| subject.found_one(records, &odd)).await?;
         }
         let mut sorted = services.map(str::to_owned);
         sorted.sort();
@@ -158,7 +158,7 @@ claims! {
         eventually(subject, "twins", |records| addresses(records).len() == 2).await?;
         must("deregister", subject.one.deregister(&a).await)?;
         must("deregister again", subject.one.deregister(&a).await)?;
-        eventually(subject, "twins", |records| subject.found(records, &[b.clone()])).await
+        eventually(subject, "twins", |records| subject.found_one(records, &b)).await
     }
 
     /// A ghost that wakes up must not remove the node that was restarted under its id.
@@ -168,7 +168,7 @@ claims! {
         must("register", subject.writer().register(&twin, subject.long()).await)?;
         must("deregister", subject.one.deregister(&ghost).await)?;
         for _ in 0..3 {
-            eventually(subject, "ghost", |records| subject.found(records, &[twin.clone()])).await?;
+            eventually(subject, "ghost", |records| subject.found_one(records, &twin)).await?;
         }
         Ok(())
     }
@@ -189,13 +189,13 @@ claims! {
     async fn a_renewed_lease_lasts(subject) {
         let a = record("lasts", "a", 1);
         must("register", subject.one.register(&a, subject.ttl).await)?;
-        eventually(subject, "lasts", |records| subject.found(records, &[a.clone()])).await?;
+        eventually(subject, "lasts", |records| subject.found_one(records, &a)).await?;
         let mut follower = watching(subject, Some("lasts")).await?;
         for _ in 0..8 {
             clock::sleep(subject.ttl / 4).await;
             must("renew", subject.one.register(&a, subject.ttl).await)?;
         }
-        eventually(subject, "lasts", |records| subject.found(records, &[a.clone()])).await?;
+        eventually(subject, "lasts", |records| subject.found_one(records, &a)).await?;
         follower.saw(subject, &["a"]).await?;
         let lost = follower.log().iter().any(|entry| entry == "-a");
         ensure(!lost, || format!("a renewed node was reported as gone: {:?}", follower.log()))
@@ -215,7 +215,7 @@ claims! {
         }
         must("register", subject.one.register(&a, subject.long()).await)?;
         follower.saw(subject, &["a"]).await?;
-        eventually(subject, "returns", |records| subject.found(records, &[a.clone()])).await
+        eventually(subject, "returns", |records| subject.found_one(records, &a)).await
     }
 
     async fn a_watch_starts_with_the_state(subject) {
@@ -255,7 +255,7 @@ claims! {
             must("register", subject.one.register(&a, subject.long()).await)?;
         }
         let last = a.clone();
-        follower.until(subject, "the last change", |found| subject.found(found, &[last.clone()])).await?;
+        follower.until(subject, "the last change", |found| subject.found_one(found, &last)).await?;
         must("deregister", subject.one.deregister(&a).await)?;
         follower.saw(subject, &[]).await
     }
@@ -320,7 +320,7 @@ claims! {
             }
         }
         must("register", subject.one.register(&a, subject.long()).await)?;
-        eventually(subject, "dropped", |records| subject.found(records, &[a.clone()])).await
+        eventually(subject, "dropped", |records| subject.found_one(records, &a)).await
     }
 
     async fn what_nobody_could_use_is_refused(subject) {

@@ -145,6 +145,10 @@ impl Subject {
         }
     }
 
+    fn found_one(&self, seen: &[Record], written: &Record) -> bool {
+        self.found(seen, std::slice::from_ref(written))
+    }
+
     /// Returns the second handle, or the first one where the second cannot register.
     fn writer(&self) -> &Arc<dyn Registry> {
         if self.two.capabilities().register { &self.two } else { &self.one }
