@@ -8,22 +8,26 @@ mod dns;
 mod gossip;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
+#[cfg(feature = "nats")]
+mod nats;
 
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
-    let groups: &[fn() -> Vec<Trial>] = &[
+    let groups: Vec<Vec<Trial>> = vec![
         #[cfg(feature = "consul")]
-        consul::trials,
+        consul::trials(),
         #[cfg(feature = "dns")]
-        dns::trials,
+        dns::trials(),
         #[cfg(feature = "gossip")]
-        gossip::trials,
+        gossip::trials(),
         #[cfg(feature = "kubernetes")]
-        kubernetes::trials,
+        kubernetes::trials(),
+        #[cfg(feature = "nats")]
+        nats::trials(),
     ];
-    let trials = groups.iter().flat_map(|group| group()).collect();
+    let trials = groups.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
