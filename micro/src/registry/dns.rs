@@ -8,8 +8,8 @@
 //!
 //! # Consistency
 //! An answer holds as long as its records say (TTL), within a second and a minute; then it is asked
-//! for again. A watch asks as often, so that a change is seen when the old answer ends. That there
-//! is nothing is kept by no one.
+//! for again. A watch asks as often, so that a change is seen when the old answer ends. What is not
+//! there is asked for each time.
 //!
 //! # Durability
 //! That of the zone.
