@@ -77,6 +77,10 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
     pub(crate) fn body(&self) -> &[u8] {
         &self.body
     }
@@ -169,7 +173,12 @@ impl Consul {
     /// What is asked must be right to repeat: a kept connection that turns out to be closed has it
     /// asked again on another.
     pub(crate) async fn ask(&self, method: &Method, path: &str, body: Bytes) -> Result<Answer> {
-        self.inner.exchange(method, path, body, ANSWER_TIMEOUT).await?.accepted()
+        self.tell(method, path, body).await?.accepted()
+    }
+
+    /// Asks once, as [`Self::ask`] does; the answer is as it came.
+    pub(crate) async fn tell(&self, method: &Method, path: &str, body: Bytes) -> Result<Answer> {
+        self.inner.exchange(method, path, body, ANSWER_TIMEOUT).await
     }
 
     /// Asks for what is later than `index`, at once where that is 0; the answer is as it came.
@@ -270,7 +279,7 @@ impl Inner {
     /// Takes a connection that is kept.
     fn kept(&self) -> Option<Wire> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(Wire::is_ready);
+        idle.retain(Wire::is_open);
         idle.pop()
     }
 

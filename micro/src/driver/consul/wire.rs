@@ -57,9 +57,9 @@ impl Wire {
         Ok(Self { sender, task })
     }
 
-    /// Returns whether the next request can be sent.
-    pub(super) fn is_ready(&self) -> bool {
-        self.sender.is_ready()
+    /// Returns whether the connection has not ended, as far as is known.
+    pub(super) fn is_open(&self) -> bool {
+        !self.sender.is_closed()
     }
 
     /// Waits until the connection has ended; cancel safe.
@@ -73,6 +73,11 @@ impl Wire {
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> std::result::Result<Answer, Lost> {
+        if let Err(error) = self.sender.ready().await {
+            let detail = format!("the connection to consul has ended: {error}");
+            let error = Error::unavailable(ERROR_ID, detail).with_retry(Retry::Safe);
+            return Err(Lost::Unsent(Box::new(request), error));
+        }
         let sent = self.sender.try_send_request(request).await;
         let (head, body) = match sent {
             Ok(answer) => answer.into_parts(),

@@ -117,11 +117,11 @@ impl Consul {
     /// Renews a node; `false` if the agent does not know it.
     async fn pass(&self, id: &str) -> Result<bool> {
         let path = format!("/v1/agent/check/pass/service:{}", escaped(id, ""));
-        match self.reader.consul.ask(&Method::PUT, &path, Bytes::new()).await {
-            Ok(_) => Ok(true),
+        let answer = self.reader.consul.tell(&Method::PUT, &path, Bytes::new()).await?;
+        match answer.status() {
             // Older agents say 500 where the check is not known: registering decides.
-            Err(error) if matches!(error.code(), 404 | 503) => Ok(false),
-            Err(error) => Err(error),
+            404 | 500 => Ok(false),
+            _ => answer.accepted().map(|_| true),
         }
     }
 
