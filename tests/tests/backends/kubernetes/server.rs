@@ -153,37 +153,56 @@ impl Inner {
         let end = clock::now() + Duration::from_secs(seconds);
         let (changes, epoch) = (self.changes.subscribe(), self.epoch.subscribe());
         let place = (self, options, changes, epoch, since);
-        let lines = stream::unfold(place, move |place| async move {
-            let (shared, options, mut changes, mut epoch, since) = place;
-            loop {
-                changes.borrow_and_update();
-                let (lines, version) = {
-                    let state = shared.state();
-                    let later = state.log.iter().filter(|(version, ..)| *version > since);
-                    let selector = options.label_selector.as_deref();
-                    let taken = later.filter(|(.., slice)| takes(selector, slice));
-                    let line = |(_, kind, slice): &(u64, &str, Value)| {
-                        json!({"type": kind, "object": slice}).to_string() + "\n"
+        let lines = stream::unfold(place, move |place| {
+            let gone = gone.clone();
+            async move {
+                let (shared, options, mut changes, mut epoch, since) = place;
+                if since == u64::MAX {
+                    return None;
+                }
+                loop {
+                    changes.borrow_and_update();
+                    let (lines, version) = {
+                        let state = shared.state();
+                        if since < state.forgotten {
+                            // The stream ends by it: nothing is later than this point.
+                            let line = json!({"type": "ERROR", "object": gone}).to_string() + "\n";
+                            let place = (Arc::clone(&shared), options, changes, epoch, u64::MAX);
+                            return Some((Ok(Bytes::from(line)), place));
+                        }
+                        let later = state.log.iter().filter(|(version, ..)| *version > since);
+                        let selector = options.label_selector.as_deref();
+                        let taken = later.filter(|(.., slice)| takes(selector, slice));
+                        let line = |(_, kind, slice): &(u64, &str, Value)| {
+                            json!({"type": kind, "object": slice}).to_string() + "\n"
+                        };
+                        (taken.map(line).collect::<String>(), state.version)
                     };
-                    (taken.map(line).collect::<String>(), state.version)
-                };
-                if !lines.is_empty() {
-                    let line = Ok::<_, Infallible>(Bytes::from(lines));
-                    return Some((line, (shared, options, changes, epoch, version)));
-                }
-                if version > since && options.allow_watch_bookmarks == Some(true) {
-                    let mark = json!({"type": "BOOKMARK", "object": {
-                        "kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1",
-                        "metadata": {"resourceVersion": version.to_string()},
-                        "addressType": "IPv4", "endpoints": [],
-                    }});
-                    let line = Ok(Bytes::from(mark.to_string() + "\n"));
-                    return Some((line, (shared, options, changes, epoch, version)));
-                }
-                tokio::select! {
-                    _ = changes.changed() => {}
-                    _ = epoch.changed() => return None,
-                    () = clock::sleep_until(end) => return None,
+                    if !lines.is_empty() {
+                        let line = Ok::<_, Infallible>(Bytes::from(lines));
+                        return Some((
+                            line,
+                            (Arc::clone(&shared), options, changes, epoch, version),
+                        ));
+                    }
+                    if version > since && options.allow_watch_bookmarks == Some(true) {
+                        let mark = json!({"type": "BOOKMARK", "object": {
+                            "kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1",
+                            "metadata": {"resourceVersion": version.to_string()},
+                            "addressType": "IPv4", "endpoints": [],
+                        }});
+                        let line = Ok(Bytes::from(mark.to_string() + "\n"));
+                        return Some((
+                            line,
+                            (Arc::clone(&shared), options, changes, epoch, version),
+                        ));
+                    }
+                    tokio::select! {
+                        biased;
+                        _ = epoch.changed() => return None,
+                        _ = changes.changed() => {}
+                        () = clock::sleep_until(end) => return None,
+                    }
                 }
             }
         });
