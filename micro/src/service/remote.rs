@@ -101,9 +101,10 @@ pub(crate) fn transport(
 #[cfg(feature = "consul")]
 mod consul {
     use super::*;
+    use crate::config as settings;
     use crate::core::error::Error;
     use crate::driver::{Consul, ServerUrl};
-    use crate::{config as settings, registry as registries};
+    use crate::registry as registries;
 
     fn shared(url: &ServerUrl, tasks: &TaskTracker, drivers: &Drivers) -> Result<Arc<Consul>> {
         drivers.share(url.server(), |server| Consul::open(server, tasks))
@@ -175,9 +176,11 @@ mod lone {
 #[cfg(feature = "nats")]
 mod nats {
     use super::*;
+    use crate::config as settings;
     use crate::core::error::Error;
     use crate::driver::{Nats, ServerUrl};
-    use crate::{config as settings, registry as registries, store as stores};
+    use crate::registry as registries;
+    use crate::store as stores;
 
     fn shared(url: &ServerUrl, tasks: &TaskTracker, drivers: &Drivers) -> Result<Arc<Nats>> {
         drivers.share(url.server(), |server| Nats::open(server, tasks))
