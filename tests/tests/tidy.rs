@@ -29,11 +29,12 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 38] = [
+const VENDORS: &[(&str, &[&str])] = &[
     ("async_nats", &["driver/nats/"]),
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("bson", &["codec/bson.rs", "codec/mod.rs"]),
+    ("chitchat", &["registry/gossip/"]),
     ("ciborium", &["codec/cbor/"]),
     ("ciborium_ll", &["codec/cbor/"]),
     ("clap", &["bin/micro/"]),
@@ -41,17 +42,24 @@ const VENDORS: [(&str, &[&str]); 38] = [
     ("comfy_table", &["bin/micro/"]),
     (
         "flate2",
-        &["codec/grpc/", "registry/mdns/", "server/http/coding/", "server/tests/compression.rs"],
+        &[
+            "codec/grpc/",
+            "registry/packed.rs",
+            "server/http/coding/",
+            "server/tests/compression.rs",
+        ],
     ),
     ("h2", &["transport/grpc/", "transport/http/"]),
     ("hcl", &["config/format/"]),
     ("hickory_proto", &["registry/mdns/"]),
+    ("hickory_resolver", &["registry/dns.rs"]),
     ("httparse", &["transport/mucp/"]),
     (
         "hyper",
         &[
             "auth/jwt/url.rs",
             "debug/otlp/",
+            "driver/consul/",
             "server/",
             "service/port.rs",
             "transport/grpc/",
@@ -64,6 +72,7 @@ const VENDORS: [(&str, &[&str]); 38] = [
         &[
             "auth/jwt/url.rs",
             "debug/otlp/",
+            "driver/consul/",
             "server/",
             "transport/grpc/",
             "transport/http/",
@@ -72,6 +81,8 @@ const VENDORS: [(&str, &[&str]); 38] = [
     ),
     ("indicatif", &["bin/micro/"]),
     ("inventory", &["service/catalog.rs", "__private.rs"]),
+    ("k8s_openapi", &["registry/kubernetes/"]),
+    ("kube", &["registry/kubernetes/"]),
     ("notify", &["config/file/", "registry/local/"]),
     ("pprof", &["debug/sampler.rs"]),
     ("prost", &["codec/grpc/", "codec/proto/", "codec/wire.rs", "driver/etcd/", "server/grpc/"]),

@@ -38,6 +38,8 @@
 //! ```
 
 mod changes;
+#[cfg(feature = "consul")]
+mod consul;
 mod document;
 mod duration;
 mod env;
@@ -64,6 +66,8 @@ use crate::core::error::Result;
 use crate::core::future::BoxFuture;
 
 pub use self::changes::{Changes, Signal};
+#[cfg(feature = "consul")]
+pub use self::consul::Consul;
 pub use self::document::Document;
 pub use self::duration::parse_duration;
 pub use self::env::Env;

@@ -6,6 +6,8 @@
 //! start, or that goes away, fails what is asked of it meanwhile and nothing else. The process is
 //! not ready until each of its drivers [is up](Link::is_up).
 
+#[cfg(feature = "consul")]
+mod consul;
 #[cfg(feature = "etcd")]
 pub(crate) mod etcd;
 #[cfg(feature = "nats")]
@@ -15,6 +17,10 @@ mod shared;
 #[cfg(feature = "zookeeper")]
 pub(crate) mod zookeeper;
 
+#[cfg(feature = "consul")]
+pub use self::consul::Consul;
+#[cfg(feature = "consul")]
+pub(crate) use self::consul::escaped;
 #[cfg(feature = "etcd")]
 pub use self::etcd::Etcd;
 #[cfg(feature = "nats")]

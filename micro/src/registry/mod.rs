@@ -5,9 +5,17 @@
 
 mod cache;
 mod check;
+#[cfg(feature = "consul")]
+mod consul;
+#[cfg(feature = "dns")]
+mod dns;
 #[cfg(feature = "etcd")]
 mod etcd;
 mod file;
+#[cfg(feature = "gossip")]
+mod gossip;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod lease;
 mod local;
 #[cfg(feature = "mdns")]
@@ -18,6 +26,8 @@ mod nats;
 #[cfg(feature = "nats")]
 mod nats_broadcast;
 mod pace;
+#[cfg(any(feature = "consul", feature = "mdns"))]
+mod packed;
 mod record;
 mod table;
 #[cfg(feature = "zookeeper")]
@@ -35,9 +45,17 @@ use crate::core::future::BoxFuture;
 
 pub use self::cache::{Cached, Loaded, View};
 pub use self::check::{ADDRESS_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, check, own_node};
+#[cfg(feature = "consul")]
+pub use self::consul::Consul;
+#[cfg(feature = "dns")]
+pub use self::dns::{Dns, DnsConfig};
 #[cfg(feature = "etcd")]
 pub use self::etcd::Etcd;
 pub use self::file::StaticFile;
+#[cfg(feature = "gossip")]
+pub use self::gossip::{Gossip, GossipConfig};
+#[cfg(feature = "kubernetes")]
+pub use self::kubernetes::{Kubernetes, KubernetesConfig};
 pub use self::lease::Lease;
 pub use self::local::Local;
 #[cfg(feature = "mdns")]

@@ -5,6 +5,7 @@
 //! A test whose program is missing is ignored and says what to install; with
 //! `MICRO_REQUIRE_SERVERS=1` it fails.
 
+mod dnsmasq;
 mod etcd;
 mod nats;
 mod trial;
@@ -17,9 +18,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+pub use self::dnsmasq::{DNSMASQ, RECORDS, dnsmasq};
 pub use self::etcd::{ETCD, etcd};
 pub use self::nats::{NATS, nats};
-pub use self::trial::trial;
+pub use self::trial::{trial, trial_alone};
 pub use self::zookeeper::{ZOOKEEPER, zookeeper};
 
 /// How long a server may take until it answers: no measure of speed, the machine may be busy.
@@ -167,6 +169,15 @@ impl Server {
         assert!(child.try_wait().unwrap().is_none(), "{} ended: {}", self.name, self.said());
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// Asks the server to end, its helpers included, and waits until it has (SIGTERM).
+    ///
+    /// # Panics
+    /// When it has ended by itself.
+    pub fn stop(&mut self) {
+        self.signal("TERM");
+        self.child.take().unwrap().wait().unwrap();
     }
 
     /// Stops the server from running until [`Server::resume`] (SIGSTOP): its connections stay open.

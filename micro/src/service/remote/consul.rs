@@ -14,11 +14,7 @@ fn shared(url: &ServerUrl, tasks: &TaskTracker, drivers: &Drivers) -> Result<Arc
     drivers.share(url.server(), |server| Consul::open(server, tasks))
 }
 
-pub(super) fn registry(
-    url: &Url,
-    scope: &Scope,
-    drivers: &Drivers,
-) -> Result<Arc<dyn Registry>> {
+pub(super) fn registry(url: &Url, scope: &Scope, drivers: &Drivers) -> Result<Arc<dyn Registry>> {
     let url = url.server(Consul::PORT)?;
     url.finish_without_path("registry")?;
     let consul = shared(&url, &scope.tasks, drivers)?;
@@ -26,11 +22,7 @@ pub(super) fn registry(
     Ok(Arc::new(registry::Consul::new(consul, limits, &scope.tasks)))
 }
 
-pub(super) fn config(
-    url: &Url,
-    tasks: &TaskTracker,
-    drivers: &Drivers,
-) -> Result<Arc<dyn Source>> {
+pub(super) fn config(url: &Url, tasks: &TaskTracker, drivers: &Drivers) -> Result<Arc<dyn Source>> {
     let url = url.server(Consul::PORT)?;
     url.finish("config")?;
     if url.path().is_empty() {

@@ -16,11 +16,7 @@ fn shared(url: &ServerUrl, tasks: &TaskTracker, drivers: &Drivers) -> Result<Arc
     drivers.share(url.server(), |server| Etcd::open(server, tasks))
 }
 
-pub(super) fn registry(
-    url: &Url,
-    scope: &Scope,
-    drivers: &Drivers,
-) -> Result<Arc<dyn Registry>> {
+pub(super) fn registry(url: &Url, scope: &Scope, drivers: &Drivers) -> Result<Arc<dyn Registry>> {
     let url = url.server(Etcd::PORT)?;
     url.finish("registry")?;
     let etcd = shared(&url, &scope.tasks, drivers)?;
@@ -40,11 +36,7 @@ pub(super) fn store(
     Ok(Arc::new(store::Etcd::new(etcd, limits).within(url.path())))
 }
 
-pub(super) fn config(
-    url: &Url,
-    tasks: &TaskTracker,
-    drivers: &Drivers,
-) -> Result<Arc<dyn Source>> {
+pub(super) fn config(url: &Url, tasks: &TaskTracker, drivers: &Drivers) -> Result<Arc<dyn Source>> {
     let url = url.server(Etcd::PORT)?;
     url.finish("config")?;
     if url.path().is_empty() {

@@ -32,7 +32,11 @@ use crate::service::url::Url;
 use crate::store::Store;
 use crate::transport::{Scope, Transport};
 
-pub(crate) fn registry(url: &Url, scope: &Scope, drivers: &Drivers) -> Option<Result<Arc<dyn Registry>>> {
+pub(crate) fn registry(
+    url: &Url,
+    scope: &Scope,
+    drivers: &Drivers,
+) -> Option<Result<Arc<dyn Registry>>> {
     #[cfg(feature = "consul")]
     if url.scheme == "consul" {
         return Some(consul::registry(url, scope, drivers));
@@ -73,7 +77,11 @@ pub(crate) fn registry(url: &Url, scope: &Scope, drivers: &Drivers) -> Option<Re
     None
 }
 
-pub(crate) fn broker(url: &Url, scope: &Scope, drivers: &Drivers) -> Option<Result<Arc<dyn Broker>>> {
+pub(crate) fn broker(
+    url: &Url,
+    scope: &Scope,
+    drivers: &Drivers,
+) -> Option<Result<Arc<dyn Broker>>> {
     #[cfg(feature = "nats")]
     if url.scheme == "jetstream" {
         return Some(nats::jetstream(url, scope, drivers));
@@ -98,7 +106,12 @@ pub(crate) fn broker(url: &Url, scope: &Scope, drivers: &Drivers) -> Option<Resu
     None
 }
 
-pub(crate) fn store(url: &Url, limits: &StoreLimits, tasks: &TaskTracker, drivers: &Drivers) -> Option<Result<Arc<dyn Store>>> {
+pub(crate) fn store(
+    url: &Url,
+    limits: &StoreLimits,
+    tasks: &TaskTracker,
+    drivers: &Drivers,
+) -> Option<Result<Arc<dyn Store>>> {
     #[cfg(feature = "etcd")]
     if url.scheme == "etcd" {
         return Some(etcd::store(url, limits, tasks, drivers));
@@ -120,7 +133,11 @@ pub(crate) fn store(url: &Url, limits: &StoreLimits, tasks: &TaskTracker, driver
 }
 
 /// Opens the source that a setting with a URL names, where another one names a file.
-pub(crate) fn config(url: &Url, tasks: &TaskTracker, drivers: &Drivers) -> Option<Result<Arc<dyn Source>>> {
+pub(crate) fn config(
+    url: &Url,
+    tasks: &TaskTracker,
+    drivers: &Drivers,
+) -> Option<Result<Arc<dyn Source>>> {
     #[cfg(feature = "consul")]
     if url.scheme == "consul" {
         return Some(consul::config(url, tasks, drivers));
@@ -137,7 +154,11 @@ pub(crate) fn config(url: &Url, tasks: &TaskTracker, drivers: &Drivers) -> Optio
     None
 }
 
-pub(crate) fn transport(url: &Url, tasks: &TaskTracker, drivers: &Drivers) -> Option<Result<Arc<dyn Transport>>> {
+pub(crate) fn transport(
+    url: &Url,
+    tasks: &TaskTracker,
+    drivers: &Drivers,
+) -> Option<Result<Arc<dyn Transport>>> {
     #[cfg(feature = "nats")]
     if url.scheme == "nats" {
         return Some(nats::transport(url, tasks, drivers));

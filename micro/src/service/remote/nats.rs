@@ -17,11 +17,7 @@ fn shared(url: &ServerUrl, tasks: &TaskTracker, drivers: &Drivers) -> Result<Arc
     drivers.share(url.server(), |server| Nats::open(server, tasks))
 }
 
-pub(super) fn registry(
-    url: &Url,
-    scope: &Scope,
-    drivers: &Drivers,
-) -> Result<Arc<dyn Registry>> {
+pub(super) fn registry(url: &Url, scope: &Scope, drivers: &Drivers) -> Result<Arc<dyn Registry>> {
     let mut url = url.server(Nats::PORT)?;
     let replicas = url.take_as("replicas")?.unwrap_or(1);
     url.finish("registry")?;
@@ -71,16 +67,11 @@ pub(super) fn store(
     Ok(Arc::new(crate::store::Nats::in_bucket(nats, url.path(), replicas, limits)?))
 }
 
-pub(super) fn config(
-    url: &Url,
-    tasks: &TaskTracker,
-    drivers: &Drivers,
-) -> Result<Arc<dyn Source>> {
+pub(super) fn config(url: &Url, tasks: &TaskTracker, drivers: &Drivers) -> Result<Arc<dyn Source>> {
     let url = url.server(Nats::PORT)?;
     url.finish("config")?;
     let Some((bucket, key)) = url.path().split_once('/') else {
-        let detail =
-            "the config `nats` needs a bucket and a key: `nats://HOST/BUCKET/KEY.json`";
+        let detail = "the config `nats` needs a bucket and a key: `nats://HOST/BUCKET/KEY.json`";
         return Err(Error::precondition_failed("micro.open", detail));
     };
     let nats = shared(&url, tasks, drivers)?;

@@ -18,8 +18,7 @@ pub(super) fn broker(url: &Url, scope: &Scope, drivers: &Drivers) -> Result<Arc<
     let messages_max = url.take_as("messages_max")?;
     url.finish("broker")?;
     let (limits, tasks) = (&scope.limits, &scope.tasks);
-    let postgres =
-        drivers.share(url.server(), |server: &Server| Postgres::open(server, tasks))?;
+    let postgres = drivers.share(url.server(), |server: &Server| Postgres::open(server, tasks))?;
     let database = url.path();
     Ok(Arc::new(match messages_max {
         Some(most) => {
@@ -38,7 +37,6 @@ pub(super) fn store(
 ) -> Result<Arc<dyn Store>> {
     let url = url.server(PORT)?;
     url.finish("store")?;
-    let postgres =
-        drivers.share(url.server(), |server: &Server| Postgres::open(server, tasks))?;
+    let postgres = drivers.share(url.server(), |server: &Server| Postgres::open(server, tasks))?;
     Ok(Arc::new(store::Postgres::new(&postgres, url.path(), limits.clone(), tasks)?))
 }

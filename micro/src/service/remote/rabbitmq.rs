@@ -10,7 +10,6 @@ use crate::service::url::Url;
 use crate::transport::{self, Scope, Transport};
 
 pub(super) fn broker(url: &Url, scope: &Scope, drivers: &Drivers) -> Result<Arc<dyn Broker>> {
-
     let mut url = url.server(AMQP_PORT)?;
     let mut config = broker::RabbitMqConfig::default();
     if !url.path().is_empty() {
@@ -37,7 +36,6 @@ pub(super) fn transport(
     tasks: &TaskTracker,
     drivers: &Drivers,
 ) -> Result<Arc<dyn Transport>> {
-
     let url = url.server(AMQP_PORT)?;
     url.finish("transport")?;
     let server = url.server();

@@ -8,11 +8,7 @@ use crate::registry::{self, Registry};
 use crate::service::url::Url;
 use crate::transport::Scope;
 
-pub(super) fn registry(
-    url: &Url,
-    scope: &Scope,
-    drivers: &Drivers,
-) -> Result<Arc<dyn Registry>> {
+pub(super) fn registry(url: &Url, scope: &Scope, drivers: &Drivers) -> Result<Arc<dyn Registry>> {
     let url = url.server(ZooKeeper::PORT)?;
     url.finish("registry")?;
     let open = |server: &_| ZooKeeper::open(server, &scope.tasks);
