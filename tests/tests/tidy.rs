@@ -29,7 +29,7 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 34] = [
+const VENDORS: [(&str, &[&str]); 35] = [
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("bson", &["codec/bson.rs", "codec/mod.rs"]),
@@ -78,6 +78,16 @@ const VENDORS: [(&str, &[&str]); 34] = [
     ("quinn", &["transport/quic/"]),
     ("rcgen", &["auth/authority/"]),
     ("redb", &["store/file/"]),
+    (
+        "redis",
+        &[
+            "broker/redis/",
+            "broker/redis_pubsub/",
+            "driver/redis/",
+            "registry/redis/",
+            "store/redis/",
+        ],
+    ),
     ("rmp_serde", &["codec/msgpack.rs", "testkit/codec/"]),
     ("rustix", &["debug/output.rs"]),
     ("rustls", &["transport/quic/config.rs", "transport/tls/"]),

@@ -6,8 +6,12 @@
 //! start, or that goes away, fails what is asked of it meanwhile and nothing else. The process is
 //! not ready until each of its drivers [is up](Link::is_up).
 
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 mod server_url;
 mod shared;
 
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
 pub use self::server_url::{HOSTS_MAX, Server, ServerUrl};
 pub use self::shared::{Drivers, Link};

@@ -13,6 +13,8 @@ mod mdns;
 mod memory;
 mod pace;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 mod table;
 
 use std::fmt;
@@ -33,6 +35,8 @@ pub use self::local::Local;
 #[cfg(feature = "mdns")]
 pub use self::mdns::{Mdns, MdnsConfig};
 pub use self::memory::Memory;
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
 pub use self::record::{Endpoint, Instance, Node, Record, Snapshot, Value};
 
 /// A backend that keeps the records of services.

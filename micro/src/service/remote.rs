@@ -10,6 +10,8 @@ use crate::core::limits::StoreLimits;
 use crate::core::shutdown::TaskTracker;
 use crate::driver::Drivers;
 use crate::registry::Registry;
+#[cfg(feature = "redis")]
+use crate::service::redis;
 use crate::service::url::Url;
 use crate::store::Store;
 use crate::transport::{Scope, Transport};
@@ -19,6 +21,10 @@ pub(crate) fn registry(
     scope: &Scope,
     drivers: &Drivers,
 ) -> Option<Result<Arc<dyn Registry>>> {
+    #[cfg(feature = "redis")]
+    if url.scheme == "redis" {
+        return Some(redis::registry(url, scope, drivers));
+    }
     let _ = (url, scope, drivers);
     None
 }
@@ -28,6 +34,10 @@ pub(crate) fn broker(
     scope: &Scope,
     drivers: &Drivers,
 ) -> Option<Result<Arc<dyn Broker>>> {
+    #[cfg(feature = "redis")]
+    if matches!(url.scheme.as_str(), "redis" | "redis-pubsub") {
+        return Some(redis::broker(url, scope, drivers));
+    }
     let _ = (url, scope, drivers);
     None
 }
@@ -38,6 +48,10 @@ pub(crate) fn store(
     tasks: &TaskTracker,
     drivers: &Drivers,
 ) -> Option<Result<Arc<dyn Store>>> {
+    #[cfg(feature = "redis")]
+    if url.scheme == "redis" {
+        return Some(redis::store(url, limits, tasks, drivers));
+    }
     let _ = (url, limits, tasks, drivers);
     None
 }

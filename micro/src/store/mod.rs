@@ -44,6 +44,8 @@ mod memory;
 mod put;
 mod query;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 mod scan;
 
 use std::fmt;
@@ -63,6 +65,8 @@ pub use self::memory::Memory;
 pub use self::put::Put;
 pub use self::query::{PAGE_BYTES_MAX, PAGE_RECORDS_MAX, Page, Query, SCAN_RECORDS_MAX};
 pub use self::record::{METADATA_BYTES_MAX, METADATA_ENTRIES_MAX, Record, Version, Write};
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
 pub use self::scan::Scan;
 
 /// The id of the errors of every store.
