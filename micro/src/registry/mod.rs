@@ -35,9 +35,9 @@ pub use self::local::Local;
 #[cfg(feature = "mdns")]
 pub use self::mdns::{Mdns, MdnsConfig};
 pub use self::memory::Memory;
+pub use self::record::{Endpoint, Instance, Node, Record, Snapshot, Value};
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
-pub use self::record::{Endpoint, Instance, Node, Record, Snapshot, Value};
 
 /// A backend that keeps the records of services.
 ///

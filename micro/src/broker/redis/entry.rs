@@ -27,16 +27,27 @@ impl Entry {
     }
 }
 
-/// Adds a message to a call.
+/// Adds a message to a call of a script.
 pub(super) fn write(call: &mut Cmd, message: &Message) {
     call.arg(&message.id).arg(message.content_type.as_str());
-    // Text and maps of text are always JSON.
-    let facts = if message.metadata.is_empty() {
-        String::new()
-    } else {
-        serde_json::to_string(&message.metadata).unwrap_or_default()
-    };
-    call.arg(facts).arg(message.body.as_ref());
+    call.arg(facts(message)).arg(message.body.as_ref());
+}
+
+/// Adds a message to a command that names the fields.
+pub(super) fn write_named(call: &mut Cmd, message: &Message) {
+    call.arg("i").arg(&message.id).arg("t").arg(message.content_type.as_str());
+    if !message.metadata.is_empty() {
+        call.arg("m").arg(facts(message));
+    }
+    call.arg("b").arg(message.body.as_ref());
+}
+
+fn facts(message: &Message) -> String {
+    if message.metadata.is_empty() {
+        return String::new();
+    }
+    // Maps of text are always JSON.
+    serde_json::to_string(&message.metadata).unwrap_or_default()
 }
 
 /// Reads what a blocking read has got.

@@ -134,10 +134,11 @@ impl Member {
     }
 
     async fn run(self: Arc<Self>, queue: mpsc::Sender<Item>, to_ack: Acks) {
-        let settling = self.inner.redis.tasks().spawn(
-            "broker.redis.acks",
-            acknowledge(Arc::clone(&self), to_ack),
-        );
+        let settling = self
+            .inner
+            .redis
+            .tasks()
+            .spawn("broker.redis.acks", acknowledge(Arc::clone(&self), to_ack));
         {
             let upkeep = upkeep::run(&self, &queue);
             tokio::select! {

@@ -22,6 +22,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How long a read that was interrupted may take to return.
 const UNBLOCK_WAIT: Duration = Duration::from_secs(1);
 
+/// How long a read waits for more handlers to be idle.
+const BATCH_WAIT: Duration = Duration::from_millis(1);
+
 /// The first and the longest pause between two tries to connect.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
@@ -92,8 +95,12 @@ async fn read(
 }
 
 /// Waits until there is room for entries and returns for how many.
+///
+/// Room for a few is waited on a little for more, so that quick handlers are fed in batches.
 async fn room(member: &Member) -> usize {
-    // Progress: each turn, something was settled.
+    let plenty = member.concurrency.div_ceil(2);
+    let mut until = None;
+    // Progress: each turn, something was settled, or a pause is over.
     loop {
         let less = member.holding.less.notified();
         tokio::pin!(less);
@@ -101,7 +108,13 @@ async fn room(member: &Member) -> usize {
         less.as_mut().enable();
         match member.room() {
             0 => less.await,
-            room => return room,
+            room if room >= plenty => return room,
+            room => {
+                let until = *until.get_or_insert_with(|| clock::after(clock::now(), BATCH_WAIT));
+                if clock::timeout_at(until, less).await.is_err() {
+                    return member.room().max(1);
+                }
+            }
         }
     }
 }

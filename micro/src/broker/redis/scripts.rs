@@ -49,20 +49,19 @@ end
 }
 
 /// Keys: stream. Arguments: prefix of leases, `1` for dead letters, entries at most, id, content
-/// type, metadata, body. Returns 0 where there is no room.
+/// type, metadata, body. Returns for how many more there is room, -1 where there was none.
 pub(super) static PUBLISH: Script = with_trim!(
     r"
 local most = tonumber(ARGV[3])
-if redis.call('XLEN', KEYS[1]) >= most then
+local length = redis.call('XLEN', KEYS[1])
+if length >= most then
   trim(KEYS[1], ARGV[1], ARGV[2])
-  if ARGV[2] == '1' then
-    redis.call('XTRIM', KEYS[1], 'MAXLEN', most - 1)
-  elseif redis.call('XLEN', KEYS[1]) >= most then
-    return 0
-  end
+  if ARGV[2] == '1' then redis.call('XTRIM', KEYS[1], 'MAXLEN', most - 1) end
+  length = redis.call('XLEN', KEYS[1])
+  if length >= most then return -1 end
 end
 redis.call('XADD', KEYS[1], '*', 'i', ARGV[4], 't', ARGV[5], 'm', ARGV[6], 'b', ARGV[7])
-return 1
+return most - length - 1
 "
 );
 

@@ -29,7 +29,7 @@ pub(super) struct Item {
     /// When it was delivered first and last, since 1970.
     first: Duration,
     last: Duration,
-    backoff: Backoff,
+    backoff: Option<Backoff>,
     /// Why it goes to the dead letters, once that is decided.
     given_up: Option<String>,
 }
@@ -39,8 +39,14 @@ impl Item {
         let now = clock::unix_now();
         // Of a delivery by others it is only known that it follows the publication.
         let first = if entry.deliveries > 1 { entry.made() } else { now };
-        let backoff = Backoff::new(RETRY_BASE, RETRY_MAX);
-        Self { entry, first: first.min(now), last: now, backoff, given_up: None }
+        Self { entry, first: first.min(now), last: now, backoff: None, given_up: None }
+    }
+}
+
+impl Item {
+    fn pause(&mut self) -> Duration {
+        let backoff = self.backoff.get_or_insert_with(|| Backoff::new(RETRY_BASE, RETRY_MAX));
+        backoff.next_delay()
     }
 }
 
@@ -157,7 +163,7 @@ impl Worker {
     ///
     /// It is unsettled meanwhile, so there are at most as many of these tasks as may be unsettled.
     fn later(&self, mut item: Item, after: Option<Duration>) {
-        let pause = item.backoff.next_delay();
+        let pause = item.pause();
         let pause = after.unwrap_or(pause).min(RETRY_HINT_MAX);
         let (member, queue) = (Arc::clone(&self.member), self.queue.clone());
         let back = async move {
@@ -189,7 +195,7 @@ async fn come_back(
                 // Another member has taken it over.
                 return member.settle([item.entry.id.as_str()]);
             }
-            Err(_) => clock::sleep(item.backoff.next_delay()).await,
+            Err(_) => clock::sleep(item.pause()).await,
         }
     }
     if let Some(queue) = queue.upgrade() {

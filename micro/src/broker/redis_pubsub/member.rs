@@ -208,9 +208,8 @@ mod tests {
         let redis = Arc::new(crate::driver::Redis::open(&server, &tasks).unwrap());
         let mut limits = Limits::default();
         limits.broker.pending_messages_max = 10;
-        let message = |bytes| {
-            Arc::new(Message::new("a", ContentType::Json, Bytes::from(vec![0; bytes])))
-        };
+        let message =
+            |bytes| Arc::new(Message::new("a", ContentType::Json, Bytes::from(vec![0; bytes])));
         limits.broker.pending_bytes_max = 3 * size_of(&message(100));
         let broker = RedisPubSub::new(redis, "micro", &limits);
         let (waiting, _messages) = Waiting::new(&broker.inner);

@@ -157,9 +157,7 @@ impl Inner {
             if members.live.len() >= self.limits.subscriptions_max {
                 let most = self.limits.subscriptions_max;
                 let text = format!("subscribe to {topic}: subscriptions are limited to {most}");
-                return Err(
-                    Error::too_many_requests("micro.broker", text).with_retry(Retry::Safe)
-                );
+                return Err(Error::too_many_requests("micro.broker", text).with_retry(Retry::Safe));
             }
             members.next_id = members.next_id.wrapping_add(1);
             let id = members.next_id;
@@ -207,10 +205,7 @@ impl Inner {
                     return;
                 }
             };
-            let name = std::str::from_utf8(channel).ok();
-            let Some(topic) = name.and_then(|name| name.strip_prefix(&inner.channels)) else {
-                return;
-            };
+            let Some(topic) = channel.strip_prefix(&inner.channels) else { return };
             if !matches(&pattern, topic) {
                 return;
             }

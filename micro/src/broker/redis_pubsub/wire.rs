@@ -1,45 +1,49 @@
-//! Messages as they are published: a line of JSON with the facts, then the body.
+//! Messages as they are published: a line with the lengths of what follows, then id, content type,
+//! metadata in JSON where there is any, and the body.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
 use crate::broker::message::Message;
 use crate::core::content_type::ContentType;
-use crate::core::metadata::Metadata;
-
-#[derive(Deserialize, Serialize)]
-struct Facts {
-    id: String,
-    #[serde(rename = "type")]
-    content_type: String,
-    #[serde(default)]
-    metadata: Metadata,
-}
 
 /// Writes a message.
 pub(super) fn write(message: &Message) -> Vec<u8> {
-    let facts = Facts {
-        id: message.id.clone(),
-        content_type: message.content_type.as_str().to_owned(),
-        metadata: message.metadata.clone(),
+    let metadata = if message.metadata.is_empty() {
+        String::new()
+    } else {
+        // Maps of text are always JSON.
+        serde_json::to_string(&message.metadata).unwrap_or_default()
     };
-    // Text and maps of text are always JSON, in one line.
-    let mut bytes = serde_json::to_vec(&facts).unwrap_or_default();
-    bytes.push(b'\n');
+    let parts = [message.id.as_str(), message.content_type.as_str(), &metadata];
+    let [id, kind, facts] = parts.map(str::len);
+    let mut bytes = format!("{id} {kind} {facts}\n").into_bytes();
+    bytes.reserve(id + kind + facts + message.body.len());
+    parts.iter().for_each(|part| bytes.extend_from_slice(part.as_bytes()));
     bytes.extend_from_slice(&message.body);
     bytes
 }
 
 /// Reads a message; `None` for what is none.
-pub(super) fn read(topic: &str, bytes: &[u8]) -> Option<Arc<Message>> {
+pub(super) fn read(topic: &str, bytes: &Bytes) -> Option<Arc<Message>> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
-    let facts: Facts = serde_json::from_slice(bytes.get(..end)?).ok()?;
-    let body = Bytes::copy_from_slice(bytes.get(end + 1..)?);
-    let content_type = ContentType::parse(&facts.content_type);
-    let mut message = Message::new(topic, content_type, body).with_metadata(facts.metadata);
-    message.id = facts.id;
+    let lengths = std::str::from_utf8(bytes.get(..end)?).ok()?;
+    let mut lengths = lengths.split(' ').map(str::parse::<usize>);
+    let mut at = end + 1;
+    let mut part = || {
+        let until = at.checked_add(lengths.next()?.ok()?)?;
+        let text = std::str::from_utf8(bytes.get(at..until)?).ok()?;
+        at = until;
+        Some(text)
+    };
+    let (id, kind, facts) = (part()?, part()?, part()?);
+    let content_type = ContentType::parse(kind);
+    let mut message = Message::new(topic, content_type, bytes.slice(at..));
+    id.clone_into(&mut message.id);
+    if !facts.is_empty() {
+        message.metadata = serde_json::from_str(facts).ok()?;
+    }
     Some(Arc::new(message))
 }
 
@@ -51,10 +55,13 @@ mod tests {
     fn a_message_is_read_as_it_was_written_and_nothing_else_is() {
         let body = Bytes::from_static(b"\n\0\xff");
         let mut message = Message::new("a.b", ContentType::parse("application/x-own"), body);
+        assert_eq!(*read("a.b", &write(&message).into()).unwrap(), message);
         message.metadata.insert("tenant", "acme \"s\u{f6}hne\"").unwrap();
-        assert_eq!(*read("a.b", &write(&message)).unwrap(), message);
-        for bytes in [&b""[..], b"{}", b"{}\n", b"hello\nworld", b"\n"] {
-            assert!(read("a", bytes).is_none(), "{bytes:?}");
+        assert_eq!(*read("a.b", &write(&message).into()).unwrap(), message);
+        for text in ["", "{}", "1 1 1\n", "hello\nworld", "\n", "1 0\na", "9 0 0\na", "0 0 1\nx"] {
+            assert!(read("a", &Bytes::from(text)).is_none(), "{text:?}");
         }
+        let far = format!("{} 0 0\na", usize::MAX);
+        assert!(read("a", &far.into()).is_none());
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use crate::core::error::{Error, Result, Retry};
@@ -16,7 +17,7 @@ const CHANNELS_MAX: usize = 10_000;
 #[derive(Debug)]
 pub(crate) enum Told<'a> {
     /// What was published to a channel.
-    Message(&'a [u8], &'a [u8]),
+    Message(&'a str, &'a Bytes),
     /// Something may have been missed: the connection was made again.
     Gap,
 }

@@ -64,11 +64,9 @@ pub(super) async fn connect(origin: &Origin, push: Option<Push>) -> Result<Line>
         match made.await {
             Ok(Ok(line)) => return Ok(line),
             Ok(Err(error)) => first.get_or_insert(error),
-            Err(_elapsed) => first.get_or_insert(failure::late(
-                "connect",
-                &origin.server,
-                CONNECT_TIMEOUT,
-            )),
+            Err(_elapsed) => {
+                first.get_or_insert(failure::late("connect", &origin.server, CONNECT_TIMEOUT))
+            }
         };
     }
     let error = first.unwrap_or_else(|| Error::unavailable(ERROR_ID, "the server has no host"));

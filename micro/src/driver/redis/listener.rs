@@ -119,19 +119,17 @@ fn pass_on(ears: &Ears, info: PushInfo) {
         PushKind::PMessage => true,
         _ => return,
     };
-    let (name, channel, payload) = match info.data.as_slice() {
-        [Value::BulkString(channel), Value::BulkString(payload)] if !pattern => {
-            (channel, channel, payload)
-        }
-        [Value::BulkString(name), Value::BulkString(channel), Value::BulkString(payload)]
-            if pattern =>
-        {
-            (name, channel, payload)
-        }
-        _ => return,
-    };
+    let mut parts = info.data.into_iter().map(|part| match part {
+        Value::BulkString(bytes) => Some(bytes),
+        _ => None,
+    });
+    let mut part = || parts.next().flatten();
     // Channels are named by this crate, in text.
-    let Ok(name) = std::str::from_utf8(name) else { return };
-    let name = name.to_owned();
-    ears.tell(&Channel { name, pattern }, &Told::Message(channel, payload));
+    let mut text = || part().and_then(|bytes| String::from_utf8(bytes).ok());
+    let Some(name) = text() else { return };
+    let channel = if pattern { text() } else { None };
+    let Some(payload) = part() else { return };
+    let of = Channel { name, pattern };
+    let payload = payload.into();
+    ears.tell(&of, &Told::Message(channel.as_ref().unwrap_or(&of.name), &payload));
 }

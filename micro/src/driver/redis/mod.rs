@@ -58,7 +58,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(2);
 const BACKOFF_BASE: Duration = Duration::from_millis(20);
 
 /// The longest pause between two tries to connect: a server that returns is used within it.
-const BACKOFF_MAX: Duration = Duration::from_millis(500);
+const BACKOFF_MAX: Duration = Duration::from_millis(250);
 
 /// A Redis or Valkey server, 6.2 or later.
 ///
@@ -80,6 +80,8 @@ const BACKOFF_MAX: Duration = Duration::from_millis(500);
 pub struct Redis {
     origin: Arc<Origin>,
     commands: watch::Receiver<Option<MultiplexedConnection>>,
+    /// Counts the connections so far.
+    made: watch::Receiver<u64>,
     places: Semaphore,
     keeper: TaskHandle,
     listener: Mutex<Option<Arc<Listener>>>,
@@ -132,11 +134,12 @@ impl Redis {
     fn at(origin: Origin) -> Self {
         let origin = Arc::new(origin);
         let (told, commands) = watch::channel(None);
-        let keeper = keep(Arc::clone(&origin), told);
+        let (count, made) = watch::channel(0);
+        let keeper = keep(Arc::clone(&origin), told, count);
         let keeper = origin.tasks.spawn("driver.redis", keeper).abort_on_drop();
         let (listener, others) = (Mutex::default(), Mutex::default());
         let places = Semaphore::new(COMMANDS_MAX);
-        Self { origin, commands, places, keeper, listener, others }
+        Self { origin, commands, made, places, keeper, listener, others }
     }
 
     /// Returns the number of the database.
@@ -147,6 +150,11 @@ impl Redis {
     /// Returns the owner of the tasks.
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.origin.tasks
+    }
+
+    /// Returns a count that grows with each connection that was made.
+    pub(crate) fn made(&self) -> watch::Receiver<u64> {
+        self.made.clone()
     }
 
     /// Sends a command and waits for its answer; `what` names it in errors.
@@ -229,7 +237,11 @@ impl fmt::Debug for Redis {
 }
 
 /// Keeps the connection for commands.
-async fn keep(origin: Arc<Origin>, told: watch::Sender<Option<MultiplexedConnection>>) {
+async fn keep(
+    origin: Arc<Origin>,
+    told: watch::Sender<Option<MultiplexedConnection>>,
+    made: watch::Sender<u64>,
+) {
     let mut backoff = Backoff::new(BACKOFF_BASE, BACKOFF_MAX);
     let mut silent = false;
     // Progress: each turn holds a connection until it is lost, or waits.
@@ -239,6 +251,7 @@ async fn keep(origin: Arc<Origin>, told: watch::Sender<Option<MultiplexedConnect
                 tracing::info!(server = %origin.server, "connected to redis");
                 (backoff, silent) = (Backoff::new(BACKOFF_BASE, BACKOFF_MAX), false);
                 told.send_replace(Some(line.connection()));
+                made.send_modify(|made| *made = made.wrapping_add(1));
                 let error = line.lost().await;
                 told.send_replace(None);
                 tracing::warn!(server = %origin.server, %error, "redis is lost");

@@ -27,7 +27,7 @@ const FAILED_PAUSE: Duration = Duration::from_millis(200);
 
 /// What a watcher has heard and not read.
 pub(super) struct Heard {
-    messages: mpsc::Receiver<(Bytes, Bytes)>,
+    messages: mpsc::Receiver<(String, Bytes)>,
     gap: Arc<Gap>,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn ear() -> (Ear, Heard) {
     let ear: Ear = Arc::new(move |told| match told {
         Told::Gap => told_gap.open(),
         Told::Message(channel, payload) => {
-            let message = (Bytes::copy_from_slice(channel), Bytes::copy_from_slice(payload));
+            let message = ((*channel).to_owned(), Bytes::clone(payload));
             if sender.try_send(message).is_err() {
                 told_gap.open();
             }
@@ -120,7 +120,7 @@ pub(super) async fn follow(
 }
 
 /// Reads an event and its number.
-fn read(channel: &[u8], payload: &[u8]) -> Option<(i64, Event)> {
+fn read(channel: &str, payload: &[u8]) -> Option<(i64, Event)> {
     let end = payload.iter().position(|byte| *byte == b'\n')?;
     let head = std::str::from_utf8(payload.get(..end)?).ok()?;
     let (revision, node) = head.get(1..)?.split_once(' ')?;
@@ -129,7 +129,7 @@ fn read(channel: &[u8], payload: &[u8]) -> Option<(i64, Event)> {
         let record: Record = serde_json::from_slice(payload.get(end + 1..)?).ok()?;
         return Some((revision, Event::Update(record)));
     }
-    let service = std::str::from_utf8(channel).ok()?.rsplit(':').next()?;
+    let service = channel.rsplit(':').next()?;
     let (service, node) = (plain(service)?, plain(node)?);
     head.starts_with('R').then_some((revision, Event::Remove { service, node }))
 }
@@ -141,11 +141,11 @@ mod tests {
     #[test]
     fn events_are_read_and_what_is_none_is_left_out() {
         let gone = Event::Remove { service: "a:b".into(), node: "n 1".into() };
-        assert_eq!(read(b"p:0:a%3Ab", b"R7 n%201\n"), Some((7, gone)));
-        let update = read(b"p:0:a", b"U8 n\n{\"name\":\"a\",\"nodes\":[]}");
+        assert_eq!(read("p:0:a%3Ab", b"R7 n%201\n"), Some((7, gone)));
+        let update = read("p:0:a", b"U8 n\n{\"name\":\"a\",\"nodes\":[]}");
         assert!(matches!(update, Some((8, Event::Update(record))) if record.name == "a"));
         for payload in [&b""[..], b"R7", b"R7\n", b"Rx n\n", b"U8 n\n{", b"X8 n\n", b"\n"] {
-            assert_eq!(read(b"p:0:a", payload), None, "{payload:?}");
+            assert_eq!(read("p:0:a", payload), None, "{payload:?}");
         }
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! # Durability
 //! As the server is configured. A server that lost its memory has the record of each living node
-//! again after its next heartbeat.
+//! again as soon as the node is connected.
 //!
 //! # Limits
 //! Services and nodes as [`RegistryLimits`] says; more are a 429. Changes that wait for one watcher:
@@ -31,10 +31,11 @@
 
 mod follow;
 mod name;
+mod own;
 mod scripts;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use redis::Value;
@@ -43,11 +44,13 @@ use tokio::sync::mpsc;
 use crate::core::error::{Error, Result, Retry};
 use crate::core::future::BoxFuture;
 use crate::core::limits::RegistryLimits;
+use crate::core::shutdown::TaskHandle;
 use crate::driver;
 use crate::driver::redis::{Script, reply};
 use crate::registry::check::{ERROR_ID, RECORD_BYTES_MAX, check, own_node};
 use crate::registry::record::Record;
 use crate::registry::redis::name::{escaped, plain};
+use crate::registry::redis::own::Own;
 use crate::registry::{Capabilities, Event, Registry, Watch};
 
 /// How long a change takes to reach every reader: it is published at once, a reader may be slow.
@@ -72,6 +75,18 @@ struct Shared {
     prefix: String,
     /// What the names of all channels begin with.
     channels: String,
+    own: Own,
+    /// Restores what is registered, from the first registration on.
+    restoring: OnceLock<TaskHandle>,
+}
+
+/// What becomes of a node that is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// It is replaced.
+    Nothing,
+    /// It stays: it may be a twin's.
+    WhatIsThere,
 }
 
 impl Redis {
@@ -90,16 +105,13 @@ impl Redis {
     /// # Ok::<(), micro::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn new(
-        redis: Arc<driver::Redis>,
-        prefix: impl AsRef<str>,
-        limits: RegistryLimits,
-    ) -> Self {
+    pub fn new(redis: Arc<driver::Redis>, prefix: impl AsRef<str>, limits: RegistryLimits) -> Self {
         let prefix = prefix.as_ref();
         // Channels are of the whole server and not of a database.
         let channels = format!("{}:registry:events:{}:", escaped(prefix), redis.number());
         let prefix = format!("{prefix}:registry:");
-        Self { shared: Arc::new(Shared { redis, limits, prefix, channels }) }
+        let (own, restoring) = (Own::default(), OnceLock::new());
+        Self { shared: Arc::new(Shared { redis, limits, prefix, channels, own, restoring }) }
     }
 }
 
@@ -110,8 +122,22 @@ impl Shared {
         self.redis.run(what, script, &call).await
     }
 
-    async fn register(&self, record: &Record, ttl: Duration) -> Result<()> {
-        let node = check(record, ttl, &self.limits)?;
+    async fn register(self: &Arc<Self>, record: &Record, ttl: Duration) -> Result<()> {
+        check(record, ttl, &self.limits)?;
+        self.restoring.get_or_init(|| {
+            let restoring = own::restore(Arc::downgrade(self), self.redis.made());
+            self.redis.tasks().spawn("registry.redis", restoring).abort_on_drop()
+        });
+        let outcome = self.put(record, ttl, Keep::Nothing).await;
+        // What may have happened has to last as what did.
+        if !outcome.as_ref().is_err_and(|error| error.retry() != Retry::Unknown) {
+            self.own.note(record, ttl);
+        }
+        outcome
+    }
+
+    async fn put(&self, record: &Record, ttl: Duration, keep: Keep) -> Result<()> {
+        let node = own_node(record)?;
         let json = serde_json::to_vec(record)
             .map_err(|error| Error::bad_request(ERROR_ID, error.to_string()).with_source(error))?;
         if json.len() > RECORD_BYTES_MAX {
@@ -123,13 +149,14 @@ impl Shared {
         let limits = &self.limits;
         let (nodes, services) =
             (limits.nodes_per_service_max.to_string(), limits.services_max.to_string());
-        let arguments: [&[u8]; 6] = [
+        let arguments: [&[u8]; 7] = [
             service.as_bytes(),
             id.as_bytes(),
             &json,
             millis.as_bytes(),
             nodes.as_bytes(),
             services.as_bytes(),
+            if keep == Keep::WhatIsThere { b"1" } else { b"0" },
         ];
         match self.ask("register", &scripts::REGISTER, &arguments).await.and_then(reply::number)? {
             0 => {
@@ -142,6 +169,7 @@ impl Shared {
 
     async fn deregister(&self, record: &Record) -> Result<()> {
         let node = own_node(record)?;
+        self.own.forget(record);
         let (service, id) = (escaped(&record.name), escaped(&node.id));
         let arguments = [service.as_bytes(), id.as_bytes(), node.address.as_bytes()];
         self.ask("deregister", &scripts::DEREGISTER, &arguments).await.map(drop)

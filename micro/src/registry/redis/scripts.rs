@@ -45,14 +45,15 @@ end
     };
 }
 
-/// Arguments: service, node, record, time to live in milliseconds, nodes and services at most.
-/// Returns 1, or 0 where there is no room.
+/// Arguments: service, node, record, time to live in milliseconds, nodes and services at most, `1` to
+/// leave a node that is there as it is. Returns 1, or 0 where there is no room.
 pub(super) static REGISTER: Script = script!(
     r"
 local service, node, json, ttl = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 sweep(64)
 local key, nodes = p .. 'node:' .. service .. ':' .. node, p .. 'service:' .. service
 local before = redis.call('GET', key)
+if before and ARGV[9] == '1' then return 1 end
 if not before then
   if redis.call('SCARD', nodes) >= tonumber(ARGV[7]) then return 0 end
   if redis.call('SISMEMBER', p .. 'services', service) == 0

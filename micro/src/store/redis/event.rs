@@ -23,11 +23,8 @@ pub(super) fn read(payload: &[u8]) -> Option<Event> {
             };
             let (key, rest) = body.split_at_checked(words.next()?.parse().ok()?)?;
             let (metadata, value) = rest.split_at_checked(words.next()?.parse().ok()?)?;
-            let record = Record::new(
-                std::str::from_utf8(key).ok()?,
-                Bytes::copy_from_slice(value),
-                version,
-            );
+            let record =
+                Record::new(std::str::from_utf8(key).ok()?, Bytes::copy_from_slice(value), version);
             Some(Event::Put(record.with_metadata(facts(metadata)?).with_expiry(ttl)))
         }
         _ => None,
@@ -65,7 +62,8 @@ mod tests {
 
     #[test]
     fn what_is_no_event_is_none() {
-        let all: [&[u8]; 7] = [b"", b"D", b"X\nk", b"P\n", b"P 1  9 0\nk", b"P x  1 0\nk", b"D\n\xff"];
+        let all: [&[u8]; 7] =
+            [b"", b"D", b"X\nk", b"P\n", b"P 1  9 0\nk", b"P x  1 0\nk", b"D\n\xff"];
         for payload in all {
             assert_eq!(read(payload), None, "{payload:?}");
         }

@@ -114,11 +114,7 @@ impl Redis {
     /// # Ok::<(), micro::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn new(
-        redis: Arc<driver::Redis>,
-        prefix: impl Into<String>,
-        limits: StoreLimits,
-    ) -> Self {
+    pub fn new(redis: Arc<driver::Redis>, prefix: impl Into<String>, limits: StoreLimits) -> Self {
         let watchers = Arc::new(Semaphore::new(WATCHERS_MAX));
         let (prefix, closed) = (prefix.into(), AtomicBool::new(false));
         Self { shared: Arc::new(Shared { redis, prefix, limits, watchers, closed }) }
@@ -161,8 +157,7 @@ impl Shared {
             Condition::Version(version) => version.to_string(),
         };
         let millis = |ttl: Duration| ttl.min(TTL_MAX).as_millis().max(1).to_string();
-        let mut call =
-            scripts::WRITE.call(&[&record, &names.keys, &names.ends, &names.version]);
+        let mut call = scripts::WRITE.call(&[&record, &names.keys, &names.ends, &names.version]);
         call.arg(&names.channel).arg(&names.records).arg(write.key.as_str()).arg(condition);
         call.arg(write.ttl.map(millis).unwrap_or_default()).arg(event::metadata(&write.metadata));
         call.arg(write.value.as_ref());
@@ -396,9 +391,7 @@ mod tests {
         let tasks = crate::core::shutdown::TaskTracker::new();
         let redis = Arc::new(driver::Redis::open(&server, &tasks).unwrap());
         let store = Redis::new(redis, "micro", StoreLimits::default());
-        let keys = |database, table| {
-            store.shared.names(&Space::new(database, table).unwrap()).keys
-        };
+        let keys = |database, table| store.shared.names(&Space::new(database, table).unwrap()).keys;
         let all = [("a", "b:c"), ("a:b", "c"), ("a", "b%3Ac"), ("a%3Ab", "c"), ("a", "b")];
         let names: std::collections::HashSet<_> = all.map(|(d, t)| keys(d, t)).into();
         assert_eq!(names.len(), all.len(), "{names:?}");

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use micro::core::limits::{Limits, RegistryLimits, StoreLimits};
 use micro::core::future::BoxFuture;
+use micro::core::limits::{Limits, RegistryLimits, StoreLimits};
 use micro::testkit::broker::Pair;
 use micro::{broker, registry, store, testkit};
 use micro_tests::server::{REDIS, redis, trial};

@@ -68,8 +68,7 @@ async fn paused() {
     let server = redis();
     let broker = RedisPubSub::new(connect(&server), "p", &Limits::default());
     let (sender, mut came) = mpsc::channel(1000);
-    let _one =
-        broker.subscribe("t", SubscribeOptions::default(), sending(sender)).await.unwrap();
+    let _one = broker.subscribe("t", SubscribeOptions::default(), sending(sender)).await.unwrap();
     server.pause();
     tokio::time::sleep(pause()).await;
     server.resume();

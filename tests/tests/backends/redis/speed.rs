@@ -28,16 +28,22 @@ pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial("redis::streams_are_as_fast_as_the_bare_client", &REDIS, || async {
             let server = fast();
-            compare("streams", 20_000, async |n| bare_streams(&server, n).await, async |n| {
-                ours_streams(&server, n).await
-            })
+            compare(
+                "streams",
+                20_000,
+                async |n| bare_streams(&server, n).await,
+                async |n| ours_streams(&server, n).await,
+            )
             .await;
         }),
         trial("redis::pubsub_is_as_fast_as_the_bare_client", &REDIS, || async {
             let server = fast();
-            compare("pub/sub", 20_000, async |n| bare_pubsub(&server, n).await, async |n| {
-                ours_pubsub(&server, n).await
-            })
+            compare(
+                "pub/sub",
+                20_000,
+                async |n| bare_pubsub(&server, n).await,
+                async |n| ours_pubsub(&server, n).await,
+            )
             .await;
         }),
     ]
@@ -117,8 +123,7 @@ async fn run<F: Future<Output = ()> + Send + 'static>(
 async fn bare_streams(server: &Server, messages: usize) -> Duration {
     let client = redis::Client::open(format!("redis://{}", server.address())).unwrap();
     let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
-    let connection =
-        client.get_multiplexed_async_connection_with_config(&config).await.unwrap();
+    let connection = client.get_multiplexed_async_connection_with_config(&config).await.unwrap();
     let mut reader = client.get_multiplexed_async_connection_with_config(&config).await.unwrap();
     let goal = Goal::new(messages);
     let made: redis::RedisResult<()> = redis::cmd("XGROUP")
@@ -175,9 +180,8 @@ async fn ours_streams(server: &Server, messages: usize) -> Duration {
         counting.count(1);
         Box::pin(async { Ack::Ack })
     });
-    let options = SubscribeOptions::default()
-        .with_queue("q")
-        .with_concurrency(AT_ONCE.try_into().unwrap());
+    let options =
+        SubscribeOptions::default().with_queue("q").with_concurrency(AT_ONCE.try_into().unwrap());
     let _subscription = broker.subscribe("speed", options, handler).await.unwrap();
     let publisher = broker.clone();
     run(messages, &goal, move || {
@@ -195,14 +199,13 @@ async fn bare_pubsub(server: &Server, messages: usize) -> Duration {
     let counting = Arc::clone(&goal);
     let client = redis::Client::open(format!("redis://{}?protocol=resp3", server.address()));
     let client = client.unwrap();
-    let config = redis::AsyncConnectionConfig::new().set_push_sender(
-        move |info: redis::PushInfo| {
+    let config =
+        redis::AsyncConnectionConfig::new().set_push_sender(move |info: redis::PushInfo| {
             if info.kind == redis::PushKind::Message {
                 counting.count(1);
             }
             Ok::<(), ()>(())
-        },
-    );
+        });
     let mut reader = client.get_multiplexed_async_connection_with_config(&config).await.unwrap();
     reader.subscribe("bare").await.unwrap();
     let connection = client.get_multiplexed_async_connection().await.unwrap();

@@ -150,10 +150,9 @@ async fn paused() {
     let mut longest = Duration::ZERO;
     while Instant::now() < until_then {
         let began = Instant::now();
-        let read = tokio::time::timeout(
-            until_then.saturating_duration_since(began),
-            store.read(&space(), &key("a")),
-        );
+        let (space, key) = (space(), key("a"));
+        let left = until_then.saturating_duration_since(began);
+        let read = tokio::time::timeout(left, store.read(&space, &key));
         if let Ok(outcome) = read.await {
             assert_eq!(outcome.unwrap_err().code(), 503);
             longest = longest.max(began.elapsed());
