@@ -80,15 +80,19 @@ pub(super) fn counted(topic: &str, value: Value) -> Result<Vec<Entry>> {
 /// the field `b`.
 fn read(topic: &str, id: Value, fields: Value, deliveries: u32) -> Result<Entry> {
     let id = reply::text(id)?;
-    let mut message = Message::new(topic, ContentType::parse(""), Bytes::new());
-    message.id.clone_from(&id);
+    let mut message = Message {
+        id: id.clone(),
+        topic: topic.to_owned(),
+        metadata: Metadata::new(),
+        content_type: ContentType::parse(""),
+        body: Bytes::new(),
+    };
     let mut fields = reply::list(fields)?.into_iter();
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
         let (name, value) = (reply::bytes(name)?, reply::bytes(value)?);
-        let text = || String::from_utf8_lossy(&value).into_owned();
         match name.as_ref() {
-            b"i" => message.id = text(),
-            b"t" => message.content_type = ContentType::parse(&text()),
+            b"i" => message.id = String::from_utf8_lossy(&value).into_owned(),
+            b"t" => message.content_type = ContentType::parse(&String::from_utf8_lossy(&value)),
             b"m" if !value.is_empty() => match serde_json::from_slice::<Metadata>(&value) {
                 Ok(metadata) => message.metadata = metadata,
                 Err(error) => tracing::warn!(topic, id, %error, "metadata cannot be read"),

@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// What is held, and how many of it handlers have or will have.
-#[derive(Default)]
 pub(super) struct Holding {
+    concurrency: usize,
     state: Mutex<State>,
     /// Rung when there is less of it.
     pub(super) less: Notify,
@@ -22,6 +22,10 @@ struct State {
 }
 
 impl Holding {
+    pub(super) fn new(concurrency: usize) -> Self {
+        Self { concurrency, state: Mutex::default(), less: Notify::new() }
+    }
+
     /// Takes an entry; `false` if it is held already.
     pub(super) fn take(&self, id: &str) -> bool {
         let mut state = self.lock();
@@ -40,8 +44,12 @@ impl Holding {
             *decided = true;
         }
         state.busy = state.busy.saturating_sub(1);
+        let busy = state.busy;
         drop(state);
-        self.less.notify_waiters();
+        // Whoever waits waits for one idle handler, for half of them, or for all.
+        if busy + 1 == self.concurrency || busy == self.concurrency / 2 || busy == 0 {
+            self.less.notify_waiters();
+        }
     }
 
     /// Notes that the entry waits for a handler again.
@@ -64,9 +72,9 @@ impl Holding {
     }
 
     /// Returns how many further entries there is room for.
-    pub(super) fn room(&self, concurrency: usize, unacked_max: usize) -> usize {
+    pub(super) fn room(&self, unacked_max: usize) -> usize {
         let state = self.lock();
-        let free = concurrency.saturating_sub(state.busy);
+        let free = self.concurrency.saturating_sub(state.busy);
         free.min(unacked_max.saturating_sub(state.entries.len()))
     }
 
@@ -102,18 +110,18 @@ mod tests {
 
     #[test]
     fn room_is_for_idle_handlers_within_what_may_be_unsettled() {
-        let holding = Holding::default();
-        assert_eq!(holding.room(2, 3), 2);
+        let holding = Holding::new(2);
+        assert_eq!(holding.room(3), 2);
         assert!(holding.take("1") && holding.take("2") && !holding.take("1"));
-        assert_eq!(holding.room(2, 3), 0);
+        assert_eq!(holding.room(3), 0);
         holding.rest("1");
         holding.rest("2");
-        assert_eq!((holding.room(2, 3), holding.room(2, 2), holding.busy()), (1, 0, 0));
+        assert_eq!((holding.room(3), holding.room(2), holding.busy()), (1, 0, 0));
         holding.wake("2");
         assert_eq!(holding.ids(Counted::Decided), ["1"]);
         holding.rest("2");
         holding.drop_all(["1", "2"]);
-        assert_eq!(holding.room(2, 2), 2);
+        assert_eq!(holding.room(2), 2);
         assert!(holding.ids(Counted::All).is_empty());
     }
 }

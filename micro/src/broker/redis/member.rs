@@ -23,7 +23,7 @@ use crate::core::clock;
 use crate::core::clock::Instant;
 use crate::core::error::{Error, Result};
 use crate::core::future::BoxFuture;
-use crate::core::shutdown::Shutdown;
+use crate::core::shutdown::{Shutdown, TaskHandle};
 
 /// How long a group of one subscription outlives its process: an interruption that is shorter loses
 /// nothing.
@@ -78,7 +78,7 @@ impl Member {
             consumer,
             concurrency,
             life: Shutdown::new(),
-            holding: Holding::default(),
+            holding: Holding::new(concurrency),
             settled: AtomicBool::new(false),
             ended: watch::Sender::new(None),
         }
@@ -118,12 +118,13 @@ impl Member {
             acks,
         };
         let tasks = self.inner.redis.tasks();
-        for _ in 0..self.concurrency {
-            // Its end is seen by what is held.
-            tasks.spawn("broker.redis.worker", worker.clone().run()).detach();
-        }
+        let start = |_| {
+            let work = worker.clone().run();
+            tasks.spawn("broker.redis.worker", work).abort_on_drop()
+        };
+        let workers = (0..self.concurrency).map(start).collect();
         drop(worker);
-        tasks.spawn("broker.redis", Arc::clone(self).run(queue, to_ack)).detach();
+        tasks.spawn("broker.redis", Arc::clone(self).run(workers, queue, to_ack)).detach();
     }
 
     /// Notes that the subscription never began.
@@ -133,19 +134,25 @@ impl Member {
         self.ended.send_replace(Some(0));
     }
 
-    async fn run(self: Arc<Self>, queue: mpsc::Sender<Item>, to_ack: Acks) {
+    async fn run(
+        self: Arc<Self>,
+        workers: Vec<TaskHandle>,
+        queue: mpsc::Sender<Item>,
+        to_ack: Acks,
+    ) {
         let settling = self
             .inner
             .redis
             .tasks()
             .spawn("broker.redis.acks", acknowledge(Arc::clone(&self), to_ack));
-        {
-            let upkeep = upkeep::run(&self, &queue);
+        let upkeep = async {
             tokio::select! {
-                () = reader::run(&self, &queue) => {}
-                () = upkeep => {}
+                () = self.life.draining() => {}
+                () = upkeep::run(&self, &queue) => {}
             }
-        }
+        };
+        // The reader ends by itself, so that the server holds none of its reads.
+        tokio::join!(reader::run(&self, &queue), upkeep);
         let finished = async {
             // Progress: each turn, a handler has finished.
             loop {
@@ -164,9 +171,9 @@ impl Member {
             () = finished => 0,
             () = self.life.closed() => self.holding.busy(),
         };
-        // Without senders the workers end, and the acknowledgements after them.
-        drop(queue);
         self.life.close();
+        // Without workers nobody sends acknowledgements, and they end.
+        drop((workers, queue));
         let _in_time = clock::timeout(FLUSH_WAIT, settling).await.is_ok();
         self.leave().await;
         self.inner.forget(self.id);
@@ -219,7 +226,7 @@ impl Member {
 
     /// Returns how many further entries there is room for.
     pub(super) fn room(&self) -> usize {
-        self.holding.room(self.concurrency, self.inner.limits.unacked_max.max(1))
+        self.holding.room(self.inner.limits.unacked_max.max(1))
     }
 
     /// Tells whether something was settled since the stream was trimmed.

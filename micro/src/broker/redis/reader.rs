@@ -109,7 +109,7 @@ async fn room(member: &Member) -> usize {
         match member.room() {
             0 => less.await,
             room if room >= plenty => return room,
-            room => {
+            _few => {
                 let until = *until.get_or_insert_with(|| clock::after(clock::now(), BATCH_WAIT));
                 if clock::timeout_at(until, less).await.is_err() {
                     return member.room().max(1);

@@ -27,17 +27,13 @@ const CONSUMER_IDLE: Duration = Duration::from_secs(3600);
 /// Pause between two looks for such consumers.
 const BANISH_EVERY: Duration = Duration::from_secs(300);
 
-/// Works until the subscription drains or ends.
+/// Works for as long as it is polled; the subscription leaves what was begun.
 pub(super) async fn run(member: &Member, queue: &mpsc::Sender<Item>) {
     let mut due = Due::new(clock::now());
     let mut cursor = "0-0".to_owned();
     // Progress: each turn waits for a tick.
     loop {
-        tokio::select! {
-            biased;
-            () = member.life.draining() => return,
-            () = clock::sleep(TICK) => {}
-        }
+        clock::sleep(TICK).await;
         if let Err(error) = turn(member, queue, &mut due, &mut cursor).await {
             tracing::debug!(topic = member.topic, %error, "upkeep has to wait");
         }

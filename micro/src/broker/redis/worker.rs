@@ -62,23 +62,15 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) async fn run(self) {
-        // Progress: each turn takes an item; the end of the subscription ends it.
-        loop {
-            let next = async { self.items.lock().await.recv().await };
-            // Cancel safety: waiting for an item holds none.
-            let item = tokio::select! {
-                biased;
-                () = self.member.life.closed() => return,
-                item = next => item,
-            };
-            let Some(item) = item else { return };
-            // Cancel safety: what is held and not settled is left to others in the end.
-            tokio::select! {
-                biased;
-                () = self.handle(item) => {}
-                () = self.member.life.closed() => return,
-            }
+        // Progress: each turn takes an item; the end of the subscription aborts it. What is held and
+        // not settled then is left to others.
+        while let Some(item) = self.next().await {
+            self.handle(item).await;
         }
+    }
+
+    async fn next(&self) -> Option<Item> {
+        self.items.lock().await.recv().await
     }
 
     async fn handle(&self, mut item: Item) {
@@ -86,10 +78,10 @@ impl Worker {
         if item.given_up.is_none() {
             match self.decide(&mut item).await {
                 Ack::Ack => {
-                    holding.rest(&id);
-                    // There is room for all that may be held.
-                    let _open = self.acks.send(id).await.is_ok();
-                    return;
+                    // There is room for all that may be held. Before the rest: who waits for that
+                    // ends this worker.
+                    let _open = self.acks.send(id.clone()).await.is_ok();
+                    return holding.rest(&id);
                 }
                 Ack::Retry { after } => {
                     holding.rest(&id);

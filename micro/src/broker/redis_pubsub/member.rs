@@ -130,6 +130,7 @@ impl Member {
         }
         let cut = self.running.load(SeqCst);
         self.stop();
+        late.iter().for_each(TaskHandle::abort);
         let patience = clock::after(clock::now(), self.inner.cancel_timeout);
         for worker in late {
             if clock::timeout_at(patience, worker).await.is_err() {
@@ -141,30 +142,23 @@ impl Member {
 }
 
 async fn work(member: Arc<Member>, handler: Handler, messages: Messages) {
-    // Progress: each turn takes a message; the end of the subscription ends it.
-    loop {
-        let next = async { messages.lock().await.recv().await };
-        let message = tokio::select! {
-            biased;
-            () = member.life.closed() => return,
-            message = next => message,
-        };
-        let Some(message) = message else { return };
+    // Progress: each turn takes a message; the end of the subscription aborts it. A message is
+    // delivered at most once, cut or not.
+    while let Some(message) = next(&messages).await {
         member.waiting.taken(&message);
         member.running.fetch_add(1, SeqCst);
-        let id = message.id.clone();
-        let handled = deliver(&handler, Delivery::new(message, 1), member.inner.limits.ack_timeout);
-        // Cancel safety: a message is delivered at most once, cut or not.
-        let decision = tokio::select! {
-            biased;
-            decision = handled => decision,
-            () = member.life.closed() => return,
-        };
+        let delivery = Delivery::new(Arc::clone(&message), 1);
+        let decision = deliver(&handler, delivery, member.inner.limits.ack_timeout).await;
         member.running.fetch_sub(1, SeqCst);
         if decision != Ack::Ack {
+            let id = message.id.as_str();
             tracing::warn!(topic = member.topic, id, ?decision, "message is not delivered again");
         }
     }
+}
+
+async fn next(messages: &Messages) -> Option<Arc<Message>> {
+    messages.lock().await.recv().await
 }
 
 impl Control for Member {
@@ -183,6 +177,8 @@ impl Control for Member {
     fn stop(&self) {
         self.stop_taking();
         self.life.close();
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.iter().for_each(TaskHandle::abort);
         self.inner.forget(self.id);
     }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::broker::message::Message;
 use crate::core::content_type::ContentType;
+use crate::core::metadata::Metadata;
 
 /// Writes a message.
 pub(super) fn write(message: &Message) -> Vec<u8> {
@@ -38,13 +39,17 @@ pub(super) fn read(topic: &str, bytes: &Bytes) -> Option<Arc<Message>> {
         Some(text)
     };
     let (id, kind, facts) = (part()?, part()?, part()?);
-    let content_type = ContentType::parse(kind);
-    let mut message = Message::new(topic, content_type, bytes.slice(at..));
-    id.clone_into(&mut message.id);
-    if !facts.is_empty() {
-        message.metadata = serde_json::from_str(facts).ok()?;
-    }
-    Some(Arc::new(message))
+    let metadata = match facts {
+        "" => Metadata::new(),
+        facts => serde_json::from_str(facts).ok()?,
+    };
+    Some(Arc::new(Message {
+        id: id.to_owned(),
+        topic: topic.to_owned(),
+        metadata,
+        content_type: ContentType::parse(kind),
+        body: bytes.slice(at..),
+    }))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use crate::core::backoff::Backoff;
 use crate::core::clock;
@@ -159,16 +159,15 @@ impl Redis {
 
     /// Sends a command and waits for its answer; `what` names it in errors.
     pub(crate) async fn ask(&self, what: &str, command: &Cmd) -> Result<Value> {
-        let sendable = clock::after(clock::now(), CONNECT_WAIT);
-        let place = clock::timeout_at(sendable, self.places.acquire()).await;
-        let _place = place.ok().and_then(|place| place.ok()).ok_or_else(|| {
-            let detail = format!("{what}: {COMMANDS_MAX} commands wait for answers");
-            Error::unavailable(ERROR_ID, detail).with_retry(Retry::Safe)
-        })?;
-        let mut commands = self.commands.clone();
-        let up = clock::timeout_at(sendable, commands.wait_for(Option::is_some)).await;
-        let connection = up.ok().and_then(|up| up.ok()).and_then(|up| up.clone());
-        let Some(mut connection) = connection else { return Err(self.away(what)) };
+        let _place = match self.places.try_acquire() {
+            Ok(place) => place,
+            Err(_full) => self.place(what).await?,
+        };
+        let up = self.commands.borrow().clone();
+        let mut connection = match up {
+            Some(connection) => connection,
+            None => self.connection(what).await?,
+        };
         let answer = clock::timeout(ANSWER_TIMEOUT, connection.send_packed_command(command));
         match answer.await {
             Ok(answer) => {
@@ -176,6 +175,26 @@ impl Redis {
             }
             Err(_elapsed) => Err(failure::late(what, &self.origin.server, ANSWER_TIMEOUT)),
         }
+    }
+
+    /// Waits for a place among the commands that wait for answers.
+    async fn place(&self, what: &str) -> Result<SemaphorePermit<'_>> {
+        let place = clock::timeout(CONNECT_WAIT, self.places.acquire()).await;
+        place.ok().and_then(std::result::Result::ok).ok_or_else(|| {
+            let detail = format!("{what}: {COMMANDS_MAX} commands wait for answers");
+            Error::unavailable(ERROR_ID, detail).with_retry(Retry::Safe)
+        })
+    }
+
+    /// Waits for the connection.
+    async fn connection(&self, what: &str) -> Result<MultiplexedConnection> {
+        let mut commands = self.commands.clone();
+        let up = clock::timeout(CONNECT_WAIT, commands.wait_for(Option::is_some)).await;
+        let up = up.ok().and_then(std::result::Result::ok).and_then(|up| up.clone());
+        up.ok_or_else(|| {
+            let detail = format!("{what}: redis at {} cannot be reached", self.origin.server);
+            Error::unavailable(ERROR_ID, detail).with_retry(Retry::Safe)
+        })
     }
 
     /// Runs a script; `command` is [`Script::call`] with its arguments.
@@ -206,11 +225,6 @@ impl Redis {
             Arc::clone(listener.get_or_insert_with(start))
         };
         listener.listen(name, pattern, ear).await
-    }
-
-    fn away(&self, what: &str) -> Error {
-        let detail = format!("{what}: redis at {} cannot be reached", self.origin.server);
-        Error::unavailable(ERROR_ID, detail).with_retry(Retry::Safe)
     }
 }
 
