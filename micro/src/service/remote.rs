@@ -10,8 +10,6 @@ use crate::core::limits::StoreLimits;
 use crate::core::shutdown::TaskTracker;
 use crate::driver::Drivers;
 use crate::registry::Registry;
-#[cfg(feature = "redis")]
-use crate::service::redis;
 use crate::service::url::Url;
 use crate::store::Store;
 use crate::transport::{Scope, Transport};
@@ -23,7 +21,7 @@ pub(crate) fn registry(
 ) -> Option<Result<Arc<dyn Registry>>> {
     #[cfg(feature = "redis")]
     if url.scheme == "redis" {
-        return Some(redis::registry(url, scope, drivers));
+        return Some(super::redis::registry(url, scope, drivers));
     }
     let _ = (url, scope, drivers);
     None
@@ -36,7 +34,7 @@ pub(crate) fn broker(
 ) -> Option<Result<Arc<dyn Broker>>> {
     #[cfg(feature = "redis")]
     if matches!(url.scheme.as_str(), "redis" | "redis-pubsub") {
-        return Some(redis::broker(url, scope, drivers));
+        return Some(super::redis::broker(url, scope, drivers));
     }
     let _ = (url, scope, drivers);
     None
@@ -50,7 +48,7 @@ pub(crate) fn store(
 ) -> Option<Result<Arc<dyn Store>>> {
     #[cfg(feature = "redis")]
     if url.scheme == "redis" {
-        return Some(redis::store(url, limits, tasks, drivers));
+        return Some(super::redis::store(url, limits, tasks, drivers));
     }
     let _ = (url, limits, tasks, drivers);
     None

@@ -105,7 +105,7 @@ async fn outlive_kills() {
     for _ in 0..16 {
         let (publisher, counter) = (publisher.clone(), Arc::clone(&counter));
         let (acknowledged, done) = (Arc::clone(&acknowledged), Arc::clone(&done));
-        publishers.push(tokio::spawn(async move {
+        publishers.push(super::spawn(async move {
             while !done.load(SeqCst) {
                 let number = counter.fetch_add(1, SeqCst);
                 if publisher.publish(numbered("kills", number)).await.is_ok() {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use micro::core::shutdown::TaskTracker;
+use micro::core::shutdown::{TaskHandle, TaskTracker};
 use micro::driver;
 use micro_tests::server::Server;
 
@@ -38,6 +38,11 @@ fn connect(server: &Server) -> Arc<driver::Redis> {
 fn connect_with(server: &Server, tasks: &TaskTracker) -> Arc<driver::Redis> {
     let place = driver::Server::new("127.0.0.1", server.port());
     Arc::new(driver::Redis::open(&place, tasks).unwrap())
+}
+
+/// Runs something beside the test.
+fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> TaskHandle<T> {
+    TaskTracker::new().spawn("test", work)
 }
 
 /// Returns a prefix that nothing else uses.

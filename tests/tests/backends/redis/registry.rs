@@ -49,7 +49,11 @@ async fn back_in_time() {
         std::fs::remove_dir_all(server.folder().join("appendonlydir")).unwrap();
         tokio::time::sleep(Duration::from_secs(2)).await;
         let stale = cached.lookup("shop").await.unwrap().unwrap();
-        assert_eq!(stale, [kept.clone()], "what is known is served while the server is away");
+        assert_eq!(
+            stale,
+            std::slice::from_ref(&kept),
+            "what is known is served while the server is away"
+        );
         let began = Instant::now();
         server.start_again();
         let found = || async { reader.lookup("shop").await.ok().flatten() };
@@ -75,7 +79,8 @@ async fn paused() {
     server.pause();
     let then = Instant::now() + pause();
     while Instant::now() < then {
-        assert_eq!(cached.lookup("shop").await.unwrap().unwrap(), [kept.clone()]);
+        let known = cached.lookup("shop").await.unwrap().unwrap();
+        assert_eq!(known, std::slice::from_ref(&kept));
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     server.resume();
@@ -114,7 +119,7 @@ async fn many_nodes() {
     for batch in 0..50_u16 {
         let all = (0..100).map(|n| {
             let registry = Arc::clone(&registry);
-            tokio::spawn(async move {
+            super::spawn(async move {
                 let one = record("many", &format!("{batch}-{n}"), batch * 100 + n + 1);
                 registry.register(&one, Duration::from_secs(60)).await
             })

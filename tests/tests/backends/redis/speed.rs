@@ -106,7 +106,7 @@ async fn run<F: Future<Output = ()> + Send + 'static>(
     for n in 0..AT_ONCE {
         let publish = publish.clone();
         let share = messages / AT_ONCE + usize::from(n < messages % AT_ONCE);
-        tasks.push(tokio::spawn(async move {
+        tasks.push(super::spawn(async move {
             for _ in 0..share {
                 publish().await;
             }
@@ -132,7 +132,7 @@ async fn bare_streams(server: &Server, messages: usize) -> Duration {
         .await;
     drop(made);
     let (counting, mut acks) = (Arc::clone(&goal), connection.clone());
-    let reading = tokio::spawn(async move {
+    let reading = super::spawn(async move {
         let mut left = messages;
         while left > 0 {
             let got: redis::Value = redis::cmd("XREADGROUP")

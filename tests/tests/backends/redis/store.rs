@@ -66,7 +66,7 @@ async fn no_write_is_lost() {
     let mut writers = Vec::new();
     for writer in 0..8 {
         let (store, stop) = (store.clone(), Arc::clone(&stop));
-        writers.push(tokio::spawn(async move {
+        writers.push(super::spawn(async move {
             let (mut acknowledged, mut n) = (BTreeMap::new(), 0_u32);
             while !stop.load(SeqCst) {
                 let name = format!("{writer}-{}", n % 50);
@@ -107,7 +107,7 @@ async fn won_once() {
     let mut racers = Vec::new();
     for racer in 0..6 {
         let (store, stop) = (store.clone(), Arc::clone(&stop));
-        racers.push(tokio::spawn(async move {
+        racers.push(super::spawn(async move {
             let mut won: Vec<(Version, Version)> = Vec::new();
             while !stop.load(SeqCst) {
                 let Ok(Some(found)) = store.read(&space(), &key("k")).await else { continue };
@@ -224,7 +224,7 @@ async fn nothing_behind() {
         store.write(&space(), write).await.unwrap();
     }
     let ordered = format!("ZCARD {prefix}:store:micro:default:keys");
-    assert!(say(&server, &ordered) > ":20".to_owned());
+    assert_ne!(say(&server, &ordered), ":0");
     let list = || async {
         store.list(&space(), &Query::new()).await.unwrap();
         (say(&server, &ordered) == ":0").then_some(())
