@@ -1,16 +1,21 @@
 //! Backends on servers: each against a copy of its server that the test starts, kills and pauses.
 
-#[cfg(feature = "redis")]
-mod redis;
-
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "redis")]
+mod redis;
+
 fn main() -> ExitCode {
-    #[allow(unused_mut, reason = "the backends are features")]
-    let mut trials: Vec<Trial> = Vec::new();
-    #[cfg(feature = "redis")]
-    trials.extend(redis::trials());
+    let groups: Vec<Vec<Trial>> = vec![
+        #[cfg(feature = "nats")]
+        nats::trials(),
+        #[cfg(feature = "redis")]
+        redis::trials(),
+    ];
+    let trials = groups.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
