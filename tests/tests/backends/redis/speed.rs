@@ -74,7 +74,9 @@ async fn compare(
     let rate = |times: &[Duration]| messages as f64 / times[ROUNDS / 2].as_secs_f64();
     let (bare, ours) = (rate(&theirs), rate(&own));
     println!("{what}: bare {bare:.0}/s, micro {ours:.0}/s, ratio {:.2}", ours / bare);
-    assert!(ours / bare >= 0.8, "{what}: {:.2} of the bare client", ours / bare);
+    // Without optimization what is measured is the compiler.
+    let good = ours / bare >= 0.8 || cfg!(debug_assertions);
+    assert!(good, "{what}: {:.2} of the bare client", ours / bare);
 }
 
 /// Counts to a number.
