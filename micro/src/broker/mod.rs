@@ -16,6 +16,10 @@ mod inbox;
 mod memory;
 mod message;
 mod receipt;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod redis_pubsub;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -50,6 +54,10 @@ pub use self::memory::Counts;
 pub use self::memory::Memory;
 pub use self::message::MESSAGE_ID_BYTES_MAX;
 pub use self::message::Message;
+#[cfg(feature = "redis")]
+pub use self::redis::{DEAD_LETTERS_MAX, Redis, STREAM_ENTRIES_MAX};
+#[cfg(feature = "redis")]
+pub use self::redis_pubsub::RedisPubSub;
 pub use self::subscription::Control;
 pub use self::subscription::Subscription;
 pub use self::topic::TOPIC_BYTES_MAX;

@@ -12,6 +12,8 @@ mod consul;
 pub(crate) mod etcd;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 mod server_url;
 mod shared;
 #[cfg(feature = "zookeeper")]
@@ -29,6 +31,8 @@ pub(crate) use self::nats::{
 };
 #[cfg(feature = "nats")]
 pub use self::nats::{Nats, NatsSession};
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
 pub use self::server_url::{HOSTS_MAX, Server, ServerUrl};
 pub use self::shared::{Drivers, Link};
 #[cfg(feature = "zookeeper")]

@@ -29,6 +29,8 @@ mod pace;
 #[cfg(any(feature = "consul", feature = "mdns"))]
 mod packed;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 mod table;
 #[cfg(feature = "zookeeper")]
 mod zookeeper;
@@ -68,6 +70,8 @@ pub use self::nats_broadcast::NatsBroadcast;
 pub use self::record::{Endpoint, Instance, Node, Record, Snapshot, Value};
 #[cfg(feature = "zookeeper")]
 pub use self::zookeeper::ZooKeeper;
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
 
 /// A backend that keeps the records of services.
 ///

@@ -48,6 +48,8 @@ mod nats;
 mod put;
 mod query;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 mod scan;
 
 use std::fmt;
@@ -71,6 +73,8 @@ pub use self::nats::Nats;
 pub use self::put::Put;
 pub use self::query::{PAGE_BYTES_MAX, PAGE_RECORDS_MAX, Page, Query, SCAN_RECORDS_MAX};
 pub use self::record::{METADATA_BYTES_MAX, METADATA_ENTRIES_MAX, Record, Version, Write};
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
 pub use self::scan::Scan;
 
 /// The id of the errors of every store.

@@ -8,6 +8,7 @@
 mod dnsmasq;
 mod etcd;
 mod nats;
+mod redis;
 mod trial;
 mod zookeeper;
 
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 pub use self::dnsmasq::{DNSMASQ, RECORDS, dnsmasq};
 pub use self::etcd::{ETCD, etcd};
 pub use self::nats::{NATS, nats};
+pub use self::redis::{REDIS, redis};
 pub use self::trial::{trial, trial_alone};
 pub use self::zookeeper::{ZOOKEEPER, zookeeper};
 
