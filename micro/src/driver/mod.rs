@@ -6,8 +6,12 @@
 //! start, or that goes away, fails what is asked of it meanwhile and nothing else. The process is
 //! not ready until each of its drivers [is up](Link::is_up).
 
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 mod server_url;
 mod shared;
 
+#[cfg(feature = "postgres")]
+pub use self::postgres::Postgres;
 pub use self::server_url::{HOSTS_MAX, Server, ServerUrl};
 pub use self::shared::{Drivers, Link};

@@ -5,6 +5,8 @@
 //! A test whose program is missing is ignored and says what to install; with
 //! `MICRO_REQUIRE_SERVERS=1` it fails.
 
+mod family;
+mod postgres;
 mod trial;
 
 use std::ffi::OsString;
@@ -14,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+pub use self::postgres::{POSTGRES, postgres};
 pub use self::trial::trial;
 
 /// How long a server may take until it answers: no measure of speed, the machine may be busy.
@@ -151,18 +154,21 @@ impl Server {
         std::fs::read_to_string(self.folder.path().join("said.log")).unwrap_or_default()
     }
 
-    /// Kills the server in the middle of whatever it does (SIGKILL).
+    /// Kills the server in the middle of whatever it does (SIGKILL), with all its processes.
     ///
     /// # Panics
     /// When it has ended by itself.
     pub fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
         assert!(child.try_wait().unwrap().is_none(), "{} ended: {}", self.name, self.said());
-        child.kill().unwrap();
+        let family = family::family(child.id());
+        signal("KILL", &family);
         child.wait().unwrap();
+        family::wait_for_end(&family);
     }
 
-    /// Stops the server from running until [`Server::resume`] (SIGSTOP): its connections stay open.
+    /// Stops the server from running until [`Server::resume`] (SIGSTOP), with all its processes: its connections
+    /// stay open.
     pub fn pause(&self) {
         self.signal("STOP");
     }
@@ -173,16 +179,24 @@ impl Server {
     }
 
     fn signal(&self, name: &str) {
-        let id = self.child.as_ref().unwrap().id().to_string();
-        let status = Command::new("kill").args(["-s", name, &id]).status().unwrap();
-        assert!(status.success(), "kill -s {name}");
+        signal(name, &family::family(self.child.as_ref().unwrap().id()));
     }
+}
+
+/// Sends a signal to processes, the first of which has not ended.
+fn signal(name: &str, ids: &[u32]) {
+    let ids = ids.iter().map(u32::to_string);
+    let output = Command::new("kill").args(["-s", name]).args(ids).output().unwrap();
+    // Others may have ended meanwhile.
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() || said.contains("No such process"), "kill -s {name}: {said}");
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             // It may have ended by itself.
+            signal("KILL", &family::family(child.id()));
             let _gone = child.kill().is_err();
             let _unknown = child.wait().is_err();
         }
