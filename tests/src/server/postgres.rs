@@ -37,8 +37,20 @@ pub fn postgres() -> Server {
         words.push(place.program.into());
         words.extend(["-D".into(), data.into_os_string()]);
         let settings = [
-            "-h", "127.0.0.1", "-p", &port, "-k", &folder, "-c", "fsync=on", "-c",
-            "synchronous_commit=on", "-c", "max_connections=200", "-c", "shared_buffers=32MB",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-k",
+            &folder,
+            "-c",
+            "fsync=on",
+            "-c",
+            "synchronous_commit=on",
+            "-c",
+            "max_connections=200",
+            "-c",
+            "shared_buffers=32MB",
         ];
         words.extend(settings.map(OsString::from));
         words

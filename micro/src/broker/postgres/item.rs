@@ -50,8 +50,7 @@ impl Item {
         let content_type: String = column(row, 4)?;
         let body: Vec<u8> = column(row, 6)?;
         let topic: String = column(row, 2)?;
-        let mut message =
-            Message::new(topic, ContentType::parse(&content_type), Bytes::from(body));
+        let mut message = Message::new(topic, ContentType::parse(&content_type), Bytes::from(body));
         message.id = column(row, 3)?;
         let metadata: String = column(row, 5)?;
         let mut fault = None;

@@ -1,6 +1,7 @@
 //! A subscription: it takes messages of its group, has them handled, and says what became of them.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -146,7 +147,7 @@ pub(super) struct Runner {
 struct Running {
     item: Item,
     since: Instant,
-    _task: TaskHandle,
+    task: TaskHandle,
 }
 
 impl Runner {
@@ -250,22 +251,34 @@ impl Runner {
 
     /// Tells the server what became of messages and takes up to `wanted` more, at once.
     async fn turn(&mut self, wanted: usize) {
-        let (acked, deferred) = (std::mem::take(&mut self.acked), std::mem::take(&mut self.deferred));
         let member = Arc::clone(&self.member);
-        let (told, taken) = futures_util::future::join(
-            member.tell(&acked, &deferred),
-            member.claim(wanted),
-        )
-        .await;
-        if let Err(error) = told {
-            tracing::debug!(topic = member.topic, %error, "cannot tell the server yet");
-            // Renewals are made anew; what was decided is told again.
-            let still = |deferral: &Deferral| {
-                !self.running.contains_key(&(deferral.item.group, deferral.item.id))
-            };
-            self.acked.extend(acked);
-            self.deferred.extend(deferred.into_iter().filter(still));
-            self.failed();
+        let (told, taken) = {
+            let telling = member.tell(&self.acked, &self.deferred);
+            let mut asked = pin!(futures_util::future::join(telling, member.claim(wanted)));
+            // Cancel safety: what was to be told stays, and what was taken unseen comes again.
+            tokio::select! {
+                answer = &mut asked => answer,
+                () = member.life.closed() => {
+                    self.running.values().for_each(|running| running.task.abort());
+                    match clock::timeout(member.inner.cancel_timeout / 2, asked).await {
+                        Ok(answer) => answer,
+                        Err(_elapsed) => return,
+                    }
+                }
+            }
+        };
+        match told {
+            Ok(()) => {
+                self.acked.clear();
+                self.deferred.clear();
+            }
+            Err(error) => {
+                tracing::debug!(topic = member.topic, %error, "cannot tell the server yet");
+                // Renewals are made anew; what was decided is told again.
+                let running = &self.running;
+                self.deferred.retain(|one| !running.contains_key(&(one.item.group, one.item.id)));
+                self.failed();
+            }
         }
         match taken {
             Ok(taken) => {
@@ -300,8 +313,8 @@ impl Runner {
             let _ended = done.send((handled, verdict)).await.is_err();
         };
         let task = self.member.inner.tasks.spawn("broker.postgres.handle", handling);
-        let (since, _task) = (clock::now(), task.abort_on_drop());
-        self.running.insert((item.group, item.id), Running { item, since, _task });
+        let (since, task) = (clock::now(), task.abort_on_drop());
+        self.running.insert((item.group, item.id), Running { item, since, task });
     }
 
     /// Gives back what was not decided and leaves the group.

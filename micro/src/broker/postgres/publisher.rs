@@ -93,11 +93,7 @@ fn size_of(message: &Message) -> usize {
     message.body.len() + message.metadata.bytes() + message.topic.len() + message.id.len()
 }
 
-async fn write(
-    database: Arc<Database>,
-    wakes: Arc<Wakes>,
-    mut queue: mpsc::Receiver<Waiting>,
-) {
+async fn write(database: Arc<Database>, wakes: Arc<Wakes>, mut queue: mpsc::Receiver<Waiting>) {
     // Progress: each turn waits for a message and writes it with those that wait beside it.
     while let Some(first) = queue.recv().await {
         let mut bytes = size_of(&first.message);

@@ -102,8 +102,15 @@ impl Keeping {
                 Ok(Err(error)) => failure::text(&error),
                 Err(_elapsed) => "it does not greet".to_owned(),
             };
-            tracing::warn!(server = %self.server, why, "no connection to PostgreSQL");
-            *self.why.lock().unwrap_or_else(PoisonError::into_inner) = why;
+            {
+                let mut last = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+                if *last == why {
+                    tracing::debug!(server = %self.server, why, "no connection to PostgreSQL");
+                } else {
+                    tracing::warn!(server = %self.server, why, "no connection to PostgreSQL");
+                }
+                *last = why;
+            }
             clock::sleep(backoff.next_delay()).await;
         }
     }

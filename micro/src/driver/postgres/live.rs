@@ -51,7 +51,10 @@ impl Live {
     }
 
     /// Makes the settings of a lane.
-    pub(super) async fn set_up(&self, lane: Lane) -> std::result::Result<(), tokio_postgres::Error> {
+    pub(super) async fn set_up(
+        &self,
+        lane: Lane,
+    ) -> std::result::Result<(), tokio_postgres::Error> {
         match lane {
             Lane::Durable => self.client.batch_execute(SETTINGS).await,
             Lane::Relaxed => self.client.batch_execute(&format!("{SETTINGS} {RELAXED}")).await,

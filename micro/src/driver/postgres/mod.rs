@@ -21,8 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::core::error::{Error, Result};
 use crate::core::shutdown::TaskTracker;
-use crate::driver::shared::Link;
 use crate::driver::server_url::Server;
+use crate::driver::shared::Link;
 
 pub(crate) use self::ask::{Ask, Blob, Lane, Params, Row, column, params};
 pub(crate) use self::database::Database;
@@ -67,7 +67,7 @@ impl Postgres {
     /// Without a user the server is asked as `postgres`.
     ///
     /// # Errors
-    /// None, so far: hosts and user are taken as they are.
+    /// None: hosts and user are taken as they are.
     pub fn open(server: &Server, tasks: &TaskTracker) -> Result<Self> {
         let databases = Mutex::default();
         Ok(Self { server: server.clone(), tasks: tasks.clone(), databases })

@@ -116,11 +116,7 @@ impl Shared {
         spaces.iter().map(names).unzip()
     }
 
-    async fn look(
-        &self,
-        after: (i64, i64),
-        spaces: &(Vec<String>, Vec<String>),
-    ) -> Result<Look> {
+    async fn look(&self, after: (i64, i64), spaces: &(Vec<String>, Vec<String>)) -> Result<Look> {
         let params = params![after.0, after.1, spaces.0.clone(), spaces.1.clone()];
         let (rows, generation) = self.database.rows_of_connection(CHANGED, params).await?;
         let mut look = Look { generation, floor: 0, millis: 0, found: Vec::new() };
@@ -216,11 +212,8 @@ impl Following {
 fn read(row: &Row) -> Result<(Place, Change, Option<Event>)> {
     let place: Place = (column(row, 0)?, column(row, 1)?, column(row, 2)?);
     let value: Option<Vec<u8>> = column(row, 3)?;
-    let change = Change {
-        version: column(row, 5)?,
-        xact: column(row, 8)?,
-        millis: column(row, 9)?,
-    };
+    let change =
+        Change { version: column(row, 5)?, xact: column(row, 8)?, millis: column(row, 9)? };
     let event = match value {
         None => Some(Event::deleted(&*place.2)),
         Some(_) if column(row, 7)? => None,

@@ -15,21 +15,21 @@ use micro::core::error::Retry;
 use micro::testkit::broker::{Pair, conforms};
 use tokio::sync::mpsc;
 
-use super::{Lab, PATIENCE, Process, eventually, test};
+use super::{Lab, PATIENCE, Process, eventually, tests};
 
 pub(super) fn trials() -> Vec<Trial> {
-    vec![
-        test("the_broker_keeps_every_promise_between_processes", keeps_every_promise),
-        test("a_group_gets_what_was_published_while_it_had_no_member", groups_stay),
-        test("dead_letters_wait_for_the_first_group", dead_letters_wait),
-        test("what_a_killed_process_had_is_delivered_again", a_killed_process),
-        test("nothing_is_left_of_what_was_acknowledged", tables_are_empty),
-        test("a_full_group_refuses_further_messages_until_it_has_room", full_groups),
-        test("a_subscription_whose_group_was_removed_makes_it_again", groups_return),
+    tests![
+        the_broker_keeps_every_promise_between_processes,
+        a_group_gets_what_was_published_while_it_had_no_member,
+        dead_letters_wait_for_the_first_group,
+        what_a_killed_process_had_is_delivered_again,
+        nothing_is_left_of_what_was_acknowledged,
+        a_full_group_refuses_further_messages_until_it_has_room,
+        a_subscription_whose_group_was_removed_makes_it_again,
     ]
 }
 
-async fn keeps_every_promise() {
+async fn the_broker_keeps_every_promise_between_processes() {
     let lab = Lab::new();
     let url = lab.url(&lab.database().await);
     let processes = Arc::new([Process::new(), Process::new()]);
@@ -81,7 +81,7 @@ async fn next(deliveries: &mut mpsc::Receiver<Delivery>) -> Delivery {
     clock::timeout(PATIENCE, deliveries.recv()).await.unwrap().unwrap()
 }
 
-async fn groups_stay() {
+async fn a_group_gets_what_was_published_while_it_had_no_member() {
     let lab = Lab::new();
     let url = lab.url(&lab.database().await);
     let (one, two) = (Process::new(), Process::new());
@@ -99,7 +99,7 @@ async fn groups_stay() {
     }
 }
 
-async fn dead_letters_wait() {
+async fn dead_letters_wait_for_the_first_group() {
     let lab = Lab::new();
     let process = Process::new();
     let broker = process.broker(&lab.url(&lab.database().await));
@@ -107,12 +107,13 @@ async fn dead_letters_wait() {
     let (_mailer, mut came) = listen(&broker, "orders", queue("mailer", 1), reject).await;
     broker.publish(message("orders", 7)).await.unwrap();
     next(&mut came).await;
-    let (_reader, mut dead) = listen(&broker, "orders.dead", queue("reader", 1), |_| Ack::Ack).await;
+    let (_reader, mut dead) =
+        listen(&broker, "orders.dead", queue("reader", 1), |_| Ack::Ack).await;
     let letter = DeadLetter::from_message(&next(&mut dead).await.message).unwrap();
     assert_eq!((letter.queue.as_deref(), &*letter.reason), (Some("mailer"), "no such order"));
 }
 
-async fn a_killed_process() {
+async fn what_a_killed_process_had_is_delivered_again() {
     let lab = Lab::new();
     let url = lab.url(&lab.database().await);
     let (one, two) = (Process::new(), Process::new());
@@ -135,12 +136,13 @@ async fn a_killed_process() {
     assert_eq!((number(&again), again.attempt), (7, 2));
 }
 
-async fn tables_are_empty() {
+async fn nothing_is_left_of_what_was_acknowledged() {
     let lab = Lab::new();
     let name = lab.database().await;
     let process = Process::new();
     let broker = process.broker(&lab.url(&name));
-    let (all, mut alone) = listen(&broker, "orders", SubscribeOptions::default(), |_| Ack::Ack).await;
+    let (all, mut alone) =
+        listen(&broker, "orders", SubscribeOptions::default(), |_| Ack::Ack).await;
     let (_mailer, mut mailer) = listen(&broker, "orders", queue("mailer", 8), |_| Ack::Ack).await;
     for n in 0..100 {
         broker.publish(message("orders", n)).await.unwrap();
@@ -160,7 +162,7 @@ async fn tables_are_empty() {
     eventually(async || (count("broker_group").await == 1).then_some(())).await;
 }
 
-async fn full_groups() {
+async fn a_full_group_refuses_further_messages_until_it_has_room() {
     let lab = Lab::new();
     let process = Process::new();
     let url = format!("{}?messages_max=10", lab.url(&lab.database().await));
@@ -192,12 +194,13 @@ async fn full_groups() {
 }
 
 /// As after a time without a connection that is longer than the server's patience.
-async fn groups_return() {
+async fn a_subscription_whose_group_was_removed_makes_it_again() {
     let lab = Lab::new();
     let name = lab.database().await;
     let process = Process::new();
     let broker = process.broker(&lab.url(&name));
-    let (_all, mut came) = listen(&broker, "orders", SubscribeOptions::default(), |_| Ack::Ack).await;
+    let (_all, mut came) =
+        listen(&broker, "orders", SubscribeOptions::default(), |_| Ack::Ack).await;
     let bare = lab.bare(&name).await;
     assert_eq!(bare.execute("DELETE FROM micro.broker_group", &[]).await.unwrap(), 1);
     eventually(async || {

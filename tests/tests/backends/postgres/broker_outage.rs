@@ -6,23 +6,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use micro::broker::{Ack, Broker, Message};
+use micro::broker::{Ack, Broker, Message, SubscribeOptions};
 use micro::core::clock;
 use micro::core::error::Retry;
 use micro::core::shutdown::TaskTracker;
 
 use super::broker::{listen, message, number, queue};
-use super::{Lab, PATIENCE, Process, eventually, short_or_long, test};
+use super::{Lab, PATIENCE, Process, eventually, short_or_long, tests};
 
 pub(super) fn trials() -> Vec<Trial> {
-    vec![
-        test("a_broker_opens_without_the_server_and_works_once_it_is_there", absent_at_start),
-        test("a_server_that_is_killed_loses_no_acknowledged_message", killed_under_load),
-        test("a_paused_server_loses_no_message", paused),
+    tests![
+        a_broker_opens_without_the_server_and_works_once_it_is_there,
+        a_server_that_is_killed_loses_no_acknowledged_message,
+        a_paused_server_loses_no_message,
+        a_broker_ends_in_time_while_the_server_is_paused,
     ]
 }
 
-async fn absent_at_start() {
+async fn a_broker_opens_without_the_server_and_works_once_it_is_there() {
     let mut lab = Lab::new();
     lab.server.kill();
     let process = Process::new();
@@ -45,7 +46,7 @@ async fn insist(broker: &Arc<dyn Broker>, message: Message) {
     }
 }
 
-async fn killed_under_load() {
+async fn a_server_that_is_killed_loses_no_acknowledged_message() {
     let mut lab = Lab::new();
     let url = lab.url("postgres");
     let count = short_or_long(4_000, 100_000);
@@ -99,7 +100,7 @@ async fn killed_under_load() {
     assert!(kills > 0);
 }
 
-async fn paused() {
+async fn a_paused_server_loses_no_message() {
     let lab = Lab::new();
     let url = lab.url("postgres");
     let process = Process::new();
@@ -123,4 +124,21 @@ async fn paused() {
         let delivery = delivery.unwrap_or_else(|_elapsed| panic!("{} of 200 come", seen.len()));
         seen.insert(number(&delivery.unwrap()));
     }
+}
+
+async fn a_broker_ends_in_time_while_the_server_is_paused() {
+    let lab = Lab::new();
+    let process = Process::new();
+    let broker = process.broker(&lab.url("postgres"));
+    let (all, _came) = listen(&broker, "a", SubscribeOptions::default(), |_| Ack::Ack).await;
+    let (dropped, _came) = listen(&broker, "a", queue("q", 8), |_| Ack::RETRY).await;
+    broker.publish(message("a", 1)).await.unwrap();
+    lab.server.pause();
+    drop(dropped);
+    let began = clock::now();
+    let _late = broker.close(clock::after(began, Duration::from_secs(1))).await.is_err();
+    let took = clock::now() - began;
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert!(!all.is_active());
+    lab.server.resume();
 }

@@ -18,17 +18,23 @@ use micro::driver::Drivers;
 use micro::service::open;
 use micro::store::Store;
 use micro::transport::Scope;
-use micro_tests::server::{POSTGRES, Server, trial};
+use micro_tests::server::Server;
 use tokio_postgres::NoTls;
 
 /// What has to happen happens within this time, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [store::trials(), store_outage::trials(), broker::trials(), broker_outage::trials(), speed::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        store::trials(),
+        store_outage::trials(),
+        broker::trials(),
+        broker_outage::trials(),
+        speed::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A server with databases of their own for whoever asks.
@@ -125,7 +131,14 @@ fn short_or_long<T>(short: T, long: T) -> T {
     if is_long() { long } else { short }
 }
 
-/// Names a test.
-fn test<T: Future<Output = ()>>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> Trial {
-    trial(&format!("postgres: {name}"), &POSTGRES, run)
+/// Makes tests of functions.
+macro_rules! tests {
+    ($($test:ident),* $(,)?) => {
+        vec![$(micro_tests::server::trial(
+            concat!("postgres: ", stringify!($test)),
+            &micro_tests::server::POSTGRES,
+            $test,
+        )),*]
+    };
 }
+use tests;

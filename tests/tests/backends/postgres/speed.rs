@@ -10,16 +10,16 @@ use micro::core::clock;
 use micro::core::shutdown::TaskTracker;
 
 use super::broker::{listen, message, queue};
-use super::{Lab, PATIENCE, Process, is_long, short_or_long, test};
+use super::{Lab, PATIENCE, Process, is_long, short_or_long, tests};
 
 /// Publishers at a time, and messages that are handled at a time.
 const WIDTH: usize = 16;
 
 pub(super) fn trials() -> Vec<Trial> {
-    vec![test("publish_to_deliver_costs_little_more_than_the_bare_client", beside_the_bare_client)]
+    tests![publish_to_deliver_costs_little_more_than_the_bare_client]
 }
 
-async fn beside_the_bare_client() {
+async fn publish_to_deliver_costs_little_more_than_the_bare_client() {
     let lab = Lab::new();
     let count = short_or_long(2_000, 20_000);
     let (mut ours, mut bare) = (Vec::new(), Vec::new());

@@ -8,20 +8,20 @@ use micro::core::error::Retry;
 use micro::store::{Event, Key, Query, Space, Write};
 use micro::testkit::store::{Subject, conformance};
 
-use super::{Lab, PATIENCE, Process, test};
+use super::{Lab, PATIENCE, Process, tests};
 
 pub(super) fn trials() -> Vec<Trial> {
-    vec![
-        test("the_store_keeps_every_promise", keeps_every_promise),
-        test("a_change_that_becomes_visible_late_is_not_passed_over", late_changes_are_told),
-        test("what_is_over_is_removed_from_the_table", the_table_is_swept),
-        test("a_page_ends_with_its_bytes", a_page_ends_with_its_bytes),
-        test("the_user_of_the_url_is_asked_for_a_password", the_user_is_that_of_the_url),
-        test("a_user_without_rights_to_make_tables_uses_those_there_are", needs_no_rights),
+    tests![
+        the_store_keeps_every_promise,
+        a_change_that_becomes_visible_late_is_not_passed_over,
+        what_is_over_is_removed_from_the_table,
+        a_page_ends_with_its_bytes,
+        the_user_of_the_url_is_asked_for_a_password,
+        a_user_without_rights_to_make_tables_uses_those_there_are,
     ]
 }
 
-async fn keeps_every_promise() {
+async fn the_store_keeps_every_promise() {
     let lab = Lab::new();
     let examined = conformance(async || {
         let url = lab.url(&lab.database().await);
@@ -42,7 +42,7 @@ impl std::fmt::Debug for Processes {
 }
 
 /// Versions are drawn before they are visible: the first of two transactions ends last.
-async fn late_changes_are_told() {
+async fn a_change_that_becomes_visible_late_is_not_passed_over() {
     let lab = Lab::new();
     let name = lab.database().await;
     let process = Process::new();
@@ -70,7 +70,7 @@ async fn late_changes_are_told() {
     assert_eq!(next().await.key(), Some("d"), "something is told twice");
 }
 
-async fn the_table_is_swept() {
+async fn what_is_over_is_removed_from_the_table() {
     let lab = Lab::new();
     let name = lab.database().await;
     let process = Process::new();
@@ -109,7 +109,7 @@ async fn a_page_ends_with_its_bytes() {
     assert_eq!((page.records.len(), page.next), (6, None));
 }
 
-async fn the_user_is_that_of_the_url() {
+async fn the_user_of_the_url_is_asked_for_a_password() {
     let lab = Lab::new();
     let name = lab.database().await;
     let bare = lab.bare(&name).await;
@@ -133,7 +133,7 @@ async fn the_user_is_that_of_the_url() {
     assert!(wrong.drivers.check().is_err() && right.drivers.check().is_ok());
 }
 
-async fn needs_no_rights() {
+async fn a_user_without_rights_to_make_tables_uses_those_there_are() {
     let lab = Lab::new();
     let name = lab.database().await;
     let owner = Process::new();

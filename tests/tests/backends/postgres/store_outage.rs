@@ -12,17 +12,17 @@ use micro::core::error::{Result, Retry};
 use micro::core::shutdown::TaskTracker;
 use micro::store::{Condition, Event, Key, Space, Store, Version, Write, is_conflict};
 
-use super::{Lab, PATIENCE, Process, eventually, short_or_long, test};
+use super::{Lab, PATIENCE, Process, eventually, short_or_long, tests};
 
 /// Nothing that is asked takes longer, whatever the server does.
 const LONGEST: Duration = Duration::from_secs(15);
 
 pub(super) fn trials() -> Vec<Trial> {
-    vec![
-        test("a_store_opens_without_the_server_and_works_once_it_is_there", absent_at_start),
-        test("a_server_that_is_killed_loses_no_acknowledged_write", killed_under_load),
-        test("a_paused_server_fails_what_is_asked_in_time", paused),
-        test("a_watch_goes_on_after_a_restart", a_watch_goes_on),
+    tests![
+        a_store_opens_without_the_server_and_works_once_it_is_there,
+        a_server_that_is_killed_loses_no_acknowledged_write,
+        a_paused_server_fails_what_is_asked_in_time,
+        a_watch_goes_on_after_a_restart,
     ]
 }
 
@@ -44,7 +44,7 @@ async fn get(store: &Arc<dyn Store>, name: &str) -> Option<String> {
     .await
 }
 
-async fn absent_at_start() {
+async fn a_store_opens_without_the_server_and_works_once_it_is_there() {
     let mut lab = Lab::new();
     lab.server.kill();
     let process = Process::new();
@@ -59,7 +59,7 @@ async fn absent_at_start() {
 }
 
 /// Writers count upwards in keys of their own, and all of them count in one by its version.
-async fn killed_under_load() {
+async fn a_server_that_is_killed_loses_no_acknowledged_write() {
     let mut lab = Lab::new();
     let url = lab.url("postgres");
     let processes: Vec<_> = (0..2).map(|_| Process::new()).collect();
@@ -147,7 +147,7 @@ async fn count(
     (won, unknown)
 }
 
-async fn paused() {
+async fn a_paused_server_fails_what_is_asked_in_time() {
     let lab = Lab::new();
     let process = Process::new();
     let store = process.store(&lab.url("postgres")).await;
@@ -170,7 +170,7 @@ async fn paused() {
     assert_eq!(get(&store, "a").await.as_deref(), Some("3"));
 }
 
-async fn a_watch_goes_on() {
+async fn a_watch_goes_on_after_a_restart() {
     let mut lab = Lab::new();
     let process = Process::new();
     let store = process.store(&lab.url("postgres")).await;
