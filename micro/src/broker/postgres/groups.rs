@@ -12,10 +12,13 @@ use super::statements::CHANNEL;
 /// Ids of groups in one signal, of which the server takes 8,000 bytes.
 const IDS_PER_SIGNAL: usize = 300;
 
+/// The members of groups, by the ids of both.
+type Groups = HashMap<i64, Vec<(u64, Arc<Notify>)>>;
+
 /// What wakes the members of the groups.
 #[derive(Default)]
 pub(super) struct Wakes {
-    groups: Mutex<HashMap<i64, Vec<(u64, Arc<Notify>)>>>,
+    groups: Mutex<Groups>,
 }
 
 impl Wakes {
@@ -50,7 +53,7 @@ impl Wakes {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<i64, Vec<(u64, Arc<Notify>)>>> {
+    fn lock(&self) -> MutexGuard<'_, Groups> {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

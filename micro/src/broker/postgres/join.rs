@@ -79,11 +79,11 @@ mod tests {
     #[test]
     fn names_of_queues_are_checked() {
         let options = |queue: &str| SubscribeOptions::default().with_queue(queue);
-        assert_eq!(check("a", &options(&"q".repeat(QUEUE_BYTES_MAX))), Ok(false));
+        assert!(!check("a", &options(&"q".repeat(QUEUE_BYTES_MAX))).unwrap());
         for queue in ["q".repeat(QUEUE_BYTES_MAX + 1), "q".repeat(QUEUE_BYTES_MAX * 10)] {
             assert_eq!(check("a", &options(&queue)).unwrap_err().code(), 400);
         }
         assert_eq!(check("a", &options("a\0")).unwrap_err().code(), 400);
-        assert_eq!(check("a.*", &options("q")), Ok(true));
+        assert!(check("a.*", &options("q")).unwrap());
     }
 }

@@ -108,6 +108,7 @@ impl Control for Member {
 }
 
 /// What is to become of a message after a delivery.
+#[derive(Clone, Copy)]
 enum Verdict {
     /// It was acknowledged.
     Done,
@@ -116,6 +117,9 @@ enum Verdict {
     /// It is not in the group any more.
     Gone,
 }
+
+/// What a handler has decided about a message.
+type Decided = (Item, Verdict);
 
 /// A change to when a message is visible.
 struct Deferral {
@@ -131,7 +135,7 @@ pub(super) struct Runner {
     handler: Handler,
     concurrency: usize,
     running: HashMap<(i64, i64), Running>,
-    done: (mpsc::Sender<(Item, Verdict)>, mpsc::Receiver<(Item, Verdict)>),
+    done: (mpsc::Sender<Decided>, mpsc::Receiver<Decided>),
     /// What the server has not been told yet; at most as many as were handed out.
     acked: Vec<Item>,
     deferred: Vec<Deferral>,

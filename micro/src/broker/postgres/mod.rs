@@ -41,8 +41,8 @@
 //! `postgres`, and without a database that of the user's name.
 //!
 //! # Not supported
-//! Overflow other than waiting, TLS to the server, and poolers that give each statement another
-//! connection.
+//! Overflow other than waiting, TLS to the server, poolers that give each statement another
+//! connection, and servers before PostgreSQL 13.
 //!
 //! # Tested against
 //! PostgreSQL 15.18.

@@ -25,8 +25,9 @@ pub(super) fn of(error: tokio_postgres::Error, sent: Retry) -> Error {
         "42" if *answer.code() == SqlState::INSUFFICIENT_PRIVILEGE => {
             Error::forbidden(ERROR_ID, detail)
         }
-        // Tables that were removed are made again with the next connection.
-        "3F" | "42" => Error::unavailable(ERROR_ID, detail).with_retry(Retry::Safe),
+        // Tables that were removed are made again with the next connection, and plans that are
+        // outdated.
+        "0A" | "26" | "3F" | "42" => Error::unavailable(ERROR_ID, detail).with_retry(Retry::Safe),
         "22" => Error::bad_request(ERROR_ID, detail),
         _ => Error::internal(ERROR_ID, detail),
     };

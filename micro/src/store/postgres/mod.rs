@@ -30,7 +30,8 @@
 //! database that of the user's name. Of several hosts the one that takes writes is used.
 //!
 //! # Not supported
-//! TLS to the server, and poolers that give each statement another connection.
+//! TLS to the server, poolers that give each statement another connection, and servers before
+//! PostgreSQL 13.
 //!
 //! # Tested against
 //! PostgreSQL 15.18.
