@@ -50,7 +50,7 @@ impl Database {
     }
 
     pub(crate) fn is_up(&self) -> bool {
-        self.durable.is_up() && (self.second.get().is_none() || self.relaxed.is_up())
+        self.durable.is_up() && !self.relaxed.is_down()
     }
 
     /// Runs a statement and returns all its rows. Dropping the future leaves open whether it runs.

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub(super) struct Keeping {
     config: Config,
     lane: Lane,
     live: watch::Sender<Option<Arc<Live>>>,
+    /// Whether the last try failed, or the connection was lost.
+    failed: AtomicBool,
     /// Why there is no connection.
     why: Mutex<String>,
     ears: Arc<Ears>,
@@ -65,11 +68,17 @@ impl Keeping {
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         let why = Mutex::new("it was not tried yet".to_owned());
         let live = watch::Sender::new(None);
-        Self { server: server.clone(), config, lane, live, why, ears: Arc::clone(ears) }
+        let (server, failed, ears) = (server.clone(), AtomicBool::new(false), Arc::clone(ears));
+        Self { server, config, lane, live, failed, why, ears }
     }
 
     pub(super) fn is_up(&self) -> bool {
         self.live.borrow().is_some()
+    }
+
+    /// Returns whether there is no connection, and not because it is the first that is being made.
+    pub(super) fn is_down(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
     }
 
     /// Returns the connection, for which it waits for a moment.
@@ -102,6 +111,7 @@ impl Keeping {
                 Ok(Err(error)) => failure::text(&error),
                 Err(_elapsed) => "it does not greet".to_owned(),
             };
+            self.failed.store(true, Ordering::Release);
             {
                 let mut last = self.why.lock().unwrap_or_else(PoisonError::into_inner);
                 if *last == why {
@@ -144,6 +154,7 @@ impl Keeping {
             },
         }
         self.live.send_replace(Some(Arc::clone(&live)));
+        self.failed.store(false, Ordering::Release);
         tracing::info!(server = %self.server, lane = ?self.lane, "connected to PostgreSQL");
         backoff.reset();
         if self.lane == Lane::Relaxed {

@@ -18,6 +18,7 @@ pub(super) fn trials() -> Vec<Trial> {
     tests![
         a_broker_opens_without_the_server_and_works_once_it_is_there,
         a_server_that_is_killed_loses_no_acknowledged_message,
+        connections_that_are_cut_lose_no_message,
         a_paused_server_loses_no_message,
         a_broker_ends_in_time_while_the_server_is_paused,
     ]
@@ -98,6 +99,40 @@ async fn a_server_that_is_killed_loses_no_acknowledged_message() {
     let again: usize = seen.values().map(|times| times - 1).sum();
     println!("{count} messages in {took:?}, {kills} kills: 0 lost, {again} delivered again");
     assert!(kills > 0);
+}
+
+/// The server stays; a subscription without a queue keeps its group.
+async fn connections_that_are_cut_lose_no_message() {
+    const COUNT: usize = 500;
+    let lab = Lab::new();
+    let process = Process::new();
+    let broker = process.broker(&lab.url("postgres"));
+    let (_all, mut came) =
+        listen(&broker, "numbers", SubscribeOptions::default(), |_| Ack::Ack).await;
+    let (tasks, publisher) = (TaskTracker::new(), Arc::clone(&broker));
+    let publishing = tasks.spawn("publisher", async move {
+        for number in 0..COUNT {
+            insist(&publisher, message("numbers", number)).await;
+            clock::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    let bare = lab.bare("postgres").await;
+    let mut cuts = 0;
+    while !publishing.is_finished() {
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                   WHERE application_name = 'micro'";
+        cuts += bare.query(sql, &[]).await.unwrap().len();
+        clock::sleep(Duration::from_millis(200)).await;
+    }
+    publishing.await.unwrap();
+    let mut seen = std::collections::HashSet::new();
+    while seen.len() < COUNT {
+        let delivery = clock::timeout(PATIENCE, came.recv()).await;
+        let delivery = delivery.unwrap_or_else(|_elapsed| panic!("{} come", seen.len()));
+        seen.insert(number(&delivery.unwrap()));
+    }
+    println!("{cuts} connections cut: 0 of {COUNT} lost");
+    assert!(cuts > 2, "{cuts}");
 }
 
 async fn a_paused_server_loses_no_message() {
