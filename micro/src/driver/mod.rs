@@ -6,11 +6,19 @@
 //! start, or that goes away, fails what is asked of it meanwhile and nothing else. The process is
 //! not ready until each of its drivers [is up](Link::is_up).
 
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 mod server_url;
 mod shared;
 
+#[cfg(feature = "nats")]
+pub(crate) use self::nats::{
+    Begin, Bucket, Entry, Feed, Follower, Outcome, Put, decode, encode, is_key,
+};
+#[cfg(feature = "nats")]
+pub use self::nats::{Nats, NatsSession};
 #[cfg(feature = "postgres")]
 pub use self::postgres::Postgres;
 pub use self::server_url::{HOSTS_MAX, Server, ServerUrl};

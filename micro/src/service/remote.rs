@@ -4,19 +4,14 @@
 
 use std::sync::Arc;
 
-#[cfg(feature = "postgres")]
-use crate::broker;
 use crate::broker::Broker;
+use crate::config::Source;
 use crate::core::error::Result;
 use crate::core::limits::StoreLimits;
 use crate::core::shutdown::TaskTracker;
 use crate::driver::Drivers;
-#[cfg(feature = "postgres")]
-use crate::driver::Server;
 use crate::registry::Registry;
 use crate::service::url::Url;
-#[cfg(feature = "postgres")]
-use crate::store;
 use crate::store::Store;
 use crate::transport::{Scope, Transport};
 
@@ -25,7 +20,29 @@ pub(crate) fn registry(
     scope: &Scope,
     drivers: &Drivers,
 ) -> Option<Result<Arc<dyn Registry>>> {
+    #[cfg(feature = "nats")]
+    if url.scheme == "nats" {
+        return Some(nats::registry(url, scope, drivers));
+    }
+    #[cfg(feature = "nats")]
+    if url.scheme == "nats-broadcast" {
+        return Some(nats::registry_broadcast(url, scope, drivers));
+    }
     let _ = (url, scope, drivers);
+    None
+}
+
+/// Opens the source that a setting with a URL names, where another one names a file.
+pub(crate) fn config(
+    url: &Url,
+    tasks: &TaskTracker,
+    drivers: &Drivers,
+) -> Option<Result<Arc<dyn Source>>> {
+    #[cfg(feature = "nats")]
+    if url.scheme == "nats" {
+        return Some(nats::config(url, tasks, drivers));
+    }
+    let _ = (url, tasks, drivers);
     None
 }
 
@@ -36,7 +53,7 @@ pub(crate) fn broker(
 ) -> Option<Result<Arc<dyn Broker>>> {
     #[cfg(feature = "postgres")]
     if url.scheme == "postgres" {
-        return Some(postgres_broker(url, scope, drivers));
+        return Some(postgres::broker(url, scope, drivers));
     }
     let _ = (url, scope, drivers);
     None
@@ -48,9 +65,13 @@ pub(crate) fn store(
     tasks: &TaskTracker,
     drivers: &Drivers,
 ) -> Option<Result<Arc<dyn Store>>> {
+    #[cfg(feature = "nats")]
+    if url.scheme == "nats" {
+        return Some(nats::store(url, limits, tasks, drivers));
+    }
     #[cfg(feature = "postgres")]
     if url.scheme == "postgres" {
-        return Some(postgres_store(url, limits, tasks, drivers));
+        return Some(postgres::store(url, limits, tasks, drivers));
     }
     let _ = (url, limits, tasks, drivers);
     None
@@ -65,37 +86,107 @@ pub(crate) fn transport(
     None
 }
 
-#[cfg(feature = "postgres")]
-const POSTGRES_PORT: u16 = 5432;
+#[cfg(feature = "nats")]
+mod nats {
+    use super::*;
+    use crate::core::error::Error;
+    use crate::driver::{Nats, ServerUrl};
+    use crate::{config as settings, registry as registries, store as stores};
 
-#[cfg(feature = "postgres")]
-fn postgres_broker(url: &Url, scope: &Scope, drivers: &Drivers) -> Result<Arc<dyn Broker>> {
-    let mut url = url.server(POSTGRES_PORT)?;
-    let messages_max = url.take_as("messages_max")?;
-    url.finish("broker")?;
-    let (limits, tasks) = (&scope.limits, &scope.tasks);
-    let open = |server: &Server| crate::driver::Postgres::open(server, tasks);
-    let driver = drivers.share(url.server(), open)?;
-    let broker = match messages_max {
-        Some(most) => {
-            broker::Postgres::with_messages_max(&driver, url.path(), (limits, most), tasks)?
-        }
-        None => broker::Postgres::new(&driver, url.path(), limits, tasks)?,
-    };
-    Ok(Arc::new(broker))
+    fn shared(url: &ServerUrl, tasks: &TaskTracker, drivers: &Drivers) -> Result<Arc<Nats>> {
+        drivers.share(url.server(), |server| Nats::open(server, tasks))
+    }
+
+    pub(super) fn registry(
+        url: &Url,
+        scope: &Scope,
+        drivers: &Drivers,
+    ) -> Result<Arc<dyn Registry>> {
+        let mut url = url.server(Nats::PORT)?;
+        let replicas = url.take_as("replicas")?.unwrap_or(1);
+        url.finish("registry")?;
+        let nats = shared(&url, &scope.tasks, drivers)?;
+        let limits = scope.limits.registry.clone();
+        Ok(Arc::new(registries::Nats::in_bucket(nats, url.path(), replicas, limits)?))
+    }
+
+    pub(super) fn registry_broadcast(
+        url: &Url,
+        scope: &Scope,
+        drivers: &Drivers,
+    ) -> Result<Arc<dyn Registry>> {
+        let url = url.server(Nats::PORT)?;
+        url.finish_without_path("registry")?;
+        let nats = shared(&url, &scope.tasks, drivers)?;
+        let limits = scope.limits.registry.clone();
+        Ok(Arc::new(registries::NatsBroadcast::with_limits(nats, &scope.tasks, limits)))
+    }
+
+    pub(super) fn store(
+        url: &Url,
+        limits: &StoreLimits,
+        tasks: &TaskTracker,
+        drivers: &Drivers,
+    ) -> Result<Arc<dyn Store>> {
+        let mut url = url.server(Nats::PORT)?;
+        let replicas = url.take_as("replicas")?.unwrap_or(1);
+        url.finish("store")?;
+        let nats = shared(&url, tasks, drivers)?;
+        Ok(Arc::new(stores::Nats::in_bucket(nats, url.path(), replicas, limits)?))
+    }
+
+    pub(super) fn config(
+        url: &Url,
+        tasks: &TaskTracker,
+        drivers: &Drivers,
+    ) -> Result<Arc<dyn Source>> {
+        let url = url.server(Nats::PORT)?;
+        url.finish("config")?;
+        let Some((bucket, key)) = url.path().split_once('/') else {
+            let detail =
+                "the config `nats` needs a bucket and a key: `nats://HOST/BUCKET/KEY.json`";
+            return Err(Error::precondition_failed("micro.open", detail));
+        };
+        let nats = shared(&url, tasks, drivers)?;
+        Ok(Arc::new(settings::Nats::new(nats, bucket, key)?))
+    }
 }
 
 #[cfg(feature = "postgres")]
-fn postgres_store(
-    url: &Url,
-    limits: &StoreLimits,
-    tasks: &TaskTracker,
-    drivers: &Drivers,
-) -> Result<Arc<dyn Store>> {
-    let url = url.server(POSTGRES_PORT)?;
-    url.finish("store")?;
-    let open = |server: &Server| crate::driver::Postgres::open(server, tasks);
-    let driver = drivers.share(url.server(), open)?;
-    let store = store::Postgres::new(&driver, url.path(), limits.clone(), tasks)?;
-    Ok(Arc::new(store))
+mod postgres {
+    use super::*;
+    use crate::driver::{Postgres, Server};
+    use crate::{broker as brokers, store as stores};
+
+    const PORT: u16 = 5432;
+
+    pub(super) fn broker(url: &Url, scope: &Scope, drivers: &Drivers) -> Result<Arc<dyn Broker>> {
+        let mut url = url.server(PORT)?;
+        let messages_max = url.take_as("messages_max")?;
+        url.finish("broker")?;
+        let (limits, tasks) = (&scope.limits, &scope.tasks);
+        let postgres =
+            drivers.share(url.server(), |server: &Server| Postgres::open(server, tasks))?;
+        let database = url.path();
+        Ok(Arc::new(match messages_max {
+            Some(most) => {
+                let limits = (&**limits, most);
+                brokers::Postgres::with_messages_max(&postgres, database, limits, tasks)?
+            }
+            None => brokers::Postgres::new(&postgres, database, limits, tasks)?,
+        }))
+    }
+
+    pub(super) fn store(
+        url: &Url,
+        limits: &StoreLimits,
+        tasks: &TaskTracker,
+        drivers: &Drivers,
+    ) -> Result<Arc<dyn Store>> {
+        let url = url.server(PORT)?;
+        url.finish("store")?;
+        let postgres =
+            drivers.share(url.server(), |server: &Server| Postgres::open(server, tasks))?;
+        Ok(Arc::new(stores::Postgres::new(&postgres, url.path(), limits.clone(), tasks)?))
+    }
 }

@@ -41,6 +41,8 @@ mod handle;
 mod hub;
 mod key;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod put;
@@ -62,6 +64,8 @@ pub use self::handle::{Handle, UPDATE_TRIES_MAX};
 pub use self::hub::WATCHERS_MAX;
 pub use self::key::{KEY_BYTES_MAX, Key, NAME_BYTES_MAX, Space};
 pub use self::memory::Memory;
+#[cfg(feature = "nats")]
+pub use self::nats::Nats;
 #[cfg(feature = "postgres")]
 pub use self::postgres::Postgres;
 pub use self::put::Put;

@@ -6,6 +6,7 @@
 //! `MICRO_REQUIRE_SERVERS=1` it fails.
 
 mod family;
+mod nats;
 mod postgres;
 mod trial;
 
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+pub use self::nats::{NATS, nats};
 pub use self::postgres::{POSTGRES, postgres};
 pub use self::trial::trial;
 

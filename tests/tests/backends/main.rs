@@ -1,17 +1,21 @@
 //! Backends on servers: each against a copy of its server that the test starts, kills and pauses.
 
-#[cfg(feature = "postgres")]
-mod postgres;
-
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "postgres")]
+mod postgres;
+
 fn main() -> ExitCode {
-    let groups: &[fn() -> Vec<Trial>] = &[
+    let groups: Vec<Vec<Trial>> = vec![
+        #[cfg(feature = "nats")]
+        nats::trials(),
         #[cfg(feature = "postgres")]
-        postgres::trials,
+        postgres::trials(),
     ];
-    let trials = groups.iter().flat_map(|group| group()).collect();
+    let trials = groups.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
