@@ -106,6 +106,7 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("schemars", &["service/schema.rs"]),
     ("serde_saphyr", &["config/format/"]),
     ("socket2", &["core/net/", "registry/mdns/"]),
+    ("tokio_postgres", &["driver/postgres/"]),
     ("tokio_tungstenite", &["transport/websocket/"]),
     ("toml", &["config/format/"]),
     ("tonic", &["driver/etcd/"]),

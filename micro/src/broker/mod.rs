@@ -15,6 +15,8 @@ mod http;
 mod inbox;
 mod memory;
 mod message;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod receipt;
 #[cfg(feature = "redis")]
 mod redis;
@@ -58,6 +60,8 @@ pub use self::message::Message;
 pub use self::redis::{DEAD_LETTERS_MAX, Redis, STREAM_ENTRIES_MAX};
 #[cfg(feature = "redis")]
 pub use self::redis_pubsub::RedisPubSub;
+#[cfg(feature = "postgres")]
+pub use self::postgres::Postgres;
 pub use self::subscription::Control;
 pub use self::subscription::Subscription;
 pub use self::topic::TOPIC_BYTES_MAX;

@@ -14,6 +14,8 @@ pub(crate) mod etcd;
 mod nats;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 mod server_url;
 mod shared;
 #[cfg(feature = "zookeeper")]
@@ -33,6 +35,8 @@ pub(crate) use self::nats::{
 pub use self::nats::{Nats, NatsSession};
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
+#[cfg(feature = "postgres")]
+pub use self::postgres::Postgres;
 pub use self::server_url::{HOSTS_MAX, Server, ServerUrl};
 pub use self::shared::{Drivers, Link};
 #[cfg(feature = "zookeeper")]

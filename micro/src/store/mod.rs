@@ -45,6 +45,8 @@ mod key;
 mod memory;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod put;
 mod query;
 mod record;
@@ -70,6 +72,8 @@ pub use self::key::{KEY_BYTES_MAX, Key, NAME_BYTES_MAX, Space};
 pub use self::memory::Memory;
 #[cfg(feature = "nats")]
 pub use self::nats::Nats;
+#[cfg(feature = "postgres")]
+pub use self::postgres::Postgres;
 pub use self::put::Put;
 pub use self::query::{PAGE_BYTES_MAX, PAGE_RECORDS_MAX, Page, Query, SCAN_RECORDS_MAX};
 pub use self::record::{METADATA_BYTES_MAX, METADATA_ENTRIES_MAX, Record, Version, Write};
