@@ -19,7 +19,13 @@ mod memory;
 mod message;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod receipt;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod redis_pubsub;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -60,6 +66,12 @@ pub use self::message::MESSAGE_ID_BYTES_MAX;
 pub use self::message::Message;
 #[cfg(feature = "nats")]
 pub use self::nats::Nats;
+#[cfg(feature = "redis")]
+pub use self::redis::{DEAD_LETTERS_MAX, Redis, STREAM_ENTRIES_MAX};
+#[cfg(feature = "redis")]
+pub use self::redis_pubsub::RedisPubSub;
+#[cfg(feature = "postgres")]
+pub use self::postgres::Postgres;
 pub use self::subscription::Control;
 pub use self::subscription::Subscription;
 pub use self::topic::TOPIC_BYTES_MAX;

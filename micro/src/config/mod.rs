@@ -38,9 +38,13 @@
 //! ```
 
 mod changes;
+#[cfg(feature = "consul")]
+mod consul;
 mod document;
 mod duration;
 mod env;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod fault;
 mod file;
 mod flat;
@@ -62,9 +66,13 @@ use crate::core::error::Result;
 use crate::core::future::BoxFuture;
 
 pub use self::changes::{Changes, Signal};
+#[cfg(feature = "consul")]
+pub use self::consul::Consul;
 pub use self::document::Document;
 pub use self::duration::parse_duration;
 pub use self::env::Env;
+#[cfg(feature = "etcd")]
+pub use self::etcd::Etcd;
 pub use self::file::File;
 pub use self::flat::Flat;
 pub use self::handle::Config;

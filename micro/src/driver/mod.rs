@@ -6,16 +6,38 @@
 //! start, or that goes away, fails what is asked of it meanwhile and nothing else. The process is
 //! not ready until each of its drivers [is up](Link::is_up).
 
+#[cfg(feature = "consul")]
+mod consul;
+#[cfg(feature = "etcd")]
+pub(crate) mod etcd;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 mod server_url;
 mod shared;
+#[cfg(feature = "zookeeper")]
+pub(crate) mod zookeeper;
 
+#[cfg(feature = "consul")]
+pub use self::consul::Consul;
+#[cfg(feature = "consul")]
+pub(crate) use self::consul::escaped;
+#[cfg(feature = "etcd")]
+pub use self::etcd::Etcd;
 #[cfg(feature = "nats")]
 pub(crate) use self::nats::{
     Begin, Bucket, Entry, Feed, Follower, Outcome, Put, decode, encode, is_key,
 };
 #[cfg(feature = "nats")]
 pub use self::nats::{Nats, NatsSession};
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
+#[cfg(feature = "postgres")]
+pub use self::postgres::Postgres;
 pub use self::server_url::{HOSTS_MAX, Server, ServerUrl};
 pub use self::shared::{Drivers, Link};
+#[cfg(feature = "zookeeper")]
+pub use self::zookeeper::ZooKeeper;

@@ -5,7 +5,17 @@
 
 mod cache;
 mod check;
+#[cfg(feature = "consul")]
+mod consul;
+#[cfg(feature = "dns")]
+mod dns;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod file;
+#[cfg(feature = "gossip")]
+mod gossip;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod lease;
 mod local;
 #[cfg(feature = "mdns")]
@@ -16,8 +26,14 @@ mod nats;
 #[cfg(feature = "nats")]
 mod nats_broadcast;
 mod pace;
+#[cfg(any(feature = "consul", feature = "mdns"))]
+mod packed;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 mod table;
+#[cfg(feature = "zookeeper")]
+mod zookeeper;
 
 use std::fmt;
 use std::future::Future;
@@ -31,7 +47,17 @@ use crate::core::future::BoxFuture;
 
 pub use self::cache::{Cached, Loaded, View};
 pub use self::check::{ADDRESS_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, check, own_node};
+#[cfg(feature = "consul")]
+pub use self::consul::Consul;
+#[cfg(feature = "dns")]
+pub use self::dns::{Dns, DnsConfig};
+#[cfg(feature = "etcd")]
+pub use self::etcd::Etcd;
 pub use self::file::StaticFile;
+#[cfg(feature = "gossip")]
+pub use self::gossip::{Gossip, GossipConfig};
+#[cfg(feature = "kubernetes")]
+pub use self::kubernetes::{Kubernetes, KubernetesConfig};
 pub use self::lease::Lease;
 pub use self::local::Local;
 #[cfg(feature = "mdns")]
@@ -42,6 +68,10 @@ pub use self::nats::Nats;
 #[cfg(feature = "nats")]
 pub use self::nats_broadcast::NatsBroadcast;
 pub use self::record::{Endpoint, Instance, Node, Record, Snapshot, Value};
+#[cfg(feature = "zookeeper")]
+pub use self::zookeeper::ZooKeeper;
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
 
 /// A backend that keeps the records of services.
 ///

@@ -45,8 +45,36 @@ impl Hub {
         });
     }
 
+    /// Returns whether anybody watches.
+    #[cfg(feature = "postgres")]
+    pub(super) fn is_watched(&self) -> bool {
+        self.watchers.iter().any(|watcher| watcher.feed.is_watched())
+    }
+
+    /// Returns whether anybody watches a key.
+    #[cfg(feature = "postgres")]
+    pub(super) fn concerns(&self, space: &Space, key: &str) -> bool {
+        let concerned = |watcher: &Watcher| {
+            watcher.space == *space && key.starts_with(&watcher.prefix) && watcher.feed.is_watched()
+        };
+        self.watchers.iter().any(concerned)
+    }
+
+    /// Returns the spaces that are watched, each once.
+    #[cfg(feature = "postgres")]
+    pub(super) fn spaces(&self) -> std::collections::BTreeSet<Space> {
+        let live = self.watchers.iter().filter(|watcher| watcher.feed.is_watched());
+        live.map(|watcher| watcher.space.clone()).collect()
+    }
+
+    /// Tells everybody of a gap.
+    #[cfg(feature = "postgres")]
+    pub(super) fn resync(&mut self) {
+        self.watchers.retain(|watcher| watcher.feed.send(Event::Resync));
+    }
+
     /// Ends all watches.
-    #[cfg(feature = "redb")]
+    #[cfg(any(feature = "postgres", feature = "redb"))]
     pub(super) fn close(&mut self) {
         self.watchers.clear();
     }

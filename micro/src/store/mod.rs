@@ -34,6 +34,8 @@
 //! ```
 
 mod cache;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod feed;
 #[cfg(feature = "redb")]
 mod file;
@@ -43,9 +45,13 @@ mod key;
 mod memory;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod put;
 mod query;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 mod scan;
 
 use std::fmt;
@@ -55,6 +61,8 @@ use crate::core::error::Result;
 use crate::core::future::BoxFuture;
 
 pub use self::cache::{Cached, CachedConfig};
+#[cfg(feature = "etcd")]
+pub use self::etcd::Etcd;
 pub use self::feed::{Event, Feed, WATCH_EVENTS_MAX, Watch};
 #[cfg(feature = "redb")]
 pub use self::file::File;
@@ -64,9 +72,13 @@ pub use self::key::{KEY_BYTES_MAX, Key, NAME_BYTES_MAX, Space};
 pub use self::memory::Memory;
 #[cfg(feature = "nats")]
 pub use self::nats::Nats;
+#[cfg(feature = "postgres")]
+pub use self::postgres::Postgres;
 pub use self::put::Put;
 pub use self::query::{PAGE_BYTES_MAX, PAGE_RECORDS_MAX, Page, Query, SCAN_RECORDS_MAX};
 pub use self::record::{METADATA_BYTES_MAX, METADATA_ENTRIES_MAX, Record, Version, Write};
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
 pub use self::scan::Scan;
 
 /// The id of the errors of every store.

@@ -5,8 +5,14 @@
 //! A test whose program is missing is ignored and says what to install; with
 //! `MICRO_REQUIRE_SERVERS=1` it fails.
 
+mod dnsmasq;
+mod etcd;
+mod family;
 mod nats;
+mod postgres;
+mod redis;
 mod trial;
+mod zookeeper;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -15,8 +21,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+pub use self::dnsmasq::{DNSMASQ, RECORDS, dnsmasq};
+pub use self::etcd::{ETCD, etcd};
 pub use self::nats::{NATS, nats};
-pub use self::trial::trial;
+pub use self::postgres::{POSTGRES, postgres};
+pub use self::redis::{REDIS, redis};
+pub use self::trial::{trial, trial_alone};
+pub use self::zookeeper::{ZOOKEEPER, zookeeper};
 
 /// How long a server may take until it answers: no measure of speed, the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -154,18 +165,31 @@ impl Server {
         std::fs::read_to_string(self.folder.path().join("said.log")).unwrap_or_default()
     }
 
-    /// Kills the server in the middle of whatever it does (SIGKILL).
+    /// Kills the server in the middle of whatever it does (SIGKILL), with all its processes.
     ///
     /// # Panics
     /// When it has ended by itself.
     pub fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
         assert!(child.try_wait().unwrap().is_none(), "{} ended: {}", self.name, self.said());
-        child.kill().unwrap();
+        let family = family::family(child.id());
+        signal("KILL", &family);
         child.wait().unwrap();
+        family::wait_for_end(&family);
+    }
+
+    /// Asks the server to end, its helpers included, and waits until it has (SIGTERM).
+    ///
+    /// # Panics
+    /// When it has ended by itself.
+    pub fn stop(&mut self) {
+        self.signal("TERM");
+        self.child.take().unwrap().wait().unwrap();
     }
 
     /// Stops the server from running until [`Server::resume`] (SIGSTOP): its connections stay open.
+    /// Stops the server from running until [`Server::resume`] (SIGSTOP), with all its processes: its connections
+    /// stay open.
     pub fn pause(&self) {
         self.signal("STOP");
     }
@@ -176,16 +200,24 @@ impl Server {
     }
 
     fn signal(&self, name: &str) {
-        let id = self.child.as_ref().unwrap().id().to_string();
-        let status = Command::new("kill").args(["-s", name, &id]).status().unwrap();
-        assert!(status.success(), "kill -s {name}");
+        signal(name, &family::family(self.child.as_ref().unwrap().id()));
     }
+}
+
+/// Sends a signal to processes, the first of which has not ended.
+fn signal(name: &str, ids: &[u32]) {
+    let ids = ids.iter().map(u32::to_string);
+    let output = Command::new("kill").args(["-s", name]).args(ids).output().unwrap();
+    // Others may have ended meanwhile.
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() || said.contains("No such process"), "kill -s {name}: {said}");
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             // It may have ended by itself.
+            signal("KILL", &family::family(child.id()));
             let _gone = child.kill().is_err();
             let _unknown = child.wait().is_err();
         }

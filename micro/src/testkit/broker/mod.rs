@@ -110,7 +110,7 @@ checks! {
     overflow::an_overflow_that_is_not_declared_is_refused if |c| !c.overflow,
     flow::messages_of_one_publisher_keep_their_order if |c| c.ordered,
     flow::concurrency_is_reached_and_not_exceeded if |_| true,
-    flow::a_slow_subscription_loses_nothing if |_| true,
+    flow::a_slow_subscription_loses_nothing if |c| c.redelivery,
     flow::a_closed_subscription_gets_nothing if |_| true,
     flow::draining_lets_handlers_finish if |_| true,
     flow::a_member_that_drains_loses_nothing if |c| c.redelivery && c.queue_groups,
@@ -206,9 +206,13 @@ async fn decide(
 async fn subscribe(
     broker: &Arc<dyn Broker>,
     topic: &str,
-    options: SubscribeOptions,
+    mut options: SubscribeOptions,
     handler: Handler,
 ) -> Subscription {
+    // What needs a group applies to backends that have them; all else is as well without.
+    if !broker.capabilities().queue_groups {
+        options.queue = None;
+    }
     match broker.subscribe(topic, options, handler).await {
         Ok(subscription) => subscription,
         Err(error) => fail(&format!("subscribe to {topic} fails: {error}")),

@@ -77,6 +77,22 @@ pub struct Subject {
     pub patience: Duration,
     /// Whatever the backend needs as long as it is examined, such as a directory or a server.
     pub keep: Option<Box<dyn Guard>>,
+    /// What the records of the second handle tell of what was written.
+    pub tells: Tells,
+    /// Whether the names of all services can be asked for; otherwise [`Registry::list`] and a
+    /// watch of all services return `Unsupported` (501).
+    pub lists: bool,
+}
+
+/// What a backend tells of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Tells {
+    /// All of it.
+    Records,
+    /// The addresses of its nodes, for services whose names are labels of DNS, without regard to
+    /// case.
+    Addresses,
 }
 
 /// Anything that lives as long as a [`Subject`].
@@ -89,7 +105,8 @@ impl Subject {
     /// virtual time.
     pub fn new(one: Arc<dyn Registry>, two: Arc<dyn Registry>) -> Self {
         let (ttl, patience) = (Duration::from_secs(15), Duration::from_secs(60));
-        Self { one, two, ttl, patience, keep: None }
+        let (tells, lists) = (Tells::Records, true);
+        Self { one, two, ttl, patience, keep: None, tells, lists }
     }
 
     /// Replaces the time to live.
@@ -104,6 +121,32 @@ impl Subject {
     pub fn with_guard(mut self, guard: impl Guard) -> Self {
         self.keep = Some(Box::new(guard));
         self
+    }
+
+    /// Says that the second handle tells addresses and nothing else.
+    #[must_use]
+    pub fn telling_addresses(mut self) -> Self {
+        self.tells = Tells::Addresses;
+        self
+    }
+
+    /// Says that nobody can ask for the names of all services.
+    #[must_use]
+    pub fn without_list(mut self) -> Self {
+        self.lists = false;
+        self
+    }
+
+    /// Returns whether the second handle found what was written, as far as it can tell.
+    fn found(&self, seen: &[Record], written: &[Record]) -> bool {
+        match self.tells {
+            Tells::Records => seen == written,
+            Tells::Addresses => addresses(seen) == addresses(written),
+        }
+    }
+
+    fn found_one(&self, seen: &[Record], written: &Record) -> bool {
+        self.found(seen, std::slice::from_ref(written))
     }
 
     /// Returns the second handle, or the first one where the second cannot register.

@@ -193,3 +193,82 @@ async fn broken_registries_fail() {
         assert!(caught, "{flaw:?} was not caught by {claim} but: {failures}");
     }
 }
+
+/// Tells the addresses of what another registry holds, and nothing else of it.
+#[derive(Debug)]
+struct Bare(Memory);
+
+impl Bare {
+    fn unsupported<T>() -> crate::core::error::Result<T> {
+        Err(Error::unimplemented("t", "not by addresses"))
+    }
+}
+
+impl Registry for Bare {
+    fn name(&self) -> &'static str {
+        "bare"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { watch: false, register: false, ..self.0.capabilities() }
+    }
+
+    fn register<'a>(
+        &'a self,
+        _: &'a Record,
+        _: Duration,
+    ) -> BoxFuture<'a, crate::core::error::Result<()>> {
+        Box::pin(async { Self::unsupported() })
+    }
+
+    fn deregister<'a>(&'a self, _: &'a Record) -> BoxFuture<'a, crate::core::error::Result<()>> {
+        Box::pin(async { Self::unsupported() })
+    }
+
+    fn lookup<'a>(
+        &'a self,
+        service: &'a str,
+    ) -> BoxFuture<'a, crate::core::error::Result<Option<Vec<Record>>>> {
+        Box::pin(async move {
+            let found = self.0.lookup(service).await?.unwrap_or_default();
+            let nodes = found.into_iter().flat_map(|record| record.nodes).map(|node| {
+                let address = node.address;
+                Node { id: address.clone(), address, ..Node::default() }
+            });
+            let name = service.to_owned();
+            let record = Record { name, nodes: nodes.collect(), ..Record::default() };
+            Ok((!record.nodes.is_empty()).then(|| vec![record]))
+        })
+    }
+
+    fn list(&self) -> BoxFuture<'_, crate::core::error::Result<Vec<String>>> {
+        Box::pin(async { Self::unsupported() })
+    }
+
+    fn watch<'a>(&'a self, _: Option<&'a str>) -> BoxFuture<'a, crate::core::error::Result<Watch>> {
+        Box::pin(async { Self::unsupported() })
+    }
+}
+
+fn bare() -> Subject {
+    let registry = Memory::new();
+    Subject::new(Arc::new(registry.clone()), Arc::new(Bare(registry)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_is_held_to_what_it_says_to_tell() {
+    let honest = conformance(async || bare().telling_addresses().without_list()).await;
+    honest.unwrap_or_else(|failures| panic!("{failures}"));
+    let fails = |failures: Failures, claim| {
+        assert!(failures.names().any(|name| name == claim), "{claim} holds: {failures}");
+    };
+    let boasts = conformance(async || bare().without_list()).await.unwrap_err();
+    fails(boasts, "a_registered_record_is_found_whole");
+    let silent = conformance(async || bare().telling_addresses()).await.unwrap_err();
+    fails(silent, "what_nobody_serves_is_nothing_and_no_error");
+    let hidden = async || {
+        let registry = Memory::new();
+        Subject::new(Arc::new(registry.clone()), Arc::new(registry)).without_list()
+    };
+    fails(conformance(hidden).await.unwrap_err(), "capabilities_are_told_truthfully");
+}
