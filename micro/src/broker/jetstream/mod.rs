@@ -115,7 +115,7 @@ const ID: &str = "micro.broker";
 /// let tasks = TaskTracker::new();
 /// let nats = Arc::new(driver::Nats::open(&Server::new("127.0.0.1", 4222), &tasks)?);
 /// let options = JetStreamOptions::default();
-/// let broker = broker::JetStream::new(nats, options, &Limits::DEFAULT, tasks)?;
+/// let broker = broker::JetStream::new(&nats, options, &Limits::DEFAULT, tasks)?;
 /// # Ok(())
 /// # }
 /// ```
@@ -147,7 +147,7 @@ impl JetStream {
     /// # Errors
     /// 412 for options that no server takes.
     pub fn new(
-        nats: Arc<Nats>,
+        nats: &Arc<Nats>,
         options: JetStreamOptions,
         limits: &Limits,
         tasks: TaskTracker,
@@ -161,7 +161,7 @@ impl JetStream {
             body_bytes_max: limits.message.bytes_max,
             publish_timeout: limits.call.default_timeout,
             cancel_timeout: limits.shutdown.cancel_timeout,
-            replies: Arc::new(Replies::new(nats, &tasks, &life)),
+            replies: Arc::new(Replies::new(Arc::clone(nats), &tasks, &life)),
             are_made: AtomicBool::new(false),
             making: tokio::sync::Mutex::default(),
             tally: Arc::default(),

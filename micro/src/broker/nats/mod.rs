@@ -87,7 +87,7 @@ const ID: &str = "micro.broker";
 /// # fn example() -> micro::Result<()> {
 /// let tasks = TaskTracker::new();
 /// let nats = Arc::new(driver::Nats::open(&Server::new("127.0.0.1", 4222), &tasks)?);
-/// let broker = broker::Nats::new(nats, &Limits::DEFAULT, tasks);
+/// let broker = broker::Nats::new(&nats, &Limits::DEFAULT, tasks);
 /// # Ok(())
 /// # }
 /// ```
@@ -111,9 +111,9 @@ struct Inner {
 
 impl Nats {
     /// Makes a broker on a connection, within a runtime; its tasks belong to `tasks`.
-    pub fn new(nats: Arc<driver::Nats>, limits: &Limits, tasks: TaskTracker) -> Self {
+    pub fn new(nats: &Arc<driver::Nats>, limits: &Limits, tasks: TaskTracker) -> Self {
         let life = Shutdown::new();
-        let replies = Arc::new(Replies::new(nats, &tasks, &life));
+        let replies = Arc::new(Replies::new(Arc::clone(nats), &tasks, &life));
         let inner = Inner {
             limits: limits.broker.clone(),
             body_bytes_max: limits.message.bytes_max,

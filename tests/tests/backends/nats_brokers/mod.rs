@@ -72,7 +72,7 @@ fn link(port: u16, tasks: &TaskTracker) -> Arc<driver::Nats> {
 
 fn core(port: u16, limits: &Limits) -> Arc<broker::Nats> {
     let tasks = TaskTracker::new();
-    Arc::new(broker::Nats::new(link(port, &tasks), limits, tasks))
+    Arc::new(broker::Nats::new(&link(port, &tasks), limits, tasks))
 }
 
 fn durable(port: u16, limits: &Limits) -> Arc<broker::JetStream> {
@@ -82,7 +82,7 @@ fn durable(port: u16, limits: &Limits) -> Arc<broker::JetStream> {
 fn durable_with(port: u16, limits: &Limits, options: JetStreamOptions) -> Arc<broker::JetStream> {
     let tasks = TaskTracker::new();
     let nats = link(port, &tasks);
-    Arc::new(broker::JetStream::new(nats, options, limits, tasks).unwrap())
+    Arc::new(broker::JetStream::new(&nats, options, limits, tasks).unwrap())
 }
 
 fn message(topic: &str, number: usize) -> Message {
