@@ -13,8 +13,12 @@ mod delivery;
 mod event;
 mod http;
 mod inbox;
+#[cfg(feature = "nats")]
+mod jetstream;
 mod memory;
 mod message;
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod receipt;
@@ -52,10 +56,16 @@ pub use self::inbox::INBOX_ENDPOINT;
 pub use self::inbox::INBOX_NODE;
 pub use self::inbox::INBOX_SERVICE;
 pub use self::inbox::Inbox;
+#[cfg(feature = "nats")]
+pub use self::jetstream::JetStream;
+#[cfg(feature = "nats")]
+pub use self::jetstream::JetStreamOptions;
 pub use self::memory::Counts;
 pub use self::memory::Memory;
 pub use self::message::MESSAGE_ID_BYTES_MAX;
 pub use self::message::Message;
+#[cfg(feature = "nats")]
+pub use self::nats::Nats;
 #[cfg(feature = "redis")]
 pub use self::redis::{DEAD_LETTERS_MAX, Redis, STREAM_ENTRIES_MAX};
 #[cfg(feature = "redis")]

@@ -35,21 +35,21 @@ pub struct Counts {
 
 /// The counters behind [`Counts`].
 #[derive(Debug, Default)]
-pub(super) struct Tally {
-    pub(super) published: AtomicU64,
-    pub(super) unrouted: AtomicU64,
-    pub(super) routed: AtomicU64,
-    pub(super) delivered: AtomicU64,
-    pub(super) acked: AtomicU64,
-    pub(super) retried: AtomicU64,
-    pub(super) dead: AtomicU64,
-    pub(super) dropped: AtomicU64,
-    pub(super) returned: AtomicU64,
+pub(in crate::broker) struct Tally {
+    pub(in crate::broker) published: AtomicU64,
+    pub(in crate::broker) unrouted: AtomicU64,
+    pub(in crate::broker) routed: AtomicU64,
+    pub(in crate::broker) delivered: AtomicU64,
+    pub(in crate::broker) acked: AtomicU64,
+    pub(in crate::broker) retried: AtomicU64,
+    pub(in crate::broker) dead: AtomicU64,
+    pub(in crate::broker) dropped: AtomicU64,
+    pub(in crate::broker) returned: AtomicU64,
     in_flight: AtomicU64,
 }
 
 impl Tally {
-    pub(super) fn counts(&self) -> Counts {
+    pub(in crate::broker) fn counts(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Relaxed);
         Counts {
             published: read(&self.published),
@@ -64,18 +64,24 @@ impl Tally {
             in_flight: read(&self.in_flight),
         }
     }
+
+    /// Counts so many copies as dropped.
+    #[cfg(feature = "nats")]
+    pub(in crate::broker) fn drop_many(&self, copies: usize) {
+        self.dropped.fetch_add(u64::try_from(copies).unwrap_or(u64::MAX), Relaxed);
+    }
 }
 
-pub(super) fn count(counter: &AtomicU64) {
+pub(in crate::broker) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }
 
 /// Counts a copy as in flight for as long as it exists.
 #[derive(Debug)]
-pub(super) struct Flight(Arc<Tally>);
+pub(in crate::broker) struct Flight(Arc<Tally>);
 
 impl Flight {
-    pub(super) fn new(tally: &Arc<Tally>) -> Self {
+    pub(in crate::broker) fn new(tally: &Arc<Tally>) -> Self {
         count(&tally.in_flight);
         Self(Arc::clone(tally))
     }

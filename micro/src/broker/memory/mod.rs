@@ -63,8 +63,10 @@ use super::subscription::Subscription;
 use super::topic::validate_pattern;
 
 pub use self::counts::Counts;
-use self::counts::Tally;
-use self::counts::count;
+#[cfg(feature = "nats")]
+pub(super) use self::counts::Flight;
+pub(super) use self::counts::Tally;
+pub(super) use self::counts::count;
 use self::group::Group;
 use self::group::Reserved;
 use self::group::Room;

@@ -81,7 +81,10 @@ pub struct Nats {
 
 impl Nats {
     /// Messages that wait for a subscriber, at most; the client throws away those that come after.
-    pub const SUBSCRIPTION_MESSAGES_MAX: usize = 1024;
+    ///
+    /// The client reads what the server sends before it lets any subscriber have its turn, so that
+    /// this has to be more than comes at a time: whoever subscribes has smaller limits of its own.
+    pub const SUBSCRIPTION_MESSAGES_MAX: usize = 65_536;
 
     /// How long an answer of the server may take; then nobody knows whether it did what was asked.
     pub const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
