@@ -5,6 +5,7 @@
 //! A test whose program is missing is ignored and says what to install; with
 //! `MICRO_REQUIRE_SERVERS=1` it fails.
 
+mod rabbitmq;
 mod trial;
 
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+pub use self::rabbitmq::{RABBITMQ, rabbitmq};
 pub use self::trial::trial;
 
 /// How long a server may take until it answers: no measure of speed, the machine may be busy.
