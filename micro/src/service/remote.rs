@@ -28,8 +28,39 @@ pub(crate) fn broker(
     scope: &Scope,
     drivers: &Drivers,
 ) -> Option<Result<Arc<dyn Broker>>> {
+    #[cfg(feature = "rabbitmq")]
+    if url.scheme == "rabbitmq" {
+        return Some(rabbitmq(url, scope, drivers));
+    }
     let _ = (url, scope, drivers);
     None
+}
+
+#[cfg(feature = "rabbitmq")]
+fn rabbitmq(url: &Url, scope: &Scope, drivers: &Drivers) -> Result<Arc<dyn Broker>> {
+    use crate::broker::{RabbitMq, RabbitMqConfig, Unrouted};
+    use crate::core::error::Error;
+    use crate::driver::{AMQP_PORT, Amqp};
+
+    let mut url = url.server(AMQP_PORT)?;
+    let mut config = RabbitMqConfig::default();
+    if !url.path().is_empty() {
+        config = config.with_virtual_host(url.path());
+    }
+    if let Some(exchange) = url.take("exchange") {
+        config = config.with_exchange(exchange);
+    }
+    match url.take("unrouted").as_deref() {
+        None | Some("drop") => {}
+        Some("refuse") => config = config.with_unrouted(Unrouted::Refuse),
+        Some(_) => {
+            let text = "the broker `rabbitmq` has the option `unrouted`: `drop` or `refuse`";
+            return Err(Error::precondition_failed("micro.open", text));
+        }
+    }
+    url.finish("broker")?;
+    let amqp = drivers.share(url.server(), |server| Amqp::open(server, &scope.tasks))?;
+    Ok(Arc::new(RabbitMq::new(&amqp, &config, scope)?))
 }
 
 pub(crate) fn store(

@@ -1,10 +1,23 @@
 //! Backends on servers: each against a copy of its server that the test starts, kills and pauses.
 
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
+
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
-    let trials: Vec<Trial> = Vec::new();
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let trials: Vec<Trial> = [
+        #[cfg(feature = "rabbitmq")]
+        rabbitmq::trials(),
+        Vec::new(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    #[cfg(feature = "rabbitmq")]
+    rabbitmq::end();
+    conclusion.exit_code()
 }
