@@ -29,7 +29,7 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 34] = [
+const VENDORS: [(&str, &[&str]); 35] = [
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("bson", &["codec/bson.rs", "codec/mod.rs"]),
@@ -71,6 +71,7 @@ const VENDORS: [(&str, &[&str]); 34] = [
     ),
     ("indicatif", &["bin/micro/"]),
     ("inventory", &["service/catalog.rs", "__private.rs"]),
+    ("lapin", &["broker/rabbitmq/", "driver/amqp.rs"]),
     ("notify", &["config/file/", "registry/local/"]),
     ("pprof", &["debug/sampler.rs"]),
     ("prost", &["codec/grpc/", "codec/proto/", "codec/wire.rs", "server/grpc/"]),
@@ -83,7 +84,7 @@ const VENDORS: [(&str, &[&str]); 34] = [
     ("rustls", &["transport/quic/config.rs", "transport/tls/"]),
     ("schemars", &["service/schema.rs"]),
     ("serde_saphyr", &["config/format/"]),
-    ("socket2", &["core/net/", "registry/mdns/"]),
+    ("socket2", &["core/net/", "driver/amqp.rs", "registry/mdns/"]),
     ("tokio_tungstenite", &["transport/websocket/"]),
     ("toml", &["config/format/"]),
     ("tracing_subscriber", &["bin/micro/"]),

@@ -58,9 +58,8 @@ impl Held {
             Ok(message) => message,
             Err(error) => return self.refuse(&error).await,
         };
-        let attempt = wire::returns(&self.came.delivery)
-            .saturating_add(self.came.repeats)
-            .saturating_add(1);
+        let attempt =
+            wire::returns(&self.came.delivery).saturating_add(self.came.repeats).saturating_add(1);
         let at = clock::unix_now();
         match self.decide(&message, attempt).await {
             Decided::Done => {

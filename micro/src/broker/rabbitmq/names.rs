@@ -30,7 +30,10 @@ impl Exchanges {
             let text = "an exchange has a name that does not start with `amq.`";
             return Err(Error::precondition_failed(ERROR_ID, text));
         }
-        Ok(Self { alive: short("exchange", name)?, dead: short("exchange", format!("{name}.dead"))? })
+        Ok(Self {
+            alive: short("exchange", name)?,
+            dead: short("exchange", format!("{name}.dead"))?,
+        })
     }
 
     /// Returns the exchange of a topic, or of a pattern.

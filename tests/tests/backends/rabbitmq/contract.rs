@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use lapin::options::{BasicAckOptions, QueueDeclareOptions};
 use lapin::options::{BasicConsumeOptions, BasicPublishOptions, QueueBindOptions};
-use lapin::options::{QueueDeclareOptions, BasicAckOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use libtest_mimic::Trial;
@@ -209,9 +209,8 @@ async fn what_nobody_takes_is_refused_where_that_is_asked_for() {
         sender.try_send(delivery.message.body.clone()).unwrap();
         Ack::Ack
     });
-    let options = SubscribeOptions::default()
-        .with_queue("q")
-        .with_concurrency(NonZeroUsize::new(8).unwrap());
+    let options =
+        SubscribeOptions::default().with_queue("q").with_concurrency(NonZeroUsize::new(8).unwrap());
     let heard = format!("{topic}.heard");
     let _subscription = process.broker.subscribe(&heard, options, take).await.unwrap();
     let tracker = tracker();
@@ -233,7 +232,11 @@ async fn what_nobody_takes_is_refused_where_that_is_asked_for() {
     while bodies.len() < 100 {
         bodies.extend(clock::timeout(PATIENCE, came.recv()).await.unwrap());
     }
-    assert!(bodies.iter().all(|body| std::str::from_utf8(body).unwrap().parse::<u32>().unwrap() % 3 == 0));
+    assert!(
+        bodies
+            .iter()
+            .all(|body| std::str::from_utf8(body).unwrap().parse::<u32>().unwrap() % 3 == 0)
+    );
 }
 
 /// Connects with the bare client.
@@ -249,8 +252,13 @@ async fn bind(channel: &Channel, topic: &str, arguments: FieldTable) -> String {
     let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
     let queue = channel.queue_declare("".into(), options, arguments).await.unwrap();
     let (name, options) = (queue.name().clone(), QueueBindOptions::default());
-    let bound =
-        channel.queue_bind(name.clone(), "micro".into(), topic.into(), options, FieldTable::default());
+    let bound = channel.queue_bind(
+        name.clone(),
+        "micro".into(),
+        topic.into(),
+        options,
+        FieldTable::default(),
+    );
     bound.await.unwrap();
     name.to_string()
 }
@@ -286,7 +294,7 @@ async fn others_read_and_write_the_same_messages() {
     let (_connection, channel) = bare(&server).await;
     let queue = bind(&channel, &topic, FieldTable::default()).await;
     let mut metadata = Metadata::new();
-    metadata.insert("Tenant", "acme").unwrap();
+    metadata.insert("tenant", "acme").unwrap();
     let sent = message(&topic, "{}").with_metadata(metadata);
     process.broker.publish(sent.clone()).await.unwrap();
     assert_eq!(*clock::timeout(PATIENCE, came.recv()).await.unwrap().unwrap(), sent);
@@ -303,7 +311,7 @@ async fn others_read_and_write_the_same_messages() {
     assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "application/json");
     assert_eq!(*properties.delivery_mode(), Some(2));
     let headers = properties.headers().as_ref().unwrap().inner();
-    assert_eq!(headers.get("Tenant"), Some(&AMQPValue::LongString("acme".into())));
+    assert_eq!(headers.get("tenant"), Some(&AMQPValue::LongString("acme".into())));
 
     // As services of go-micro write it: all that is known stands in the headers.
     let mut headers = FieldTable::default();
@@ -315,7 +323,7 @@ async fn others_read_and_write_the_same_messages() {
     channel.basic_publish(exchange, key, options, b"[]", properties).await.unwrap().await.unwrap();
     let came: Arc<Message> = clock::timeout(PATIENCE, came.recv()).await.unwrap().unwrap();
     assert_eq!((&*came.body, &came.content_type), (&b"[]"[..], &ContentType::Json));
-    assert_eq!(came.metadata.iter().collect::<Vec<_>>(), [("Tenant", "acme")]);
+    assert_eq!(came.metadata.iter().collect::<Vec<_>>(), [("tenant", "acme")]);
 }
 
 async fn a_queue_that_was_declared_otherwise_is_said() {
@@ -327,7 +335,8 @@ async fn a_queue_that_was_declared_otherwise_is_said() {
     channel.queue_declare(name.as_str().into(), options, FieldTable::default()).await.unwrap();
     let options = SubscribeOptions::default().with_queue("q");
     let subscribe = process.broker.subscribe(&topic, options, handler(|_| Ack::Ack));
-    let error: Error = clock::timeout(Duration::from_secs(30), subscribe).await.unwrap().unwrap_err();
+    let error: Error =
+        clock::timeout(Duration::from_secs(30), subscribe).await.unwrap().unwrap_err();
     assert_eq!((error.code(), error.retry()), (412, Retry::Never), "{error}");
     assert!(error.detail().contains(&name), "{error}");
 }

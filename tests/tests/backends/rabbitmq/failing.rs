@@ -16,6 +16,10 @@ use tokio::sync::mpsc;
 
 use super::{PATIENCE, Process, handler, message, topic, tracker};
 
+/// How long a queue is there before its server is killed. The server writes which queues it has
+/// every half second, and one that it forgot is not to be used again.
+const SETTLED: Duration = Duration::from_secs(2);
+
 pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial(
@@ -75,6 +79,7 @@ async fn a_server_that_comes_later_is_found() {
         assert_eq!(clock::timeout(PATIENCE, came.recv()).await.unwrap().unwrap(), "2");
     }
 
+    clock::sleep(SETTLED).await;
     server.kill();
     server.start_again();
     process.up().await;
@@ -82,7 +87,9 @@ async fn a_server_that_comes_later_is_found() {
     let arrives = async {
         loop {
             let _away = process.broker.publish(message(&topic, "3")).await.is_err();
-            if let Ok(Some(body)) = clock::timeout(Duration::from_millis(200), alone_came.recv()).await {
+            if let Ok(Some(body)) =
+                clock::timeout(Duration::from_millis(200), alone_came.recv()).await
+            {
                 return body;
             }
         }
@@ -122,7 +129,12 @@ impl Seen {
 
 /// Publishes numbers until as many are acknowledged as asked for, each failure under a number of
 /// its own.
-async fn publish(broker: RabbitMq, topic: String, numbers: std::ops::Range<usize>, seen: Arc<Seen>) {
+async fn publish(
+    broker: RabbitMq,
+    topic: String,
+    numbers: std::ops::Range<usize>,
+    seen: Arc<Seen>,
+) {
     for number in numbers {
         loop {
             let Err(error) = broker.publish(message(&topic, number.to_string())).await else {
@@ -139,7 +151,12 @@ async fn publish(broker: RabbitMq, topic: String, numbers: std::ops::Range<usize
 
 /// Runs publishers and a group against a server that `disturb` works on, and checks that what was
 /// acknowledged arrives.
-async fn run(server: Server, count: usize, what: &str, disturb: impl FnOnce(Server, Arc<AtomicBool>) -> Server + Send + 'static) {
+async fn run(
+    server: Server,
+    count: usize,
+    what: &str,
+    disturb: impl FnOnce(Server, Arc<AtomicBool>) -> Server + Send + 'static,
+) {
     const PUBLISHERS: usize = 50;
     let (process, topic, seen) = (Process::of(&server), topic(), Arc::new(Seen::default()));
     let record = Arc::clone(&seen);
@@ -153,6 +170,7 @@ async fn run(server: Server, count: usize, what: &str, disturb: impl FnOnce(Serv
         .with_concurrency(NonZeroUsize::new(64).unwrap());
     process.up().await;
     let subscription = process.broker.subscribe(&topic, options, take).await.unwrap();
+    clock::sleep(SETTLED).await;
     let over = Arc::new(AtomicBool::new(false));
     let disturbing = {
         let over = Arc::clone(&over);

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use lapin::options::QueueDeclareOptions;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions};
 use lapin::options::{ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions};
-use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
 use libtest_mimic::Trial;
@@ -146,6 +146,9 @@ async fn declare(channel: &Channel, topic: &str) {
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(topic.into(), options, arguments).await.unwrap();
     let options = QueueBindOptions::default();
-    channel.queue_bind(topic.into(), "bare".into(), topic.into(), options, nothing()).await.unwrap();
+    channel
+        .queue_bind(topic.into(), "bare".into(), topic.into(), options, nothing())
+        .await
+        .unwrap();
     channel.basic_qos(CONCURRENCY, BasicQosOptions::default()).await.unwrap();
 }
