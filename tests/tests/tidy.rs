@@ -29,7 +29,8 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 35] = [
+const VENDORS: [(&str, &[&str]); 36] = [
+    ("async_nats", &["driver/nats/"]),
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("bson", &["codec/bson.rs", "codec/mod.rs"]),

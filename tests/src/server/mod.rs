@@ -5,6 +5,7 @@
 //! A test whose program is missing is ignored and says what to install; with
 //! `MICRO_REQUIRE_SERVERS=1` it fails.
 
+mod nats;
 mod rabbitmq;
 mod trial;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+pub use self::nats::{NATS, nats};
 pub use self::rabbitmq::{RABBITMQ, rabbitmq};
 pub use self::trial::trial;
 
