@@ -29,7 +29,7 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 36] = [
+const VENDORS: [(&str, &[&str]); 39] = [
     ("async_nats", &["driver/nats/"]),
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
@@ -75,7 +75,7 @@ const VENDORS: [(&str, &[&str]); 36] = [
     ("lapin", &["broker/rabbitmq/", "driver/amqp.rs"]),
     ("notify", &["config/file/", "registry/local/"]),
     ("pprof", &["debug/sampler.rs"]),
-    ("prost", &["codec/grpc/", "codec/proto/", "codec/wire.rs", "server/grpc/"]),
+    ("prost", &["codec/grpc/", "codec/proto/", "codec/wire.rs", "driver/etcd/", "server/grpc/"]),
     ("quick_xml", &["config/format/"]),
     ("quinn", &["transport/quic/"]),
     ("rcgen", &["auth/authority/"]),
@@ -88,8 +88,11 @@ const VENDORS: [(&str, &[&str]); 36] = [
     ("socket2", &["core/net/", "driver/amqp.rs", "registry/mdns/"]),
     ("tokio_tungstenite", &["transport/websocket/"]),
     ("toml", &["config/format/"]),
+    ("tonic", &["driver/etcd/"]),
+    ("tonic_prost", &["driver/etcd/"]),
     ("tracing_subscriber", &["bin/micro/"]),
     ("x509_parser", &["transport/tls/"]),
+    ("zookeeper_client", &["driver/zookeeper.rs", "registry/zookeeper/"]),
 ];
 
 fn root() -> PathBuf {

@@ -41,6 +41,8 @@ mod changes;
 mod document;
 mod duration;
 mod env;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod fault;
 mod file;
 mod flat;
@@ -65,6 +67,8 @@ pub use self::changes::{Changes, Signal};
 pub use self::document::Document;
 pub use self::duration::parse_duration;
 pub use self::env::Env;
+#[cfg(feature = "etcd")]
+pub use self::etcd::Etcd;
 pub use self::file::File;
 pub use self::flat::Flat;
 pub use self::handle::Config;

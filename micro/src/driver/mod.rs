@@ -8,13 +8,19 @@
 
 #[cfg(feature = "rabbitmq")]
 pub(crate) mod amqp;
+#[cfg(feature = "etcd")]
+pub(crate) mod etcd;
 #[cfg(feature = "nats")]
 mod nats;
 mod server_url;
 mod shared;
+#[cfg(feature = "zookeeper")]
+pub(crate) mod zookeeper;
 
 #[cfg(feature = "rabbitmq")]
 pub use self::amqp::{AMQP_PORT, Amqp, AmqpHost, VIRTUAL_HOSTS_MAX};
+#[cfg(feature = "etcd")]
+pub use self::etcd::Etcd;
 #[cfg(feature = "nats")]
 pub(crate) use self::nats::{
     Begin, Bucket, Entry, Feed, Follower, Outcome, Put, decode, encode, is_key,
@@ -23,3 +29,5 @@ pub(crate) use self::nats::{
 pub use self::nats::{Nats, NatsSession};
 pub use self::server_url::{HOSTS_MAX, Server, ServerUrl};
 pub use self::shared::{Drivers, Link};
+#[cfg(feature = "zookeeper")]
+pub use self::zookeeper::ZooKeeper;

@@ -5,6 +5,8 @@
 
 mod cache;
 mod check;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod file;
 mod lease;
 mod local;
@@ -18,6 +20,8 @@ mod nats_broadcast;
 mod pace;
 mod record;
 mod table;
+#[cfg(feature = "zookeeper")]
+mod zookeeper;
 
 use std::fmt;
 use std::future::Future;
@@ -31,6 +35,8 @@ use crate::core::future::BoxFuture;
 
 pub use self::cache::{Cached, Loaded, View};
 pub use self::check::{ADDRESS_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, check, own_node};
+#[cfg(feature = "etcd")]
+pub use self::etcd::Etcd;
 pub use self::file::StaticFile;
 pub use self::lease::Lease;
 pub use self::local::Local;
@@ -42,6 +48,8 @@ pub use self::nats::Nats;
 #[cfg(feature = "nats")]
 pub use self::nats_broadcast::NatsBroadcast;
 pub use self::record::{Endpoint, Instance, Node, Record, Snapshot, Value};
+#[cfg(feature = "zookeeper")]
+pub use self::zookeeper::ZooKeeper;
 
 /// A backend that keeps the records of services.
 ///

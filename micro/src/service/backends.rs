@@ -12,7 +12,9 @@ use crate::client::{Bearer, Builder, Client, insert_bearer};
 use crate::codec::{Codecs, Format};
 use crate::core::content_type::ContentType;
 use crate::core::error::Result;
-use crate::core::limits::{Limits, StoreLimits};
+use crate::core::limits::Limits;
+#[cfg(any(feature = "server", feature = "tls"))]
+use crate::core::limits::StoreLimits;
 use crate::core::metadata::Metadata;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::debug::Recorder;

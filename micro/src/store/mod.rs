@@ -34,6 +34,8 @@
 //! ```
 
 mod cache;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod feed;
 #[cfg(feature = "redb")]
 mod file;
@@ -55,6 +57,8 @@ use crate::core::error::Result;
 use crate::core::future::BoxFuture;
 
 pub use self::cache::{Cached, CachedConfig};
+#[cfg(feature = "etcd")]
+pub use self::etcd::Etcd;
 pub use self::feed::{Event, Feed, WATCH_EVENTS_MAX, Watch};
 #[cfg(feature = "redb")]
 pub use self::file::File;

@@ -5,9 +5,11 @@
 //! A test whose program is missing is ignored and says what to install; with
 //! `MICRO_REQUIRE_SERVERS=1` it fails.
 
+mod etcd;
 mod nats;
 mod rabbitmq;
 mod trial;
+mod zookeeper;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -16,9 +18,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+pub use self::etcd::{ETCD, etcd};
 pub use self::nats::{NATS, nats};
 pub use self::rabbitmq::{RABBITMQ, rabbitmq};
 pub use self::trial::trial;
+pub use self::zookeeper::{ZOOKEEPER, zookeeper};
 
 /// How long a server may take until it answers: no measure of speed, the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);

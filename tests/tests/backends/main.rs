@@ -1,22 +1,78 @@
 //! Backends on servers: each against a copy of its server that the test starts, kills and pauses.
 
+#[cfg(feature = "consul")]
+mod consul;
+#[cfg(feature = "dns")]
+mod dns;
+#[cfg(feature = "etcd")]
+mod etcd;
+#[cfg(feature = "gossip")]
+mod gossip;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "nats")]
+mod nats_brokers;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(all(
+    feature = "etcd",
+    feature = "nats",
+    feature = "postgres",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
+mod shop;
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+mod transports;
+#[cfg(feature = "zookeeper")]
+mod zookeeper;
+
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-#[cfg(feature = "nats")]
-mod nats;
-#[cfg(feature = "rabbitmq")]
-mod rabbitmq;
-
 fn main() -> ExitCode {
-    let groups: Vec<Vec<Trial>> = vec![
+    let groups: &[fn() -> Vec<Trial>] = &[
+        #[cfg(feature = "consul")]
+        consul::trials,
+        #[cfg(feature = "dns")]
+        dns::trials,
+        #[cfg(feature = "etcd")]
+        etcd::trials,
+        #[cfg(feature = "gossip")]
+        gossip::trials,
+        #[cfg(feature = "kubernetes")]
+        kubernetes::trials,
         #[cfg(feature = "nats")]
-        nats::trials(),
+        nats::trials,
+        #[cfg(feature = "nats")]
+        nats_brokers::trials,
+        #[cfg(feature = "postgres")]
+        postgres::trials,
         #[cfg(feature = "rabbitmq")]
-        rabbitmq::trials(),
+        rabbitmq::trials,
+        #[cfg(feature = "redis")]
+        redis::trials,
+        #[cfg(all(
+            feature = "etcd",
+            feature = "nats",
+            feature = "postgres",
+            feature = "rabbitmq",
+            feature = "redis"
+        ))]
+        shop::trials,
+        #[cfg(any(feature = "nats", feature = "rabbitmq"))]
+        transports::trials,
+        #[cfg(feature = "zookeeper")]
+        zookeeper::trials,
     ];
-    let trials = groups.into_iter().flatten().collect();
+    let trials = groups.iter().flat_map(|group| group()).collect();
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
     #[cfg(feature = "rabbitmq")]
     rabbitmq::end();
