@@ -31,6 +31,8 @@ const FILE_LINES_MAX: usize = 500;
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
 const VENDORS: &[(&str, &[&str])] = &[
     ("async_nats", &["broker/jetstream/", "broker/nats/", "driver/nats/"]),
+const VENDORS: [(&str, &[&str]); 39] = [
+    ("async_nats", &["driver/nats/"]),
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("bson", &["codec/bson.rs", "codec/mod.rs"]),
@@ -83,6 +85,7 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("inventory", &["service/catalog.rs", "__private.rs"]),
     ("k8s_openapi", &["registry/kubernetes/"]),
     ("kube", &["registry/kubernetes/"]),
+    ("lapin", &["broker/rabbitmq/", "driver/amqp.rs"]),
     ("notify", &["config/file/", "registry/local/"]),
     ("pprof", &["debug/sampler.rs"]),
     ("prost", &["codec/grpc/", "codec/proto/", "codec/wire.rs", "driver/etcd/", "server/grpc/"]),
@@ -107,6 +110,7 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("serde_saphyr", &["config/format/"]),
     ("socket2", &["core/net/", "registry/mdns/"]),
     ("tokio_postgres", &["driver/postgres/"]),
+    ("socket2", &["core/net/", "driver/amqp.rs", "registry/mdns/"]),
     ("tokio_tungstenite", &["transport/websocket/"]),
     ("toml", &["config/format/"]),
     ("tonic", &["driver/etcd/"]),

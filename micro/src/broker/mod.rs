@@ -21,6 +21,8 @@ mod message;
 mod nats;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 mod receipt;
 #[cfg(feature = "redis")]
 mod redis;
@@ -72,6 +74,8 @@ pub use self::redis::{DEAD_LETTERS_MAX, Redis, STREAM_ENTRIES_MAX};
 pub use self::redis_pubsub::RedisPubSub;
 #[cfg(feature = "postgres")]
 pub use self::postgres::Postgres;
+#[cfg(feature = "rabbitmq")]
+pub use self::rabbitmq::{RabbitMq, RabbitMqConfig, Unrouted};
 pub use self::subscription::Control;
 pub use self::subscription::Subscription;
 pub use self::topic::TOPIC_BYTES_MAX;

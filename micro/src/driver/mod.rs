@@ -8,6 +8,8 @@
 
 #[cfg(feature = "consul")]
 mod consul;
+#[cfg(feature = "rabbitmq")]
+pub(crate) mod amqp;
 #[cfg(feature = "etcd")]
 pub(crate) mod etcd;
 #[cfg(feature = "nats")]
@@ -25,6 +27,8 @@ pub(crate) mod zookeeper;
 pub use self::consul::Consul;
 #[cfg(feature = "consul")]
 pub(crate) use self::consul::escaped;
+#[cfg(feature = "rabbitmq")]
+pub use self::amqp::{AMQP_PORT, Amqp, AmqpHost, VIRTUAL_HOSTS_MAX};
 #[cfg(feature = "etcd")]
 pub use self::etcd::Etcd;
 #[cfg(feature = "nats")]

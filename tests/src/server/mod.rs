@@ -11,6 +11,7 @@ mod family;
 mod nats;
 mod postgres;
 mod redis;
+mod rabbitmq;
 mod trial;
 mod zookeeper;
 
@@ -27,6 +28,7 @@ pub use self::nats::{NATS, nats};
 pub use self::postgres::{POSTGRES, postgres};
 pub use self::redis::{REDIS, redis};
 pub use self::trial::{trial, trial_alone};
+pub use self::rabbitmq::{RABBITMQ, rabbitmq};
 pub use self::zookeeper::{ZOOKEEPER, zookeeper};
 
 /// How long a server may take until it answers: no measure of speed, the machine may be busy.
@@ -75,7 +77,7 @@ pub struct Place<'a> {
 }
 
 /// Makes the command that starts a server, whose first word is the program.
-type Recipe = Box<dyn Fn(&Place<'_>) -> Vec<OsString> + Send>;
+type Recipe = Box<dyn Fn(&Place<'_>) -> Vec<OsString> + Send + Sync>;
 
 /// A running server; it ends when it is dropped, and with the process of the test.
 pub struct Server {
@@ -94,7 +96,7 @@ impl Server {
     /// When the program is missing or does not start; what it said is shown.
     pub fn start(
         program: Program,
-        recipe: impl Fn(&Place<'_>) -> Vec<OsString> + Send + 'static,
+        recipe: impl Fn(&Place<'_>) -> Vec<OsString> + Send + Sync + 'static,
     ) -> Self {
         let path = program.path().unwrap_or_else(|| panic!("install {}", program.package));
         let folder = tempfile::tempdir().unwrap();
