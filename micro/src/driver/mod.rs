@@ -6,11 +6,15 @@
 //! start, or that goes away, fails what is asked of it meanwhile and nothing else. The process is
 //! not ready until each of its drivers [is up](Link::is_up).
 
+#[cfg(feature = "rabbitmq")]
+pub(crate) mod amqp;
 #[cfg(feature = "nats")]
 mod nats;
 mod server_url;
 mod shared;
 
+#[cfg(feature = "rabbitmq")]
+pub use self::amqp::{AMQP_PORT, Amqp, AmqpHost, VIRTUAL_HOSTS_MAX};
 #[cfg(feature = "nats")]
 pub use self::nats::{Nats, NatsSession};
 pub use self::server_url::{HOSTS_MAX, Server, ServerUrl};

@@ -15,6 +15,8 @@ pub mod quic;
 mod schemes;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(any(feature = "nats", feature = "rabbitmq", test))]
+mod tunnel;
 #[cfg(feature = "ws")]
 pub mod websocket;
 
@@ -52,6 +54,12 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
     /// 501 there.
     fn has_listener(&self) -> bool {
         true
+    }
+
+    /// Makes an address up to listen on where none is given; `None` where the transport listens on
+    /// ports.
+    fn own_address(&self) -> Option<Address> {
+        None
     }
 
     /// Connects to a node.

@@ -6,6 +6,7 @@
 //! `MICRO_REQUIRE_SERVERS=1` it fails.
 
 mod nats;
+mod rabbitmq;
 mod trial;
 
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub use self::nats::{NATS, nats};
+pub use self::rabbitmq::{RABBITMQ, rabbitmq};
 pub use self::trial::trial;
 
 /// How long a server may take until it answers: no measure of speed, the machine may be busy.
