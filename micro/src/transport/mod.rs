@@ -10,8 +10,12 @@ mod http;
 #[cfg(feature = "mucp")]
 pub mod mucp;
 pub mod native;
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(feature = "quic")]
 pub mod quic;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 mod schemes;
 #[cfg(feature = "tls")]
 pub mod tls;
@@ -37,8 +41,12 @@ pub use self::http::Http;
 #[cfg(feature = "mucp")]
 pub use self::mucp::Mucp;
 pub use self::native::{Memory, Native};
+#[cfg(feature = "nats")]
+pub use self::nats::Nats;
 #[cfg(feature = "quic")]
 pub use self::quic::Quic;
+#[cfg(feature = "rabbitmq")]
+pub use self::rabbitmq::RabbitMq;
 pub use self::schemes::Schemes;
 #[cfg(feature = "ws")]
 pub use self::websocket::WebSocket;

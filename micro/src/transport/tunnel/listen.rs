@@ -127,12 +127,7 @@ async fn wish(
     refuse(inbox, from, reason, limits.write_timeout).await
 }
 
-async fn refuse(
-    inbox: &mut dyn Inbox,
-    peer: End,
-    reason: Reason,
-    timeout: Duration,
-) -> Result<()> {
+async fn refuse(inbox: &mut dyn Inbox, peer: End, reason: Reason, timeout: Duration) -> Result<()> {
     let (name, refusal) = (peer.to_string(), Message::Reset(reason).write());
     let sending = inbox.send(&name, refusal, Care::Lost);
     clock::timeout(timeout, sending).await.unwrap_or(Ok(()))

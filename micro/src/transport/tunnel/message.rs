@@ -98,8 +98,7 @@ impl Message {
         let kind = bytes.try_get_u8().ok()?;
         let message = match kind {
             1 | 2 => {
-                let (from, window) =
-                    (End(bytes.try_get_u128().ok()?), bytes.try_get_u32().ok()?);
+                let (from, window) = (End(bytes.try_get_u128().ok()?), bytes.try_get_u32().ok()?);
                 if kind == 1 { Self::Open { from, window } } else { Self::Accept { from, window } }
             }
             3 => Self::Reset(Reason::read(bytes.try_get_u8().ok()?)),

@@ -62,6 +62,10 @@ pub(super) const ERROR_ID: &str = "micro.transport";
 /// Bytes of the name of a listener: 128, which every bus takes.
 const NAME_BYTES_MAX: usize = 128;
 
+/// How long whoever opens an inbox waits for the bus: a process that is just starting.
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+pub(super) const BUS_WITHIN: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// What the names of nodes begin with that were given none.
 const NODES: &str = "micro.node.";
 
@@ -96,12 +100,8 @@ pub(super) trait Inbox: fmt::Debug + Send {
     ///
     /// # Errors
     /// When the bus is away. Dropping the future may have sent the message.
-    fn send<'a>(
-        &'a mut self,
-        to: &'a str,
-        message: Bytes,
-        care: Care,
-    ) -> BoxFuture<'a, Result<()>>;
+    fn send<'a>(&'a mut self, to: &'a str, message: Bytes, care: Care)
+    -> BoxFuture<'a, Result<()>>;
 
     /// Polls for what arrives.
     ///

@@ -356,7 +356,9 @@ impl Session {
         let sending = self.inbox.send(&self.peer, message.write(), care);
         match clock::timeout(self.write_timeout, sending).await {
             Ok(sent) => sent.map_err(|error| Broken::Bus(error.detail().to_owned())),
-            Err(_) => Err(Broken::Bus(format!("the bus took nothing for {:?}", self.write_timeout))),
+            Err(_) => {
+                Err(Broken::Bus(format!("the bus took nothing for {:?}", self.write_timeout)))
+            }
         }
     }
 }
