@@ -29,8 +29,8 @@ const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: [(&str, &[&str]); 35] = [
-    ("async_nats", &["driver/nats/"]),
+const VENDORS: [(&str, &[&str]); 36] = [
+    ("async_nats", &["driver/nats/", "transport/nats.rs"]),
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("bson", &["codec/bson.rs", "codec/mod.rs"]),
@@ -72,6 +72,7 @@ const VENDORS: [(&str, &[&str]); 35] = [
     ),
     ("indicatif", &["bin/micro/"]),
     ("inventory", &["service/catalog.rs", "__private.rs"]),
+    ("lapin", &["driver/amqp.rs", "transport/rabbitmq.rs"]),
     ("notify", &["config/file/", "registry/local/"]),
     ("pprof", &["debug/sampler.rs"]),
     ("prost", &["codec/grpc/", "codec/proto/", "codec/wire.rs", "server/grpc/"]),

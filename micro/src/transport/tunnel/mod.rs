@@ -2,29 +2,12 @@
 //!
 //! A bus carries messages to names. A listener has an inbox at a name that others know, and each end
 //! of a session an inbox at a name of its own, `micro.session.` and 32 hexadecimal digits, that only
-//! its peer is told. What a session carries are the bytes that a TCP connection would carry, framed
-//! as `WIRE.md` specifies: calls, streams, credit, resets, deadlines, drains and pings are those of
-//! the native transport.
+//! its peer is told. What a session carries are the bytes that a TCP connection would carry: calls,
+//! streams, credit, resets, deadlines, drains and pings are those of the native transport. `WIRE.md`
+//! specifies the messages under "Over a bus".
 //!
-//! # Messages
-//!
-//! Each begins with the version, 1, and its kind; numbers are in network byte order.
-//!
-//! | kind | | |
-//! |---|---|---|
-//! | 1 | open | the dialer's name (16 bytes) and window (4 bytes); to the listener |
-//! | 2 | accept | the accepting end's name and window; to the dialer |
-//! | 3 | reset | the reason (1 byte): nothing more is sent or taken |
-//! | 4 | data | number (8 bytes), bytes (1 at least) |
-//! | 5 | credit | number, sum of what was taken so far (8 bytes) |
-//! | 6 | beat | number |
-//! | 7 | end | number: no more data comes |
-//!
-//! The numbers of an end count its messages from zero. One that is missing or comes twice breaks the
-//! session, for the bus may lose what it carries: calls that were on the way may have run. A window
-//! is what may be on the way before it is taken, where each message of data counts as 1 KiB at
-//! least. A beat follows within a second of whatever was sent or received, and for a while every
-//! second, so that a loss and a peer that is gone are noticed soon.
+//! The bus may lose a message or carry it twice. Either breaks the session that misses it, soon,
+//! since beats follow whatever was said; calls that were on the way may have run.
 //!
 //! Whoever may speak on the bus can read what it carries and write to any name that they know: the
 //! bus has to say who may. What a session is sent is checked as any peer's bytes are.

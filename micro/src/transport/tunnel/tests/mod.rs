@@ -12,14 +12,16 @@ use std::time::Duration;
 
 use self::bus::Local;
 use crate::core::clock;
-use crate::core::error::{Error, Retry};
+use crate::core::error::{Result, Retry};
+use crate::core::exchange::{Connection, Dispatch};
+use crate::core::future::BoxFuture;
 use crate::core::limits::Limits;
 use crate::core::net::Address;
 use crate::core::stream::Streaming;
 use crate::driver::Server;
-use crate::transport::Scope;
 use crate::transport::native::tests::lab::{Fixture, Lab, byte, reply, source};
 use crate::transport::tunnel::{Tunnel, is_name, nearby};
+use crate::transport::{Native, Schemes, Scope, Transport};
 
 /// A listener on a bus, and a connection to it.
 struct Wire {
@@ -58,7 +60,7 @@ impl Wire {
         self.lab.lab.alive.load(Ordering::Relaxed)
     }
 
-    async fn dial(&self) -> Result<(), Error> {
+    async fn dial(&self) -> Result<()> {
         let connection = self.tunnel.dial(&self.address, &self.lab.client).await?;
         connection.close();
         Ok(())
@@ -74,6 +76,37 @@ impl Wire {
             assert_eq!(scope.tasks.wait(until).await, 0, "{:?}", scope.tasks.names());
         }
         assert_eq!(self.bus.names(), [""; 0], "an inbox was left");
+    }
+}
+
+/// The transport of a bus, as those of vendors are.
+#[derive(Debug)]
+struct Carried(Tunnel);
+
+impl Transport for Carried {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn own_address(&self) -> Option<Address> {
+        Some(self.0.own_address())
+    }
+
+    fn dial<'a>(
+        &'a self,
+        address: &'a Address,
+        scope: &'a Scope,
+    ) -> BoxFuture<'a, Result<Arc<dyn Connection>>> {
+        Box::pin(self.0.dial(address, scope))
+    }
+
+    fn listen<'a>(
+        &'a self,
+        address: &'a Address,
+        dispatch: Arc<dyn Dispatch>,
+        scope: &'a Scope,
+    ) -> BoxFuture<'a, Result<Address>> {
+        Box::pin(self.0.listen(address, dispatch, scope))
     }
 }
 
@@ -191,6 +224,25 @@ async fn a_listener_that_drains_refuses_and_finishes_what_runs() {
     assert_eq!(error.retry(), Retry::Safe);
     assert!(error.detail().contains("about to stop"), "{error}");
     wire.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bus_is_reached_by_its_scheme_whether_it_is_the_default_or_not() {
+    let bus = Local::default();
+    let carried = || Arc::new(Carried(over(&bus)));
+    let default = Schemes::over(carried());
+    let other = Schemes::over(Arc::new(Native)).with("local", carried());
+    let scope = scope(&Limits::default());
+    for (n, (serving, dialing)) in [(&default, &other), (&other, &default)].into_iter().enumerate()
+    {
+        let address: Address = format!("local://name.{n}").parse().unwrap();
+        let bound = serving.listen(&address, Arc::new(Lab::default()), &scope).await.unwrap();
+        assert_eq!(bound, address);
+        dialing.dial(&bound, &scope).await.unwrap();
+    }
+    assert!(default.own_address().is_some() && other.own_address().is_none());
+    let error = default.dial(&"other://name".parse().unwrap(), &scope).await.map(drop).unwrap_err();
+    assert!(error.detail().contains("no transport for other://name"), "{error}");
 }
 
 #[test]
