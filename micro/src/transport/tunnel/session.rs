@@ -290,6 +290,10 @@ impl Session {
             return Err(Broken::Bus("the bus takes no message of any use".to_owned()));
         }
         let bytes = self.unsent.split_to(length).freeze();
+        if self.unsent.is_empty() {
+            // A session at rest keeps no room.
+            self.unsent = BytesMut::new();
+        }
         self.outward.send(length);
         if self.outward.room() == 0 {
             self.full_since = Some(clock::now());
