@@ -142,7 +142,7 @@ async fn an_address_with_the_scheme_is_dialed_by_websocket() {
     let native = Service::new("numbers").no_env().shared_registry(memory());
     let running = native.mount(Numbers::default()).start().await.unwrap();
     let transport = Schemes::over(Arc::new(transport::Memory::new()))
-        .with("ws", Arc::new(transport::WebSocket));
+        .with("ws", Arc::new(transport::WebSocket::new()));
     let client = Client::builder().transport(Arc::new(transport)).build();
     let numbers = NumbersClient::from(client);
     let address = format!("ws://{}", running.address());
@@ -167,7 +167,7 @@ async fn dial(address: &str, limits: Limits) -> (Error, usize) {
     let address: Address = address.parse().unwrap();
     let tasks = TaskTracker::new();
     let scope = Scope::new(Arc::new(limits), tasks.clone(), Shutdown::new());
-    let error = transport::WebSocket.dial(&address, &scope).await.map(drop).unwrap_err();
+    let error = transport::WebSocket::new().dial(&address, &scope).await.map(drop).unwrap_err();
     (error, tasks.len())
 }
 

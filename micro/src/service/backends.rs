@@ -20,7 +20,7 @@ use crate::driver::Drivers;
 use crate::registry::{Cached, Registry};
 use crate::selector::Selector;
 use crate::service::open;
-use crate::service::secure;
+use crate::service::secure::Trust;
 use crate::service::settings::Settings;
 use crate::service::url::Url;
 use crate::store::Store;
@@ -91,6 +91,7 @@ pub(crate) struct Backends {
     pub(crate) spawned: TaskTracker,
     pub(crate) shutdown: Shutdown,
     /// The connections to the servers that the backends are on.
+    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients only hold them"))]
     pub(crate) drivers: Drivers,
 }
 
@@ -113,15 +114,15 @@ impl Backends {
         };
         let content_type = settings.client_content_type.as_deref().map(ContentType::parse);
         let content_type = content_type.unwrap_or_default();
+        let trust = Trust::read(settings)?;
         let transport = match given.transport {
             Some(transport) => handed("transport", settings.transport.as_ref(), transport),
             None => {
                 let name = settings.transport.as_deref().unwrap_or("native");
-                let opened = open::open_transport(name, &content_type, (&tasks, &drivers))?;
-                secure::dialing(settings, opened)?
+                open::open_transport(name, &content_type, &trust, (&tasks, &drivers))?
             }
         };
-        let transport = open::reaching(transport, &content_type);
+        let transport = open::reaching(transport, &content_type, &trust);
         let format = open::format(&content_type, &given.codecs)?;
         let session = settings.auth_token.clone().map(|token| Arc::new(Session::fixed(token)));
         let (broker, broker_url) = match given.broker {
@@ -201,6 +202,7 @@ impl Backends {
     }
 
     /// Returns what a store works within.
+    #[cfg(any(feature = "server", feature = "tls"))]
     pub(crate) fn store_scope(&self) -> (&StoreLimits, &TaskTracker, &Drivers) {
         (&self.limits.store, &self.tasks, &self.drivers)
     }

@@ -6,7 +6,7 @@
 //! | broker | `memory` (within the process), `http` (between processes); on servers `jetstream`, `kafka`, `mqtt`, `nats`, `nsq`, `postgres`, `pubsub`, `rabbitmq`, `redis`, `redis-pubsub` |
 //! | store | `memory`, `file` (also `file:///shop.redb` or, for a file in it, `file:///directory/`); on servers `etcd`, `nats`, `postgres`, `redis` |
 //! | tracer | `memory`, `otlp` (as `otlp://127.0.0.1:4318`) |
-//! | transport | `native`, `memory`, `grpc`, `http` (HTTP/1.1), `h2c` (HTTP/2 without TLS), `ws`, `mucp` (services of go-micro), `quic`; on servers `nats`, `rabbitmq` |
+//! | transport | `native`, `memory`, `grpc`, `http` (HTTP/1.1), `h2c` (HTTP/2), `ws`, `mucp` (services of go-micro), `quic`; on servers `nats`, `rabbitmq` |
 //! | selector | `p2c`, `random`, `round-robin`, `least-connections`, `consistent-hash` |
 //!
 //! On a server a backend is `nats://user:password@host:port,host/path?option=value`, as
@@ -36,6 +36,7 @@ use crate::driver::Drivers;
 use crate::registry::{self, Registry};
 use crate::selector::{self, Selector};
 use crate::service::remote;
+use crate::service::secure::Trust;
 use crate::service::url::{Backend, Url};
 use crate::store::{self, Store};
 use crate::transport::{self, Scope, Transport};
@@ -141,13 +142,15 @@ pub async fn store(
 /// # Errors
 /// 412 when the name is unknown or not compiled in.
 pub fn transport(url: &str, scope: &Scope, drivers: &Drivers) -> Result<Arc<dyn Transport>> {
-    open_transport(url, &ContentType::default(), (&scope.tasks, drivers))
+    open_transport(url, &ContentType::default(), &Trust::default(), (&scope.tasks, drivers))
 }
 
-/// Opens a transport for calls that are encoded as a content type says.
+/// Opens a transport for calls that are encoded as a content type says, to servers that are
+/// trusted.
 pub(crate) fn open_transport(
     url: &str,
     content_type: &ContentType,
+    trust: &Trust,
     (tasks, drivers): (&TaskTracker, &Drivers),
 ) -> Result<Arc<dyn Transport>> {
     let url = Url::parse(url)?;
@@ -157,23 +160,25 @@ pub(crate) fn open_transport(
     }
     url.check("transport", TRANSPORTS)?;
     plain(&url, "transport")?;
-    // Only some put messages into an envelope.
-    let _ = content_type;
     match url.scheme.as_str() {
         #[cfg(feature = "mucp")]
-        "mucp" => Ok(Arc::new(mucp(content_type))),
+        "mucp" => Ok(Arc::new(trust.mucp(mucp(content_type)))),
         "memory" => Ok(Arc::new(transport::Memory::default())),
         #[cfg(feature = "grpc")]
-        "grpc" => Ok(Arc::new(transport::Grpc::default())),
+        "grpc" => Ok(Arc::new(trust.grpc(transport::Grpc::default()))),
         #[cfg(feature = "http")]
-        "http" => Ok(Arc::new(transport::Http::new())),
+        "http" => Ok(Arc::new(trust.http(transport::Http::new()))),
         #[cfg(feature = "http")]
-        "h2c" => Ok(Arc::new(transport::Http::h2c())),
+        "h2c" => Ok(Arc::new(trust.http(transport::Http::h2c()))),
         #[cfg(feature = "ws")]
-        "ws" => Ok(Arc::new(transport::WebSocket)),
+        "ws" => Ok(Arc::new(trust.websocket(transport::WebSocket::new()))),
         #[cfg(feature = "quic")]
-        "quic" => Ok(Arc::new(transport::Quic::new())),
-        _ => Ok(Arc::new(transport::Native)),
+        "quic" => Ok(Arc::new(trust.quic(transport::Quic::new()))),
+        _ => {
+            // Only some put messages into an envelope.
+            let _ = content_type;
+            Ok(trust.native())
+        }
     }
 }
 
@@ -182,21 +187,22 @@ pub(crate) fn open_transport(
 pub(crate) fn reaching(
     transport: Arc<dyn Transport>,
     content_type: &ContentType,
+    trust: &Trust,
 ) -> Arc<dyn Transport> {
     let schemes = transport::Schemes::over(transport);
     // Only some put messages into an envelope.
-    let _ = content_type;
+    let _ = (content_type, trust);
     #[cfg(feature = "grpc")]
-    let schemes = schemes.with("grpc", Arc::new(transport::Grpc::default()));
+    let schemes = schemes.with("grpc", Arc::new(trust.grpc(transport::Grpc::default())));
     #[cfg(feature = "http")]
     let schemes = schemes
-        .with("http", Arc::new(transport::Http::new()))
-        .with("h2c", Arc::new(transport::Http::h2c()));
+        .with("http", Arc::new(trust.http(transport::Http::new())))
+        .with("h2c", Arc::new(trust.http(transport::Http::h2c())));
     #[cfg(feature = "ws")]
-    let schemes = schemes.with("ws", Arc::new(transport::WebSocket));
+    let schemes = schemes.with("ws", Arc::new(trust.websocket(transport::WebSocket::new())));
     #[cfg(feature = "mucp")]
-    let schemes = schemes.with("mucp", Arc::new(mucp(content_type)));
-    Arc::new(schemes)
+    let schemes = schemes.with("mucp", Arc::new(trust.mucp(mucp(content_type))));
+    Arc::new(trust.secured(schemes))
 }
 
 /// Makes the transport of go-micro in the envelope that a content type names.
@@ -476,7 +482,13 @@ mod tests {
         let json_rpc = ContentType::parse("application/json-rpc");
         let format = format(&json_rpc, &Codecs::default()).unwrap();
         assert_eq!(format.content_type(), ContentType::Json);
-        let transport = open_transport("mucp", &json_rpc).unwrap();
+        let transport = open_transport(
+            "mucp",
+            &json_rpc,
+            &Trust::default(),
+            (&TaskTracker::new(), &Drivers::default()),
+        )
+        .unwrap();
         assert_eq!((transport.name(), transport.has_listener()), ("mucp", false));
         assert!(format!("{transport:?}").contains("JsonRpc"), "{transport:?}");
     }

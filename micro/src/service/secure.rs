@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `server_tls_cert`, `server_tls_key` | the server's certificate with those between it and its authority, and its key; nothing is served without TLS over TCP then |
 //! | `server_tls_client_ca` | authorities of which clients have to show a certificate |
-//! | `client_tls_ca` | authorities of the servers that are called; none is called without TLS over TCP then |
+//! | `client_tls_ca` | authorities of the servers that are called; none is called without TLS over TCP then, by whatever transport, and the schemes `grpcs`, `h2`, `https` and `wss` say so in addresses |
 //! | `client_tls_cert`, `client_tls_key` | what is shown to servers that ask |
 //!
 //! The files are read again while the process runs.
@@ -12,12 +12,11 @@
 use crate::core::error::{Error, Result};
 use crate::service::settings::Settings;
 
-#[cfg(not(feature = "tls"))]
-pub(crate) use self::disabled::dialing;
 #[cfg(all(feature = "server", not(feature = "tls")))]
 pub(crate) use self::disabled::serving;
-#[cfg(feature = "tls")]
-pub(crate) use self::enabled::{dialing, serving};
+#[cfg(all(feature = "server", feature = "tls"))]
+pub(crate) use self::enabled::serving;
+pub(crate) use self::trust::Trust;
 
 /// Where a certificate and its key are.
 #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "only whether there is any counts"))]
@@ -86,6 +85,137 @@ fn of_client(settings: &Settings) -> Result<Option<OfClient<'_>>> {
     }
 }
 
+/// Which servers are trusted, and what is spoken with them.
+mod trust {
+    use std::sync::Arc;
+
+    #[cfg(not(feature = "tls"))]
+    use crate::core::error::Error;
+    use crate::core::error::Result;
+    #[cfg(feature = "quic")]
+    use crate::core::limits::Limits;
+    use crate::service::secure::of_client;
+    #[cfg(feature = "tls")]
+    use crate::service::secure::{OfClient, Pair};
+    use crate::service::settings::Settings;
+    #[cfg(feature = "quic")]
+    use crate::transport::tls::Files;
+    #[cfg(feature = "tls")]
+    use crate::transport::tls::{ClientPaths, Roots};
+    use crate::transport::{self, Transport};
+
+    /// With authorities of servers, none is called without TLS over TCP, by whatever transport.
+    #[derive(Clone, Debug, Default)]
+    pub(crate) struct Trust {
+        #[cfg(feature = "tls")]
+        roots: Option<Arc<Roots>>,
+        /// What QUIC listens with.
+        #[cfg(feature = "quic")]
+        own: Option<Arc<Files>>,
+    }
+
+    impl Trust {
+        /// Reads the files that the settings name.
+        ///
+        /// # Errors
+        /// 412 that names what is missing or does not fit.
+        #[cfg(feature = "tls")]
+        pub(crate) fn read(settings: &Settings) -> Result<Self> {
+            #[cfg(feature = "quic")]
+            let own = match settings.transport.as_deref() {
+                Some("quic") => super::enabled::files(settings, &Limits::DEFAULT)?.map(Arc::new),
+                _ => None,
+            };
+            let Some(OfClient { ca, own: shown }) = of_client(settings)? else {
+                return Ok(Self {
+                    roots: None,
+                    #[cfg(feature = "quic")]
+                    own,
+                });
+            };
+            let mut paths = ClientPaths::new(ca);
+            if let Some(Pair { certificate, key }) = shown {
+                paths = paths.with_certificate(certificate, key);
+            }
+            Ok(Self {
+                roots: Some(Arc::new(Roots::open(paths)?)),
+                #[cfg(feature = "quic")]
+                own,
+            })
+        }
+
+        #[cfg(not(feature = "tls"))]
+        pub(crate) fn read(settings: &Settings) -> Result<Self> {
+            let detail = "`micro.client_tls_ca` takes the feature `tls` of micro";
+            let missing = |_| Err(Error::precondition_failed("micro.tls", detail));
+            of_client(settings)?.map_or(Ok(Self::default()), missing)
+        }
+
+        pub(crate) fn native(&self) -> Arc<dyn Transport> {
+            #[cfg(feature = "tls")]
+            if let Some(roots) = &self.roots {
+                return Arc::<Roots>::clone(roots);
+            }
+            Arc::new(transport::Native)
+        }
+
+        #[cfg(feature = "quic")]
+        pub(crate) fn quic(&self, mut quic: transport::Quic) -> transport::Quic {
+            if let Some(roots) = &self.roots {
+                quic = quic.trusting(Arc::clone(roots));
+            }
+            match &self.own {
+                Some(own) => quic.serving(Arc::clone(own)),
+                None => quic,
+            }
+        }
+
+        /// Adds the schemes that say by their names that TLS is spoken.
+        pub(crate) fn secured(&self, schemes: transport::Schemes) -> transport::Schemes {
+            #[cfg(feature = "tls")]
+            if self.roots.is_some() {
+                #[cfg(feature = "grpc")]
+                let schemes =
+                    schemes.with("grpcs", Arc::new(self.grpc(transport::Grpc::default())));
+                #[cfg(feature = "http")]
+                let schemes = schemes
+                    .with("https", Arc::new(self.http(transport::Http::new())))
+                    .with("h2", Arc::new(self.http(transport::Http::h2c())));
+                #[cfg(feature = "ws")]
+                let schemes =
+                    schemes.with("wss", Arc::new(self.websocket(transport::WebSocket::new())));
+                return schemes;
+            }
+            schemes
+        }
+    }
+
+    /// Has a transport trust the authorities, if there are any.
+    macro_rules! trusting {
+        ($($feature:literal $name:ident($transport:ty),)*) => {
+            impl Trust {
+                $(
+                    #[cfg(feature = $feature)]
+                    pub(crate) fn $name(&self, transport: $transport) -> $transport {
+                        #[cfg(feature = "tls")]
+                        if let Some(roots) = &self.roots {
+                            return transport.trusting(Arc::clone(roots));
+                        }
+                        transport
+                    }
+                )*
+            }
+        };
+    }
+
+    trusting! {
+        "grpc" grpc(transport::Grpc),
+        "http" http(transport::Http),
+        "mucp" mucp(transport::Mucp),
+        "ws" websocket(transport::WebSocket),
+    }
+}
+
 #[cfg(feature = "tls")]
 mod enabled {
     use std::sync::Arc;
@@ -93,50 +223,11 @@ mod enabled {
     use crate::core::error::{Error, Result};
     use crate::core::limits::Limits;
     use crate::service::backends::Backends;
-    use crate::service::secure::{OfClient, OfServer, Pair, of_client, of_server};
+    use crate::service::secure::{OfServer, of_server};
     use crate::service::settings::Settings;
-    #[cfg(feature = "quic")]
-    use crate::transport::Quic;
-    use crate::transport::Transport;
-    use crate::transport::tls::{ClientPaths, Files, Roots, ServerPaths};
+    use crate::transport::tls::{Files, ServerPaths};
 
-    /// Dials by TLS where authorities of servers are set.
-    pub(crate) fn dialing(
-        settings: &Settings,
-        transport: Arc<dyn Transport>,
-    ) -> Result<Arc<dyn Transport>> {
-        let roots = roots(settings)?;
-        #[cfg(feature = "quic")]
-        if transport.name() == "quic" {
-            let mut quic = Quic::new();
-            if let Some(roots) = roots {
-                quic = quic.trusting(Arc::new(roots));
-            }
-            if let Some(files) = files(settings, &Limits::DEFAULT)? {
-                quic = quic.serving(Arc::new(files));
-            }
-            return Ok(Arc::new(quic));
-        }
-        match roots {
-            None => Ok(transport),
-            Some(roots) if transport.name() == "native" => Ok(Arc::new(roots)),
-            Some(_) => {
-                let detail = "`micro.client_tls_ca` is for the transports `native` and `quic`";
-                Err(Error::precondition_failed("micro.tls", detail))
-            }
-        }
-    }
-
-    fn roots(settings: &Settings) -> Result<Option<Roots>> {
-        let Some(OfClient { ca, own }) = of_client(settings)? else { return Ok(None) };
-        let mut paths = ClientPaths::new(ca);
-        if let Some(Pair { certificate, key }) = own {
-            paths = paths.with_certificate(certificate, key);
-        }
-        Roots::open(paths).map(Some)
-    }
-
-    fn files(settings: &Settings, limits: &Limits) -> Result<Option<Files>> {
+    pub(super) fn files(settings: &Settings, limits: &Limits) -> Result<Option<Files>> {
         let Some(OfServer { own, client_ca }) = of_server(settings)? else { return Ok(None) };
         let mut paths = ServerPaths::new(own.certificate, own.key);
         if let Some(ca) = client_ca {
@@ -166,33 +257,16 @@ mod enabled {
     }
 }
 
-#[cfg(not(feature = "tls"))]
+#[cfg(all(feature = "server", not(feature = "tls")))]
 mod disabled {
-    use std::sync::Arc;
-
     use crate::core::error::{Error, Result};
-    #[cfg(feature = "server")]
     use crate::service::backends::Backends;
-    use crate::service::secure::of_client;
-    #[cfg(feature = "server")]
     use crate::service::secure::of_server;
     use crate::service::settings::Settings;
-    use crate::transport::Transport;
 
-    pub(crate) fn dialing(
-        settings: &Settings,
-        transport: Arc<dyn Transport>,
-    ) -> Result<Arc<dyn Transport>> {
-        of_client(settings)?.map_or(Ok(transport), |_| Err(missing("client_tls_ca")))
-    }
-
-    #[cfg(feature = "server")]
     pub(crate) fn serving(settings: &Settings, _: &mut Backends) -> Result<()> {
-        of_server(settings)?.map_or(Ok(()), |_| Err(missing("server_tls_cert")))
-    }
-
-    fn missing(setting: &str) -> Error {
-        let detail = format!("`micro.{setting}` takes the feature `tls` of micro");
-        Error::precondition_failed("micro.tls", detail)
+        let detail = "`micro.server_tls_cert` takes the feature `tls` of micro";
+        let missing = |_| Err(Error::precondition_failed("micro.tls", detail));
+        of_server(settings)?.map_or(Ok(()), missing)
     }
 }

@@ -3,6 +3,8 @@
 //! The unit is the exchange, not the byte or the message: a transport dials [`Connection`]s on
 //! which calls start, and serves the calls of others by handing them to a [`Dispatch`].
 
+#[cfg(any(feature = "grpc", feature = "http", feature = "mucp", feature = "ws"))]
+mod dialing;
 #[cfg(feature = "grpc")]
 mod grpc;
 #[cfg(feature = "http")]

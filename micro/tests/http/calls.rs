@@ -155,8 +155,9 @@ async fn a_unix_socket_is_as_good_as_a_port() {
 
 #[tokio::test]
 async fn a_process_may_call_by_http_whatever_it_is_told() {
+    let (scope, drivers) = (micro::transport::Scope::default(), micro::driver::Drivers::default());
     for name in ["http", "h2c"] {
-        let transport = micro::service::open::transport(name).unwrap();
+        let transport = micro::service::open::transport(name, &scope, &drivers).unwrap();
         assert_eq!((transport.name(), transport.has_listener()), (name, false));
         let lab = Lab::default();
         let http = if name == "http" { Http::new() } else { Http::h2c() };

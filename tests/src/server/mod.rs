@@ -48,7 +48,7 @@ impl Program {
             if place.is_absolute() {
                 return place.exists().then(|| place.to_owned());
             }
-            let path = std::env::var_os("PATH").unwrap_or_else(OsString::new);
+            let path = std::env::var_os("PATH").unwrap_or_default();
             std::env::split_paths(&path).map(|folder| folder.join(place)).find(|file| file.exists())
         })
     }
@@ -140,6 +140,7 @@ impl Server {
         self.wait_until_reachable();
     }
 
+    #[allow(clippy::disallowed_methods, reason = "a test that starts a server does nothing else")]
     fn wait_until_reachable(&mut self) {
         let began = Instant::now();
         while std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {

@@ -17,7 +17,7 @@ use tokio::process::{Child, ChildStdout};
 
 use crate::program::{Program, trial};
 
-const GRPCIO: Program = Program {
+pub(crate) const GRPCIO: Program = Program {
     name: "python3",
     variable: "MICRO_TEST_PYTHON_BIN",
     probe: &["-c", "import grpc, grpc_health, grpc_reflection, grpc_status"],

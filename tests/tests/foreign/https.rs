@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use libtest_mimic::{Failed, Trial};
+use micro::core::error::Retry;
 use micro::prelude::*;
 use micro::registry::Memory;
 
@@ -33,6 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("curl_trusts_nobody_it_does_not_know", CURL, untrusted),
         trial("curl_shows_a_certificate_where_it_is_asked", CURL, client_certificate),
         trial("services_call_each_other_by_settings_alone", OPENSSL, by_settings),
+        trial("every_transport_over_http_calls_by_tls", OPENSSL, over_http),
         #[cfg(feature = "quic")]
         trial("services_call_each_other_over_quic_by_settings_alone", OPENSSL, over_quic),
     ]
@@ -164,6 +166,51 @@ async fn over_quic() -> Result<(), Failed> {
     let echo: EchoClient = running.client();
     assert_eq!(echo.say("there".to_owned()).await?, "there");
     running.stop().await;
+    Ok(())
+}
+
+/// What calls the port by TLS, and the scheme that says so.
+const OVER_HTTP: &[(&str, &str)] = &[
+    ("http", "https"),
+    ("h2c", "h2"),
+    #[cfg(feature = "grpc")]
+    ("grpc", "grpcs"),
+    #[cfg(feature = "ws")]
+    ("ws", "wss"),
+    #[cfg(feature = "mucp")]
+    ("mucp", "mucp"),
+];
+
+async fn over_http() -> Result<(), Failed> {
+    let (made, other) = (Certificates::make().await?, Certificates::make().await?);
+    let served = made.serve(&Memory::new(), &SERVER).await?;
+    let address = served.address().to_string();
+    for (transport, scheme) in OVER_HTTP {
+        let caller = |made: &Certificates, transport: &str| {
+            let settings = [
+                ("MICRO_CLIENT_TLS_CA".to_owned(), made.at("ca.pem")),
+                ("MICRO_TRANSPORT".to_owned(), transport.to_owned()),
+            ];
+            Service::new("caller").env(settings).registry(Memory::new()).start()
+        };
+        let trusting = caller(&made, transport).await?;
+        let echo: EchoClient = trusting.client();
+        assert_eq!(echo.say("there".to_owned()).to(&address).await?, "there", "{transport}");
+        trusting.stop().await;
+        // By the scheme, whatever the transport of the process is.
+        let native = caller(&made, "native").await?;
+        let echo: EchoClient = native.client();
+        let named = format!("{scheme}://{address}");
+        assert_eq!(echo.say("there".to_owned()).to(&named).await?, "there", "{named}");
+        native.stop().await;
+        let doubting = caller(&other, transport).await?;
+        let echo: EchoClient = doubting.client();
+        let failed = echo.say("there".to_owned()).to(&address).retries(0).await;
+        let error = failed.err().ok_or("it took another authority")?;
+        assert_eq!((error.code(), error.retry()), (503, Retry::Safe), "{transport}: {error}");
+        doubting.stop().await;
+    }
+    served.stop().await;
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! `MICRO_REQUIRE_SERVERS=1` it fails.
 
 mod curl;
+mod example;
 #[cfg(feature = "grpc")]
 mod grpc;
 #[cfg(feature = "tls")]
@@ -20,7 +21,8 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
-    let all = [curl::trials(), numbers::trials(), openapi::trials(), python::trials()];
+    let all =
+        [curl::trials(), example::trials(), numbers::trials(), openapi::trials(), python::trials()];
     let mut trials: Vec<Trial> = all.into_iter().flatten().collect();
     #[cfg(unix)]
     trials.extend(start_line::trials());

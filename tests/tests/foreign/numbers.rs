@@ -6,28 +6,22 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use libtest_mimic::{Failed, Trial};
 use micro::prelude::*;
 
+use crate::curl::CURL;
 use crate::program::{Program, trial};
 
 #[cfg(feature = "ws")]
-const WEBSOCKETS: Program = Program {
+pub(crate) const WEBSOCKETS: Program = Program {
     name: "python3",
     variable: "MICRO_TEST_PYTHON_BIN",
     probe: &["-c", "import websockets.asyncio.client"],
     package: "websockets (PyPI)",
 };
 
-const JSONRPC: Program = Program {
+pub(crate) const JSONRPC: Program = Program {
     name: "python3",
     variable: "MICRO_TEST_PYTHON_BIN",
     probe: &["-c", "import jsonrpcclient"],
     package: "jsonrpcclient (PyPI)",
-};
-
-const CURL: Program = Program {
-    name: "curl",
-    variable: "MICRO_TEST_CURL_BIN",
-    probe: &["--version"],
-    package: "curl (Debian)",
 };
 
 #[derive(Debug, Default)]

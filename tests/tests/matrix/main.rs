@@ -115,7 +115,7 @@ async fn one_handler_has_one_behaviour_whatever_brings_the_call() {
         Schemes::over(Arc::new(Native))
             .with("http", Arc::new(Http::new()))
             .with("h2c", Arc::new(Http::h2c()))
-            .with("ws", Arc::new(WebSocket))
+            .with("ws", Arc::new(WebSocket::new()))
             .with("grpc", Arc::new(Grpc::default()))
             .with("mucp", Arc::new(Mucp::new())),
     );

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::uri::Authority;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Semaphore;
@@ -22,7 +21,7 @@ use crate::core::stream::BoxSource;
 use crate::transport::Scope;
 use crate::transport::grpc::call::{Call, one};
 use crate::transport::grpc::cut::Cut;
-use crate::transport::grpc::request::request;
+use crate::transport::grpc::request::{Base, request};
 use crate::transport::grpc::requests::Requests;
 
 /// Silence before a ping while calls run: servers of gRPC hang up on those who ping more often than
@@ -39,21 +38,22 @@ pub(super) struct Link {
     slots: Arc<Semaphore>,
     calls_max: usize,
     life: Shutdown,
-    authority: Authority,
+    /// What the URLs of requests begin with.
+    base: Base,
     encoding: Encoding,
     scope: Scope,
 }
 
 impl Link {
     /// Makes a link that is not connected.
-    pub(super) fn new(authority: Authority, encoding: Encoding, scope: &Scope) -> Self {
+    pub(super) fn new(base: Base, encoding: Encoding, scope: &Scope) -> Self {
         let calls_max = scope.limits.stream.http2_max.min(Semaphore::MAX_PERMITS);
         Self {
             sender: Mutex::default(),
             slots: Arc::new(Semaphore::new(calls_max)),
             calls_max,
             life: Shutdown::new(),
-            authority,
+            base,
             encoding,
             scope: scope.clone(),
         }
@@ -147,7 +147,7 @@ impl Connection for Link {
             }
             None => one(body, self.encoding, bytes_max)?,
         };
-        let request = request(head, &self.authority, self.encoding, body)?;
+        let request = request(head, &self.base, self.encoding, body)?;
         let call = Call {
             sender,
             kind: head.route.kind(),
@@ -205,7 +205,7 @@ impl Connection for Link {
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link")
-            .field("authority", &self.authority)
+            .field("authority", &self.base.1)
             .field("in_flight", &self.in_flight())
             .finish_non_exhaustive()
     }

@@ -29,18 +29,21 @@ mod tests;
 
 use std::sync::Arc;
 
-use http::uri::Authority;
+use http::uri::{Authority, Scheme};
 
 use crate::codec::grpc::Encoding;
 use crate::core::clock;
 use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::{Connection, Dispatch};
 use crate::core::future::BoxFuture;
-use crate::core::net::{Address, Stream};
+use crate::core::net::Address;
+use crate::transport::dialing::{Dialing, HTTP2};
 use crate::transport::grpc::connection::{Link, connect};
+#[cfg(feature = "tls")]
+use crate::transport::tls::Roots;
 use crate::transport::{Scope, Transport};
 
-/// Calls servers of gRPC over HTTP/2 without TLS, on `host:port` and `unix:/path`.
+/// Calls servers of gRPC over HTTP/2, on `host:port` and `unix:/path`.
 ///
 /// What listens is the one port of a server, which tells gRPC by itself.
 ///
@@ -59,9 +62,10 @@ use crate::transport::{Scope, Transport};
 /// # drop(client);
 /// # Ok::<(), micro::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Grpc {
     encoding: Encoding,
+    dialing: Dialing,
 }
 
 impl Grpc {
@@ -71,6 +75,14 @@ impl Grpc {
     #[must_use]
     pub fn compressed(mut self) -> Self {
         self.encoding = Encoding::Gzip;
+        self
+    }
+
+    /// Calls by TLS, over TCP, only nodes that authorities in a file vouch for.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn trusting(mut self, roots: Arc<Roots>) -> Self {
+        self.dialing = Dialing::trusting(roots);
         self
     }
 }
@@ -92,11 +104,16 @@ impl Transport for Grpc {
         Box::pin(async move {
             let timeout = scope.limits.connection.dial_timeout;
             let authority = authority(address)?;
+            let scheme = match self.dialing.scheme(address) {
+                "https" => Scheme::HTTPS,
+                _ => Scheme::HTTP,
+            };
             let connecting = async {
-                let stream = Stream::connect(address, timeout).await;
+                let stream = self.dialing.connect(address, timeout, HTTP2).await;
                 let stream =
                     stream.map_err(|e| undialed(address, &e.to_string()).with_source(e))?;
-                let link = connect(stream, Link::new(authority, self.encoding, scope)).await;
+                let link =
+                    connect(stream, Link::new((scheme, authority), self.encoding, scope)).await;
                 link.map_err(|e| undialed(address, &e.to_string()).with_source(e))
             };
             let connected = clock::timeout(timeout, connecting).await;

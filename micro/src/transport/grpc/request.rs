@@ -16,6 +16,9 @@ use crate::core::metadata::Metadata;
 use crate::core::trace::TRACE_KEY;
 use crate::transport::grpc::baggage;
 
+/// What the URLs of requests begin with.
+pub(super) type Base = (Scheme, Authority);
+
 /// How this side names itself.
 const USER_AGENT: &str = concat!("micro/", env!("CARGO_PKG_VERSION"));
 
@@ -41,13 +44,13 @@ const RESERVED: [&str; 12] = [
 /// 400 when the name of the endpoint makes no path, or metadata no header.
 pub(super) fn request<B>(
     head: &Head<'_>,
-    authority: &Authority,
+    base: &Base,
     encoding: Encoding,
     body: B,
 ) -> Result<Request<B>> {
     let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = uri(head.route, authority)?;
+    *request.uri_mut() = uri(head.route, base)?;
     let headers = request.headers_mut();
     headers.insert("content-type", written_type(&head.content_type));
     headers.insert("te", HeaderValue::from_static("trailers"));
@@ -66,7 +69,7 @@ pub(super) fn request<B>(
     Ok(request)
 }
 
-fn uri(route: &Route, authority: &Authority) -> Result<Uri> {
+fn uri(route: &Route, (scheme, authority): &Base) -> Result<Uri> {
     let path = path(route.service(), route.endpoint());
     let unnamed = |error: http::Error| {
         let path = path.escape_debug();
@@ -75,7 +78,7 @@ fn uri(route: &Route, authority: &Authority) -> Result<Uri> {
     };
     let parsed = PathAndQuery::try_from(path.as_str()).map_err(|e| unnamed(e.into()))?;
     let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
+    parts.scheme = Some(scheme.clone());
     parts.authority = Some(authority.clone());
     parts.path_and_query = Some(parsed);
     Uri::from_parts(parts).map_err(|e| unnamed(e.into()))
@@ -166,7 +169,8 @@ mod tests {
         let route = Route::new("shop", "Orders.Read", kind);
         let mut head = Head::new(&route, clock::now(), ContentType::Json);
         change(&mut head);
-        request(&head, &Authority::from_static("a:1"), Encoding::Identity, ()).unwrap()
+        let base = (Scheme::HTTP, Authority::from_static("a:1"));
+        request(&head, &base, Encoding::Identity, ()).unwrap()
     }
 
     #[test]

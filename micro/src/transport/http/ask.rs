@@ -43,6 +43,8 @@ const RESERVED: [&str; 18] = [
 /// What a request is made of beside the call.
 #[derive(Debug)]
 pub(super) struct Target {
+    /// What URLs begin with: `http` or `https`.
+    pub(super) scheme: &'static str,
     /// The node as `Host` names it.
     pub(super) authority: String,
     /// Whether the request names the node in its target, as HTTP/2 does.
@@ -116,7 +118,7 @@ fn uri(head: &Head<'_>, target: &Target) -> Result<Uri> {
     let (service, endpoint) = (head.route.service(), head.route.endpoint());
     let plain = |name: &str| !name.is_empty() && !name.contains(['/', '?', '#', ' ']);
     let text = match target.absolute {
-        true => format!("http://{}/{service}/{endpoint}", target.authority),
+        true => format!("{}://{}/{service}/{endpoint}", target.scheme, target.authority),
         false => format!("/{service}/{endpoint}"),
     };
     let uri = Uri::try_from(text).ok().filter(|_| plain(service) && plain(endpoint));
@@ -197,6 +199,7 @@ mod tests {
         let mut head = Head::new(&route, clock::now(), ContentType::Json);
         change(&mut head);
         let target = Target {
+            scheme: "http",
             authority: "127.0.0.1:80".to_owned(),
             absolute: false,
             message_bytes_max: 1024,
@@ -251,8 +254,12 @@ mod tests {
         for (service, endpoint) in [("a/b", "C.D"), ("a", "C.D?x=1"), ("", "C.D"), ("a", "C D")] {
             let route = Route::new(service, endpoint, CallKind::Unary);
             let head = Head::new(&route, clock::now(), ContentType::Json);
-            let target =
-                Target { authority: "a:1".to_owned(), absolute: true, message_bytes_max: 1 };
+            let target = Target {
+                scheme: "http",
+                authority: "a:1".to_owned(),
+                absolute: true,
+                message_bytes_max: 1,
+            };
             let error = Ask::new(&head, &Bytes::new(), None, &target).err().unwrap();
             assert_eq!(error.code(), 400, "{service} {endpoint}");
         }

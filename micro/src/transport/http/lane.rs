@@ -16,6 +16,7 @@ use crate::core::limits::METADATA_BYTES_MAX;
 use crate::core::net::Address;
 use crate::core::shutdown::TaskTracker;
 use crate::transport::Scope;
+use crate::transport::dialing::{Dialing, HTTP2};
 use crate::transport::http::body::{Fault, Outflow};
 use crate::transport::http::pool::{self, CONNECTIONS_MAX, Pool};
 
@@ -55,15 +56,15 @@ impl Held {
 
 impl Lane {
     /// Reaches a node over HTTP/1.1.
-    pub(super) async fn one(address: &Address, scope: &Scope) -> Result<Self> {
+    pub(super) async fn one(address: &Address, scope: &Scope, dialing: &Dialing) -> Result<Self> {
         let (sender, closed) = watch::channel(false);
-        let pool = Pool::dial(address, scope, closed).await?;
+        let pool = Pool::dial(address, scope, dialing, closed).await?;
         Ok(Self { way: Way::One(pool), closed: Arc::new(sender) })
     }
 
     /// Reaches a node over HTTP/2.
-    pub(super) async fn two(address: &Address, scope: &Scope) -> Result<Self> {
-        let stream = pool::connect(address, scope).await?;
+    pub(super) async fn two(address: &Address, scope: &Scope, dialing: &Dialing) -> Result<Self> {
+        let stream = pool::connect(address, scope, dialing, HTTP2).await?;
         let limits = &scope.limits;
         let saturated = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         let mut builder = http2::Builder::new(Owner(scope.tasks.clone()));

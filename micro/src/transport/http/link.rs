@@ -44,7 +44,12 @@ struct State {
 
 impl Link {
     /// Makes the link of connections to a node; they end with the scope's lifecycle.
-    pub(super) fn new(lane: Lane, address: &Address, scope: &Scope) -> Result<Arc<Self>> {
+    pub(super) fn new(
+        lane: Lane,
+        scheme: &'static str,
+        address: &Address,
+        scope: &Scope,
+    ) -> Result<Arc<Self>> {
         let authority = match address {
             Address::Tcp(host) => host.clone(),
             Address::Unix(_) => LOCAL.to_owned(),
@@ -54,6 +59,7 @@ impl Link {
             }
         };
         let target = Target {
+            scheme,
             authority,
             absolute: lane.is_absolute(),
             message_bytes_max: scope.limits.message.bytes_max,

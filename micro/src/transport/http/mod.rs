@@ -6,7 +6,7 @@
 //! metadata), credentials, and each entry of metadata under its own name.
 //!
 //! **HTTP/1.1** keeps connections alive, each with one call at a time, and has no streams both ways
-//! at once. **HTTP/2**, without TLS and by prior knowledge, has one connection with many calls, and
+//! at once. **HTTP/2**, by prior knowledge or as agreed on by TLS, has one connection with many calls, and
 //! every kind of them.
 //!
 //! **Failures.** An answer with `micro-retry: safe`, and a request that provably did not leave, are
@@ -28,8 +28,11 @@ use crate::core::error::{Error, Result};
 use crate::core::exchange::{Connection, Dispatch};
 use crate::core::future::BoxFuture;
 use crate::core::net::Address;
+use crate::transport::dialing::Dialing;
 use crate::transport::http::lane::Lane;
 use crate::transport::http::link::Link;
+#[cfg(feature = "tls")]
+use crate::transport::tls::Roots;
 use crate::transport::{Scope, Transport};
 
 /// Calls nodes over HTTP/1.1, or over HTTP/2 by prior knowledge.
@@ -46,9 +49,10 @@ use crate::transport::{Scope, Transport};
 /// let client = Client::builder().transport(Arc::new(transport)).build();
 /// # drop(client);
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Http {
     version: Version,
+    dialing: Dialing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,13 +69,21 @@ impl Default for Http {
 
 impl Http {
     /// Speaks HTTP/1.1.
-    pub const fn new() -> Self {
-        Self { version: Version::One }
+    pub fn new() -> Self {
+        Self { version: Version::One, dialing: Dialing::default() }
     }
 
     /// Speaks HTTP/2, which the node has to know.
-    pub const fn h2c() -> Self {
-        Self { version: Version::Two }
+    pub fn h2c() -> Self {
+        Self { version: Version::Two, dialing: Dialing::default() }
+    }
+
+    /// Calls by TLS, over TCP, only nodes that authorities in a file vouch for.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn trusting(mut self, roots: Arc<Roots>) -> Self {
+        self.dialing = Dialing::trusting(roots);
+        self
     }
 }
 
@@ -94,10 +106,11 @@ impl Transport for Http {
     ) -> BoxFuture<'a, Result<Arc<dyn Connection>>> {
         Box::pin(async move {
             let lane = match self.version {
-                Version::One => Lane::one(address, scope).await?,
-                Version::Two => Lane::two(address, scope).await?,
+                Version::One => Lane::one(address, scope, &self.dialing).await?,
+                Version::Two => Lane::two(address, scope, &self.dialing).await?,
             };
-            let link: Arc<dyn Connection> = Link::new(lane, address, scope)?;
+            let link: Arc<dyn Connection> =
+                Link::new(lane, self.dialing.scheme(address), address, scope)?;
             Ok(link)
         })
     }

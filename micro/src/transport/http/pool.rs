@@ -13,6 +13,7 @@ use crate::core::error::{Error, Result, Retry};
 use crate::core::limits::{METADATA_BYTES_MAX, METADATA_CLOSE_FACTOR};
 use crate::core::net::{Address, Stream};
 use crate::transport::Scope;
+use crate::transport::dialing::{Dialing, HTTP1};
 use crate::transport::http::body::Outflow;
 
 /// Idle connections that are kept, and so the calls to a node that run at a time: HTTP/1.1 has no
@@ -29,6 +30,7 @@ type Idle = (SendRequest<Outflow>, Instant);
 pub(super) struct Pool {
     address: Address,
     scope: Scope,
+    dialing: Dialing,
     idle: Mutex<Vec<Idle>>,
     /// Says that every connection has to end.
     closed: watch::Receiver<bool>,
@@ -39,10 +41,11 @@ impl Pool {
     pub(super) async fn dial(
         address: &Address,
         scope: &Scope,
+        dialing: &Dialing,
         closed: watch::Receiver<bool>,
     ) -> Result<Arc<Self>> {
-        let (address, scope) = (address.clone(), scope.clone());
-        let pool = Arc::new(Self { address, scope, idle: Mutex::default(), closed });
+        let (address, scope, dialing) = (address.clone(), scope.clone(), dialing.clone());
+        let pool = Arc::new(Self { address, scope, dialing, idle: Mutex::default(), closed });
         let first = pool.connect().await?;
         pool.give(first);
         Ok(pool)
@@ -82,7 +85,7 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<SendRequest<Outflow>> {
-        let stream = connect(&self.address, &self.scope).await?;
+        let stream = connect(&self.address, &self.scope, &self.dialing, HTTP1).await?;
         let unmade = |e| unreached(&self.address, &format!("{e}"));
         let mut builder = Builder::new();
         builder.max_buf_size(HEAD_BYTES_MAX);
@@ -115,9 +118,14 @@ impl fmt::Debug for Pool {
 }
 
 /// Connects to a node within the dial timeout.
-pub(super) async fn connect(address: &Address, scope: &Scope) -> Result<Stream> {
+pub(super) async fn connect(
+    address: &Address,
+    scope: &Scope,
+    dialing: &Dialing,
+    protocol: &[u8],
+) -> Result<Stream> {
     let timeout = scope.limits.connection.dial_timeout;
-    match clock::timeout(timeout, Stream::connect(address, timeout)).await {
+    match clock::timeout(timeout, dialing.connect(address, timeout, protocol)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(e)) => Err(unreached(address, &e.to_string()).with_source(e)),
         Err(_) => Err(unreached(address, &format!("no answer within {timeout:?}"))),

@@ -14,6 +14,7 @@ use crate::core::future::BoxFuture;
 use crate::core::net::{Address, Stream};
 use crate::core::stream::BoxSource;
 use crate::transport::Scope;
+use crate::transport::dialing::HTTP1;
 use crate::transport::mucp::pool::{Lane, Pool};
 use crate::transport::mucp::request::{self, Request};
 use crate::transport::mucp::{CONNECTIONS_MAX, ID, Mucp, stream, unary};
@@ -79,7 +80,8 @@ impl Node {
     /// `Retry::Safe`; the node takes no more calls then, so that it is dialed again.
     pub(super) async fn connect(&self) -> Result<Stream> {
         let within = self.scope.limits.connection.dial_timeout;
-        let stream = clock::timeout(within, Stream::connect(&self.address, within)).await;
+        let connecting = self.transport.dialing.connect(&self.address, within, HTTP1);
+        let stream = clock::timeout(within, connecting).await;
         let address = &self.address;
         let unreachable = |why: &dyn fmt::Display| {
             self.set(State::Draining);

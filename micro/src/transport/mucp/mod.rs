@@ -48,7 +48,10 @@ use crate::core::error::{Error, Result};
 use crate::core::exchange::{Connection, Dispatch};
 use crate::core::future::BoxFuture;
 use crate::core::net::Address;
+use crate::transport::dialing::Dialing;
 use crate::transport::mucp::connection::Node;
+#[cfg(feature = "tls")]
+use crate::transport::tls::Roots;
 use crate::transport::{Scope, Transport};
 
 /// What errors of the transport name.
@@ -72,6 +75,7 @@ pub const CONNECTIONS_MAX: usize = 100;
 #[derive(Clone, Debug, Default)]
 pub struct Mucp {
     envelope: Envelope,
+    dialing: Dialing,
     /// The number of the next call: one sequence for a process, as go-micro counts.
     numbers: Arc<AtomicU64>,
 }
@@ -86,6 +90,14 @@ impl Mucp {
     #[must_use]
     pub fn in_envelope(mut self, envelope: Envelope) -> Self {
         self.envelope = envelope;
+        self
+    }
+
+    /// Calls by TLS, over TCP, only nodes that authorities in a file vouch for.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn trusting(mut self, roots: Arc<Roots>) -> Self {
+        self.dialing = Dialing::trusting(roots);
         self
     }
 

@@ -39,7 +39,13 @@ pub(crate) mod tests;
 use crate::core::error::Error;
 
 pub use self::dial::{Pinned, Tls};
-#[cfg(feature = "quic")]
+#[cfg(any(
+    feature = "grpc",
+    feature = "http",
+    feature = "mucp",
+    feature = "quic",
+    feature = "ws"
+))]
 pub(super) use self::files::host_of;
 pub use self::files::{ClientPaths, FILE_BYTES_MAX, Files, INTERVAL, Roots, ServerPaths};
 pub use self::handshake::{Agreed, Server, Taken, accept};

@@ -13,6 +13,9 @@ use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::{Connection, Dispatch};
 use crate::core::future::BoxFuture;
 use crate::core::net::{Address, Pipe, Stream};
+use crate::transport::dialing::{Dialing, HTTP1};
+#[cfg(feature = "tls")]
+use crate::transport::tls::Roots;
 use crate::transport::websocket::NATIVE;
 use crate::transport::websocket::carry::carry;
 use crate::transport::websocket::wire::{Counted, Wire, config};
@@ -24,8 +27,25 @@ const ERROR_ID: &str = "micro.transport";
 /// the native protocol: many calls at a time, with all that they have over TCP.
 ///
 /// Costs a copy and a wake-up more than TCP each way. What listens is the one port of a server.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct WebSocket;
+#[derive(Clone, Debug, Default)]
+pub struct WebSocket {
+    dialing: Dialing,
+}
+
+impl WebSocket {
+    /// Dials without TLS.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Calls by TLS, over TCP, only nodes that authorities in a file vouch for.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn trusting(mut self, roots: Arc<Roots>) -> Self {
+        self.dialing = Dialing::trusting(roots);
+        self
+    }
+}
 
 impl Transport for WebSocket {
     fn name(&self) -> &'static str {
@@ -43,7 +63,7 @@ impl Transport for WebSocket {
     ) -> BoxFuture<'a, Result<Arc<dyn Connection>>> {
         Box::pin(async move {
             let timeout = scope.limits.connection.dial_timeout;
-            let wire = match clock::timeout(timeout, connect(address, scope)).await {
+            let wire = match clock::timeout(timeout, connect(address, scope, &self.dialing)).await {
                 Ok(connected) => connected?,
                 Err(_) => return Err(undialed(address, &format!("no answer within {timeout:?}"))),
             };
@@ -65,9 +85,10 @@ impl Transport for WebSocket {
 }
 
 /// Connects and shakes hands.
-async fn connect(address: &Address, scope: &Scope) -> Result<Wire<Stream>> {
+async fn connect(address: &Address, scope: &Scope, dialing: &Dialing) -> Result<Wire<Stream>> {
     let within = scope.limits.connection.dial_timeout;
-    let stream = Stream::connect(address, within)
+    let stream = dialing
+        .connect(address, within, HTTP1)
         .await
         .map_err(|e| undialed(address, &e.to_string()).with_source(e))?;
     let host = match address {

@@ -16,7 +16,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::dial::Roots;
-#[cfg(feature = "quic")]
+#[cfg(any(
+    feature = "grpc",
+    feature = "http",
+    feature = "mucp",
+    feature = "quic",
+    feature = "ws"
+))]
 pub(in crate::transport) use self::dial::host_of;
 pub use self::pem::FILE_BYTES_MAX;
 pub use self::serve::Files;
