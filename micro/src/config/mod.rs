@@ -48,6 +48,8 @@ mod format;
 mod handle;
 mod listing;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 mod reader;
 mod reload;
 mod snapshot;
@@ -68,6 +70,8 @@ pub use self::flat::Flat;
 pub use self::handle::Config;
 pub use self::listing::Setting;
 pub use self::memory::Memory;
+#[cfg(feature = "nats")]
+pub use self::nats::Nats;
 pub use self::reload::Reloads;
 pub use self::values::Values;
 

@@ -16,6 +16,10 @@ mod shared;
 #[cfg(feature = "rabbitmq")]
 pub use self::amqp::{AMQP_PORT, Amqp, AmqpHost, VIRTUAL_HOSTS_MAX};
 #[cfg(feature = "nats")]
+pub(crate) use self::nats::{
+    Begin, Bucket, Entry, Feed, Follower, Outcome, Put, decode, encode, is_key,
+};
+#[cfg(feature = "nats")]
 pub use self::nats::{Nats, NatsSession};
 pub use self::server_url::{HOSTS_MAX, Server, ServerUrl};
 pub use self::shared::{Drivers, Link};

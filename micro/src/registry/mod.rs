@@ -11,6 +11,10 @@ mod local;
 #[cfg(feature = "mdns")]
 mod mdns;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "nats")]
+mod nats_broadcast;
 mod pace;
 mod record;
 mod table;
@@ -33,6 +37,10 @@ pub use self::local::Local;
 #[cfg(feature = "mdns")]
 pub use self::mdns::{Mdns, MdnsConfig};
 pub use self::memory::Memory;
+#[cfg(feature = "nats")]
+pub use self::nats::Nats;
+#[cfg(feature = "nats")]
+pub use self::nats_broadcast::NatsBroadcast;
 pub use self::record::{Endpoint, Instance, Node, Record, Snapshot, Value};
 
 /// A backend that keeps the records of services.

@@ -46,6 +46,10 @@ pub(crate) struct Given {
     #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients show nothing"))]
     pub(crate) recorder: Option<Arc<dyn Recorder>>,
     pub(crate) limits: Option<Limits>,
+    /// The connections of the settings that were read, which the backends share.
+    pub(crate) drivers: Drivers,
+    /// What those connections are kept by, and everything else.
+    pub(crate) tasks: TaskTracker,
 }
 
 /// Accounts and rules that the program hands over, and as which account it calls.
@@ -99,9 +103,9 @@ impl Backends {
     /// Opens what was not handed over.
     pub(crate) fn open(given: Given, settings: &Settings) -> Result<Self> {
         let limits = settings.apply(given.limits.unwrap_or_default())?;
-        let (tasks, shutdown) = (TaskTracker::new(), Shutdown::new());
+        let (tasks, shutdown) = (given.tasks, Shutdown::new());
         let scope = Scope::new(Arc::new(limits.clone()), tasks.clone(), shutdown.clone());
-        let drivers = Drivers::default();
+        let drivers = given.drivers;
         let registry = match given.registry {
             Some(registry) => handed("registry", settings.registry.as_ref(), registry),
             None => {

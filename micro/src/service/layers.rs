@@ -1,11 +1,26 @@
 //! The sources of a process's settings, in their order: code, files, environment, flags.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::{Config, Env, File, Flat, Source};
+use crate::config::{Config, Env, Flat, Source};
+use crate::core::backoff::Backoff;
+use crate::core::clock;
 use crate::core::error::Result;
+use crate::core::shutdown::TaskTracker;
+use crate::driver::Drivers;
 use crate::service::env::{self, CONFIG_PREFIX, Variables};
+use crate::service::open;
 use crate::service::settings::{SECTION, Settings};
+
+/// How long a start waits for a server that holds settings; then it fails.
+const SERVER_WAIT: Duration = Duration::from_secs(30);
+
+/// The longest first pause before it is asked again; it doubles up to [`SERVER_PAUSE_MAX`].
+const SERVER_PAUSE_FIRST: Duration = Duration::from_millis(100);
+
+/// The longest pause before it is asked again.
+const SERVER_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Where settings may come from; each overrides those before it.
 #[derive(Debug)]
@@ -27,26 +42,28 @@ impl Layers {
         Self { code, sources: Vec::new(), variables, flags }
     }
 
-    /// Puts the sources in order: those below settings in the store, and those above them.
-    pub(crate) fn sources(self) -> Result<Sources> {
+    /// Puts the sources in order: those below settings in the store, and those above them. One on
+    /// a server shares its connection by `drivers`.
+    pub(crate) fn sources(self, tasks: &TaskTracker, drivers: &Drivers) -> Result<Sources> {
         let environment = env::settings(&self.variables)?;
         let key = format!("{SECTION}.config");
         let path = [&self.flags, &environment, &self.code].into_iter().find_map(|f| f.text(&key));
-        let file = path.map(|path| path.strip_prefix("file://").unwrap_or(path).to_owned());
+        let named = path.map(|path| open::open_config(path, tasks, drivers)).transpose()?;
         let mut below: Vec<Arc<dyn Source>> = vec![Arc::new(self.code)];
         below.extend(self.sources);
-        if let Some(path) = file {
-            below.push(Arc::new(File::new(path)));
-        }
+        below.extend(named);
         let variables = Env::of(CONFIG_PREFIX, self.variables);
         let above: [Arc<dyn Source>; 3] =
             [Arc::new(variables), Arc::new(environment), Arc::new(self.flags)];
         Ok(Sources { below, above })
     }
 
-    /// Reads and merges everything.
+    /// Reads and merges everything once, for a process that does not follow its settings.
     pub(crate) async fn load(self) -> Result<(Config, Settings)> {
-        self.sources()?.load().await
+        let tasks = TaskTracker::new();
+        let loaded = self.sources(&tasks, &Drivers::default())?.load().await;
+        tasks.abort_all();
+        loaded
     }
 }
 
@@ -59,8 +76,19 @@ pub(crate) struct Sources {
 
 impl Sources {
     /// Reads and merges everything but what is in the store.
+    ///
+    /// A source on a server that is away is waited for: nothing can begin without its settings.
     pub(crate) async fn load(&self) -> Result<(Config, Settings)> {
-        self.merged(None).await
+        let deadline = clock::after(clock::now(), SERVER_WAIT);
+        let mut backoff = Backoff::new(SERVER_PAUSE_FIRST, SERVER_PAUSE_MAX);
+        loop {
+            let error = match self.merged(None).await {
+                Err(error) if error.code() == 503 && clock::now() < deadline => error,
+                merged => return merged,
+            };
+            tracing::warn!(%error, "waiting for the settings");
+            clock::sleep(backoff.next_delay()).await;
+        }
     }
 
     /// Reads and merges everything, settings in the store too.

@@ -2,9 +2,10 @@
 //!
 //! | component | backends |
 //! |---|---|
-//! | registry | `local` (also `local:///directory`), `memory`, `file:///nodes.json`, `mdns` (also `mdns://interface`); on servers `consul`, `dns`, `etcd`, `gossip`, `kubernetes`, `nats`, `redis`, `zookeeper` |
+//! | registry | `local` (also `local:///directory`), `memory`, `file:///nodes.json`, `mdns` (also `mdns://interface`); on servers `consul`, `dns`, `etcd`, `gossip`, `kubernetes`, `nats`, `nats-broadcast` (as go-micro's), `redis`, `zookeeper` |
 //! | broker | `memory` (within the process), `http` (between processes); on servers `jetstream`, `kafka`, `mqtt`, `nats`, `nsq`, `postgres`, `pubsub`, `rabbitmq`, `redis`, `redis-pubsub` |
 //! | store | `memory`, `file` (also `file:///shop.redb` or, for a file in it, `file:///directory/`); on servers `etcd`, `nats`, `postgres`, `redis` |
+//! | config | the path of a file, also `file:///shop.json`; on servers `consul`, `etcd`, `nats` |
 //! | tracer | `memory`, `otlp` (as `otlp://127.0.0.1:4318`) |
 //! | transport | `native`, `memory`, `grpc`, `http` (HTTP/1.1), `h2c` (HTTP/2), `ws`, `mucp` (services of go-micro), `quic`; on servers `nats`, `rabbitmq` |
 //! | selector | `p2c`, `random`, `round-robin`, `least-connections`, `consistent-hash` |
@@ -22,6 +23,7 @@ use crate::broker::{self, Broker};
 #[cfg(feature = "mucp")]
 use crate::codec::envelope::Form;
 use crate::codec::{Codecs, Format};
+use crate::config::{self, Source};
 use crate::core::content_type::ContentType;
 use crate::core::error::{Error, Result};
 #[cfg(feature = "server")]
@@ -52,8 +54,15 @@ const REGISTRIES: &[Backend] = &[
     Backend::behind("gossip", "gossip", cfg!(feature = "gossip")),
     Backend::behind("kubernetes", "kubernetes", cfg!(feature = "kubernetes")),
     Backend::behind("nats", "nats", cfg!(feature = "nats")),
+    Backend::behind("nats-broadcast", "nats", cfg!(feature = "nats")),
     Backend::behind("redis", "redis", cfg!(feature = "redis")),
     Backend::behind("zookeeper", "zookeeper", cfg!(feature = "zookeeper")),
+];
+
+const CONFIGS: &[Backend] = &[
+    Backend::behind("consul", "consul", cfg!(feature = "consul")),
+    Backend::behind("etcd", "etcd", cfg!(feature = "etcd")),
+    Backend::behind("nats", "nats", cfg!(feature = "nats")),
 ];
 
 const BROKERS: &[Backend] = &[
@@ -223,6 +232,25 @@ pub(crate) fn format(content_type: &ContentType, codecs: &Codecs) -> Result<Form
     codecs.format(message).map_err(|error| {
         let detail = format!("the setting `micro.client_content_type`: {}", error.detail());
         Error::precondition_failed("micro.open", detail).with_source(error)
+    })
+}
+
+/// Opens the source of settings at a path, which a URL with `//` leads elsewhere than to a file.
+pub(crate) fn open_config(
+    path: &str,
+    tasks: &TaskTracker,
+    drivers: &Drivers,
+) -> Result<Arc<dyn Source>> {
+    let file = path.strip_prefix("file://");
+    if let Some(path) = file.or((!path.contains("://")).then_some(path)) {
+        return Ok(Arc::new(config::File::new(path)));
+    }
+    let url = Url::parse(path)?;
+    url.offered("config", CONFIGS)?;
+    remote::config(&url, tasks, drivers).unwrap_or_else(|| {
+        // Invariant: the table lists nothing that is not opened there.
+        let detail = format!("the config `{}` has no way to open it", url.scheme);
+        Err(Error::internal("micro.open", detail))
     })
 }
 

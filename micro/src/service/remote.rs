@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::broker::Broker;
+use crate::config::Source;
 use crate::core::error::Result;
 use crate::core::limits::StoreLimits;
 use crate::core::shutdown::TaskTracker;
@@ -23,7 +24,29 @@ pub(crate) fn registry(
     scope: &Scope,
     drivers: &Drivers,
 ) -> Option<Result<Arc<dyn Registry>>> {
+    #[cfg(feature = "nats")]
+    if url.scheme == "nats" {
+        return Some(nats::registry(url, scope, drivers));
+    }
+    #[cfg(feature = "nats")]
+    if url.scheme == "nats-broadcast" {
+        return Some(nats::registry_broadcast(url, scope, drivers));
+    }
     let _ = (url, scope, drivers);
+    None
+}
+
+/// Opens the source that a setting with a URL names, where another one names a file.
+pub(crate) fn config(
+    url: &Url,
+    tasks: &TaskTracker,
+    drivers: &Drivers,
+) -> Option<Result<Arc<dyn Source>>> {
+    #[cfg(feature = "nats")]
+    if url.scheme == "nats" {
+        return Some(nats::config(url, tasks, drivers));
+    }
+    let _ = (url, tasks, drivers);
     None
 }
 
@@ -42,6 +65,10 @@ pub(crate) fn store(
     tasks: &TaskTracker,
     drivers: &Drivers,
 ) -> Option<Result<Arc<dyn Store>>> {
+    #[cfg(feature = "nats")]
+    if url.scheme == "nats" {
+        return Some(nats::store(url, limits, tasks, drivers));
+    }
     let _ = (url, limits, tasks, drivers);
     None
 }
@@ -53,7 +80,7 @@ pub(crate) fn transport(
 ) -> Option<Result<Arc<dyn Transport>>> {
     #[cfg(feature = "nats")]
     if url.scheme == "nats" {
-        return Some(nats_transport(url, tasks, drivers));
+        return Some(nats::transport(url, tasks, drivers));
     }
     #[cfg(feature = "rabbitmq")]
     if url.scheme == "rabbitmq" {
@@ -64,22 +91,79 @@ pub(crate) fn transport(
 }
 
 #[cfg(feature = "nats")]
-fn nats_transport(url: &Url, tasks: &TaskTracker, drivers: &Drivers) -> Result<Arc<dyn Transport>> {
-    let url = url.server(driver::Nats::PORT)?;
-    url.finish_without_path("transport")?;
-    let nats = drivers.share(url.server(), |server| driver::Nats::open(server, tasks))?;
-    Ok(Arc::new(transport::Nats::new(nats)))
-}
+mod nats {
+    use super::*;
+    use crate::core::error::Error;
+    use crate::driver::{Nats, ServerUrl};
+    use crate::{
+        config as settings, registry as registries, store as stores, transport as transports,
+    };
 
-#[cfg(feature = "rabbitmq")]
-fn rabbitmq_transport(
-    url: &Url,
-    tasks: &TaskTracker,
-    drivers: &Drivers,
-) -> Result<Arc<dyn Transport>> {
-    let url = url.server(driver::AMQP_PORT)?;
-    url.finish("transport")?;
-    let server = url.server();
-    let amqp = drivers.share(server, |server| driver::Amqp::open(server, tasks))?;
-    Ok(Arc::new(transport::RabbitMq::new(amqp.host(url.path())?, server)))
+    fn shared(url: &ServerUrl, tasks: &TaskTracker, drivers: &Drivers) -> Result<Arc<Nats>> {
+        drivers.share(url.server(), |server| Nats::open(server, tasks))
+    }
+
+    pub(super) fn registry(
+        url: &Url,
+        scope: &Scope,
+        drivers: &Drivers,
+    ) -> Result<Arc<dyn Registry>> {
+        let mut url = url.server(Nats::PORT)?;
+        let replicas = url.take_as("replicas")?.unwrap_or(1);
+        url.finish("registry")?;
+        let nats = shared(&url, &scope.tasks, drivers)?;
+        let limits = scope.limits.registry.clone();
+        Ok(Arc::new(registries::Nats::in_bucket(nats, url.path(), replicas, limits)?))
+    }
+
+    pub(super) fn registry_broadcast(
+        url: &Url,
+        scope: &Scope,
+        drivers: &Drivers,
+    ) -> Result<Arc<dyn Registry>> {
+        let url = url.server(Nats::PORT)?;
+        url.finish_without_path("registry")?;
+        let nats = shared(&url, &scope.tasks, drivers)?;
+        let limits = scope.limits.registry.clone();
+        Ok(Arc::new(registries::NatsBroadcast::with_limits(nats, &scope.tasks, limits)))
+    }
+
+    pub(super) fn store(
+        url: &Url,
+        limits: &StoreLimits,
+        tasks: &TaskTracker,
+        drivers: &Drivers,
+    ) -> Result<Arc<dyn Store>> {
+        let mut url = url.server(Nats::PORT)?;
+        let replicas = url.take_as("replicas")?.unwrap_or(1);
+        url.finish("store")?;
+        let nats = shared(&url, tasks, drivers)?;
+        Ok(Arc::new(stores::Nats::in_bucket(nats, url.path(), replicas, limits)?))
+    }
+
+    pub(super) fn config(
+        url: &Url,
+        tasks: &TaskTracker,
+        drivers: &Drivers,
+    ) -> Result<Arc<dyn Source>> {
+        let url = url.server(Nats::PORT)?;
+        url.finish("config")?;
+        let Some((bucket, key)) = url.path().split_once('/') else {
+            let detail =
+                "the config `nats` needs a bucket and a key: `nats://HOST/BUCKET/KEY.json`";
+            return Err(Error::precondition_failed("micro.open", detail));
+        };
+        let nats = shared(&url, tasks, drivers)?;
+        Ok(Arc::new(settings::Nats::new(nats, bucket, key)?))
+    }
+
+    pub(super) fn transport(
+        url: &Url,
+        tasks: &TaskTracker,
+        drivers: &Drivers,
+    ) -> Result<Arc<dyn Transport>> {
+        let url = url.server(Nats::PORT)?;
+        url.finish_without_path("transport")?;
+        Ok(Arc::new(transports::Nats::new(shared(&url, tasks, drivers)?)))
+    }
 }

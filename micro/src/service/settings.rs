@@ -79,7 +79,7 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("auth_token", "TOKEN", "token that calls are made with; better a variable than a flag"),
     spec("auth_identity", "URL", "certificate to call and serve with: `authority`, `member`"),
     spec("auth_join", "TOKEN", "join token of a member; better a variable than a flag"),
-    spec("config", "PATH", "file of settings, in the format of its extension"),
+    spec("config", "PATH", "file of settings, or their URL on a server, by its extension"),
 ];
 
 /// Settings of go-micro that mean nothing here, and why; they are taken with a warning, so that what

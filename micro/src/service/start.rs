@@ -136,7 +136,7 @@ impl Service {
         let sources = std::mem::take(&mut self.inputs.sources);
         let code = std::mem::take(&mut self.code);
         let layers = Layers { code, sources, variables, flags: flags.values };
-        let sources = layers.sources()?;
+        let sources = layers.sources(&self.given.tasks, &self.given.drivers)?;
         let (mut config, settings) = sources.load().await?;
         let (store, auth) = (self.given.store.take(), std::mem::take(&mut self.given.auth));
         let recorder = self.given.recorder.take();

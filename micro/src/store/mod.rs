@@ -41,6 +41,8 @@ mod handle;
 mod hub;
 mod key;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 mod put;
 mod query;
 mod record;
@@ -60,6 +62,8 @@ pub use self::handle::{Handle, UPDATE_TRIES_MAX};
 pub use self::hub::WATCHERS_MAX;
 pub use self::key::{KEY_BYTES_MAX, Key, NAME_BYTES_MAX, Space};
 pub use self::memory::Memory;
+#[cfg(feature = "nats")]
+pub use self::nats::Nats;
 pub use self::put::Put;
 pub use self::query::{PAGE_BYTES_MAX, PAGE_RECORDS_MAX, Page, Query, SCAN_RECORDS_MAX};
 pub use self::record::{METADATA_BYTES_MAX, METADATA_ENTRIES_MAX, Record, Version, Write};

@@ -65,18 +65,8 @@ impl File {
     }
 
     fn parse(&self, text: &str) -> Result<Document, String> {
-        if text.len() > DOCUMENT_BYTES_MAX {
-            return Err(format!("longer than {DOCUMENT_BYTES_MAX} bytes"));
-        }
-        let format = Format::of(self.path.extension().and_then(|extension| extension.to_str()))?;
-        let value = format.parse(text)?;
-        let lines = format.lines(text, &value);
-        let document = Document::new(value);
-        let document = if format.is_text() { document.of_text() } else { document };
-        let origin = |document: Document, (key, line)| {
-            document.with_origin(key, format!("{}:{line}", self.name))
-        };
-        Ok(lines.into_iter().fold(document, origin))
+        let extension = self.path.extension().and_then(|extension| extension.to_str());
+        Format::of(extension)?.document(text, &self.name)
     }
 }
 

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::config::DOCUMENT_BYTES_MAX;
+use crate::config::document::Document;
 use crate::core::nearest::nearest;
 
 /// Nesting of the formats whose parsers do not bound it themselves.
@@ -84,6 +86,21 @@ impl Format {
             Self::Xml => xml::parse(text),
         }?;
         if value.is_object() { Ok(value) } else { Err("it does not hold an object".to_owned()) }
+    }
+
+    /// Reads a document that is called `name`, of at most [`DOCUMENT_BYTES_MAX`] bytes, with the
+    /// line that each key is set on.
+    pub(super) fn document(self, text: &str, name: &str) -> Result<Document, String> {
+        if text.len() > DOCUMENT_BYTES_MAX {
+            return Err(format!("longer than {DOCUMENT_BYTES_MAX} bytes"));
+        }
+        let value = self.parse(text)?;
+        let lines = self.lines(text, &value);
+        let document = Document::new(value);
+        let document = if self.is_text() { document.of_text() } else { document };
+        let origin =
+            |document: Document, (key, line)| document.with_origin(key, format!("{name}:{line}"));
+        Ok(lines.into_iter().fold(document, origin))
     }
 
     /// Finds the lines of keys, as far as they are certain.

@@ -5,7 +5,12 @@
 //! server in between is lost to them, so whoever needs all of it reads again what it watches when
 //! [`Nats::sessions`] counts up.
 
+mod bucket;
+mod entry;
 mod failure;
+mod feed;
+mod follower;
+mod name;
 mod session;
 
 use std::fmt;
@@ -23,6 +28,12 @@ use crate::core::shutdown::TaskTracker;
 use crate::driver::server_url::Server;
 use crate::driver::shared::Link;
 
+pub(crate) use self::bucket::{Bucket, Outcome, Put};
+pub(crate) use self::entry::Entry;
+pub(crate) use self::failure::Fault;
+pub(crate) use self::feed::Feed;
+pub(crate) use self::follower::{Begin, Follower};
+pub(crate) use self::name::{decode, encode, is_key};
 pub use self::session::NatsSession;
 
 /// The first pause after a failed attempt to connect is at most this.
@@ -118,7 +129,7 @@ impl Nats {
     /// # Errors
     /// 503, safe to retry, when there is none by then.
     pub async fn connected(&self) -> Result<()> {
-        if self.is_up() {
+        if self.sessions.borrow().is_up {
             return Ok(());
         }
         let mut sessions = self.sessions.clone();
@@ -169,6 +180,43 @@ impl Nats {
         Ok(&self.jetstream)
     }
 
+    /// Asks, and waits for the answer for at most [`Self::REQUEST_PATIENCE`].
+    ///
+    /// Fails at once when the connection is lost meanwhile: the answer would not come. `what` says
+    /// in words what is asked for.
+    pub(crate) async fn request(
+        &self,
+        what: &str,
+        subject: String,
+        request: async_nats::Request,
+    ) -> Result<async_nats::Message> {
+        let client = self.client().await?;
+        let mut sessions = self.sessions.clone();
+        let number = sessions.borrow_and_update().number;
+        let lost = async {
+            let is_other = |session: &NatsSession| session.number != number || !session.is_up;
+            if sessions.wait_for(is_other).await.is_err() {
+                // The process ends, and the answer may still come.
+                std::future::pending::<()>().await;
+            }
+        };
+        // Cancel safety: whichever is first, the other is not needed any more.
+        let answer = tokio::select! {
+            answer = client.send_request(subject, request) => Some(answer),
+            () = lost => None,
+        };
+        let what = || format!("nats at {}: {what}", self.server);
+        match answer {
+            Some(answer) => {
+                answer.map_err(|error| Fault::from(error.kind()).error(ERROR_ID, what(), error))
+            }
+            None => {
+                let detail = format!("{}: the connection was lost before the answer", what());
+                Err(Error::unavailable(ERROR_ID, detail).with_retry(Retry::Unknown))
+            }
+        }
+    }
+
     fn away(&self, why: &str) -> Error {
         let detail = format!("nats at {}: {why}", self.server);
         Error::unavailable(ERROR_ID, detail).with_retry(Retry::Safe)
@@ -181,7 +229,7 @@ impl Link for Nats {
     }
 
     fn is_up(&self) -> bool {
-        session::is_up(&self.client)
+        self.sessions.borrow().is_up
     }
 }
 

@@ -33,7 +33,7 @@ impl NatsSession {
 }
 
 /// Tells whether a client is connected and knows to what.
-pub(super) fn is_up(client: &Client) -> bool {
+fn is_up(client: &Client) -> bool {
     client.connection_state() == State::Connected && client.try_server_info().is_some()
 }
 
