@@ -15,6 +15,8 @@ mod http;
 mod inbox;
 mod memory;
 mod message;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 mod receipt;
 mod subscription;
 #[cfg(test)]
@@ -50,6 +52,8 @@ pub use self::memory::Counts;
 pub use self::memory::Memory;
 pub use self::message::MESSAGE_ID_BYTES_MAX;
 pub use self::message::Message;
+#[cfg(feature = "rabbitmq")]
+pub use self::rabbitmq::{RabbitMq, RabbitMqConfig, Unrouted};
 pub use self::subscription::Control;
 pub use self::subscription::Subscription;
 pub use self::topic::TOPIC_BYTES_MAX;

@@ -25,7 +25,7 @@ const ERROR_ID: &str = "micro.driver";
 /// The port of a server whose URL has none.
 pub const AMQP_PORT: u16 = 5672;
 
-/// Virtual hosts of one server, at most: each is a connection.
+/// Virtual hosts of one server, at most: each is a connection, or two where messages are published.
 pub const VIRTUAL_HOSTS_MAX: usize = 16;
 
 /// Bytes of the name of a virtual host, as the protocol has room for.
@@ -93,19 +93,37 @@ impl Amqp {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn host(&self, name: &str) -> Result<Arc<AmqpHost>> {
+        self.find(name, Use::Any)
+    }
+
+    /// Returns a connection to a virtual host for what publishes and never consumes, as
+    /// [`Self::host`] does. A server that is short of memory or disk reads nothing from those who
+    /// publish: acknowledgements must not wait behind messages.
+    ///
+    /// # Errors
+    /// Those of [`Self::host`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn publishing_host(&self, name: &str) -> Result<Arc<AmqpHost>> {
+        self.find(name, Use::Publish)
+    }
+
+    fn find(&self, name: &str, purpose: Use) -> Result<Arc<AmqpHost>> {
         let name = if name.is_empty() { "/" } else { name };
         let mut hosts = self.hosts();
-        if let Some(host) = hosts.iter().find(|host| host.shared.host == name) {
+        let is_same = |host: &&Arc<AmqpHost>| host.purpose == purpose && host.shared.host == name;
+        if let Some(host) = hosts.iter().find(is_same) {
             return Ok(Arc::clone(host));
         }
         let refuse = |why: String| Err(Error::precondition_failed(ERROR_ID, why));
         if name.len() > VIRTUAL_HOST_BYTES_MAX {
             return refuse(format!("a virtual host has at most {VIRTUAL_HOST_BYTES_MAX} bytes"));
         }
-        if hosts.len() >= VIRTUAL_HOSTS_MAX {
+        if hosts.iter().filter(|host| host.purpose == purpose).count() >= VIRTUAL_HOSTS_MAX {
             return refuse(format!("a process uses at most {VIRTUAL_HOSTS_MAX} virtual hosts"));
         }
-        let host = Arc::new(AmqpHost::open(&self.server, name, &self.tasks));
+        let host = Arc::new(AmqpHost::open(&self.server, name, purpose, &self.tasks));
         hosts.push(Arc::clone(&host));
         Ok(host)
     }
@@ -131,9 +149,17 @@ impl fmt::Debug for Amqp {
     }
 }
 
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    Any,
+    Publish,
+}
+
 /// The connection to one virtual host; it is kept for as long as this is held.
 pub struct AmqpHost {
     shared: Arc<Shared>,
+    purpose: Use,
     _keeper: TaskHandle,
 }
 
@@ -144,11 +170,11 @@ struct Shared {
 }
 
 impl AmqpHost {
-    fn open(server: &Server, name: &str, tasks: &TaskTracker) -> Self {
+    fn open(server: &Server, name: &str, purpose: Use, tasks: &TaskTracker) -> Self {
         let current = watch::Sender::new(None);
         let shared = Arc::new(Shared { server: server.clone(), host: name.to_owned(), current });
         let keeper = tasks.spawn("driver.amqp", keep(Arc::clone(&shared))).abort_on_drop();
-        Self { shared, _keeper: keeper }
+        Self { shared, purpose, _keeper: keeper }
     }
 
     /// Returns the name of the virtual host.
@@ -160,6 +186,12 @@ impl AmqpHost {
     pub fn is_up(&self) -> bool {
         let current = self.shared.current.borrow();
         current.as_ref().is_some_and(|connection| connection.status().connected())
+    }
+
+    /// Returns whether the server is short of memory or disk and reads nothing that is published.
+    pub fn is_blocked(&self) -> bool {
+        let current = self.shared.current.borrow();
+        current.as_ref().is_some_and(|connection| connection.status().blocked())
     }
 
     /// Waits until the connection is there, five seconds at most. Cancel safe.

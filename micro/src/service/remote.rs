@@ -9,14 +9,10 @@ use crate::config::Source;
 use crate::core::error::Result;
 use crate::core::limits::StoreLimits;
 use crate::core::shutdown::TaskTracker;
-#[cfg(any(feature = "nats", feature = "rabbitmq"))]
-use crate::driver;
 use crate::driver::Drivers;
 use crate::registry::Registry;
 use crate::service::url::Url;
 use crate::store::Store;
-#[cfg(any(feature = "nats", feature = "rabbitmq"))]
-use crate::transport;
 use crate::transport::{Scope, Transport};
 
 pub(crate) fn registry(
@@ -55,8 +51,39 @@ pub(crate) fn broker(
     scope: &Scope,
     drivers: &Drivers,
 ) -> Option<Result<Arc<dyn Broker>>> {
+    #[cfg(feature = "rabbitmq")]
+    if url.scheme == "rabbitmq" {
+        return Some(rabbitmq(url, scope, drivers));
+    }
     let _ = (url, scope, drivers);
     None
+}
+
+#[cfg(feature = "rabbitmq")]
+fn rabbitmq(url: &Url, scope: &Scope, drivers: &Drivers) -> Result<Arc<dyn Broker>> {
+    use crate::broker::{RabbitMq, RabbitMqConfig, Unrouted};
+    use crate::core::error::Error;
+    use crate::driver::{AMQP_PORT, Amqp};
+
+    let mut url = url.server(AMQP_PORT)?;
+    let mut config = RabbitMqConfig::default();
+    if !url.path().is_empty() {
+        config = config.with_virtual_host(url.path());
+    }
+    if let Some(exchange) = url.take("exchange") {
+        config = config.with_exchange(exchange);
+    }
+    match url.take("unrouted").as_deref() {
+        None | Some("drop") => {}
+        Some("refuse") => config = config.with_unrouted(Unrouted::Refuse),
+        Some(_) => {
+            let text = "the broker `rabbitmq` has the option `unrouted`: `drop` or `refuse`";
+            return Err(Error::precondition_failed("micro.open", text));
+        }
+    }
+    url.finish("broker")?;
+    let amqp = drivers.share(url.server(), |server| Amqp::open(server, &scope.tasks))?;
+    Ok(Arc::new(RabbitMq::new(&amqp, &config, scope)?))
 }
 
 pub(crate) fn store(
@@ -166,4 +193,20 @@ mod nats {
         url.finish_without_path("transport")?;
         Ok(Arc::new(transports::Nats::new(shared(&url, tasks, drivers)?)))
     }
+}
+
+#[cfg(feature = "rabbitmq")]
+fn rabbitmq_transport(
+    url: &Url,
+    tasks: &TaskTracker,
+    drivers: &Drivers,
+) -> Result<Arc<dyn Transport>> {
+    use crate::driver::{AMQP_PORT, Amqp};
+    use crate::transport::RabbitMq;
+
+    let url = url.server(AMQP_PORT)?;
+    url.finish("transport")?;
+    let server = url.server();
+    let amqp = drivers.share(server, |server| Amqp::open(server, tasks))?;
+    Ok(Arc::new(RabbitMq::new(amqp.host(url.path())?, server)))
 }

@@ -66,7 +66,7 @@ pub struct Place<'a> {
 }
 
 /// Makes the command that starts a server, whose first word is the program.
-type Recipe = Box<dyn Fn(&Place<'_>) -> Vec<OsString> + Send>;
+type Recipe = Box<dyn Fn(&Place<'_>) -> Vec<OsString> + Send + Sync>;
 
 /// A running server; it ends when it is dropped, and with the process of the test.
 pub struct Server {
@@ -85,7 +85,7 @@ impl Server {
     /// When the program is missing or does not start; what it said is shown.
     pub fn start(
         program: Program,
-        recipe: impl Fn(&Place<'_>) -> Vec<OsString> + Send + 'static,
+        recipe: impl Fn(&Place<'_>) -> Vec<OsString> + Send + Sync + 'static,
     ) -> Self {
         let path = program.path().unwrap_or_else(|| panic!("install {}", program.package));
         let folder = tempfile::tempdir().unwrap();

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::{Place, Program, Server, free_port, words};
+use super::{Program, Server, free_port, words};
 
 /// Where RabbitMQ is.
 pub const RABBITMQ: Program = Program {

@@ -1,5 +1,7 @@
 //! Backends on servers: each against a copy of its server that the test starts, kills and pauses.
 
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 #[cfg(any(feature = "nats", feature = "rabbitmq"))]
 mod transports;
 
@@ -9,11 +11,17 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let trials: Vec<Trial> = [
+        #[cfg(feature = "rabbitmq")]
+        rabbitmq::trials(),
         #[cfg(any(feature = "nats", feature = "rabbitmq"))]
         transports::trials(),
+        Vec::new(),
     ]
     .into_iter()
     .flatten()
     .collect();
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    #[cfg(feature = "rabbitmq")]
+    rabbitmq::end();
+    conclusion.exit_code()
 }
