@@ -1,6 +1,6 @@
 //! A service in a process of its own, called from this one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,11 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process that serves.
 pub(super) struct Node(Child);
+
+/// Returns where nodes find each other: a folder that they make, so that only they may use it.
+fn registry_of(folder: &Path) -> PathBuf {
+    folder.join("registry")
+}
 
 /// What a node is told besides.
 pub(super) type Variables<'a> = &'a [(&'a str, &'a str)];
@@ -38,7 +43,7 @@ impl Node {
             }
         }
         command
-            .env("MICRO_REGISTRY", format!("local://{}", folder.display()))
+            .env("MICRO_REGISTRY", format!("local://{}", registry_of(folder).display()))
             .env("MICRO_REGISTER_TTL", "2s")
             .env("MICRO_REGISTER_INTERVAL", "500ms")
             .env("MICRO_TRANSPORT", vendor.url(server))
@@ -74,7 +79,7 @@ impl Caller {
     pub(super) fn new(vendor: Vendor, server: &Server, folder: &Path) -> Self {
         let tasks = TaskTracker::new();
         let transport = (vendor.open)(&Vendor::place(server), &tasks);
-        let registry: Arc<dyn Registry> = Arc::new(Local::open_at(folder).unwrap());
+        let registry: Arc<dyn Registry> = Arc::new(Local::open_at(registry_of(folder)).unwrap());
         let client = Client::builder()
             .transport(transport)
             .registry(Arc::clone(&registry))
