@@ -150,7 +150,8 @@ impl Bus for Subjects {
     fn open<'a>(&'a self, name: &'a str, claim: Claim) -> BoxFuture<'a, Result<Box<dyn Inbox>>> {
         Box::pin(async move {
             if claim == Claim::Fresh {
-                return Ok(Box::new(self.subscribe(name).await?) as _);
+                let subject: Box<dyn Inbox> = Box::new(self.subscribe(name).await?);
+                return Ok(subject);
             }
             let from = End::random();
             let mut probe = self.subscribe(&from.to_string()).await?;
@@ -158,9 +159,10 @@ impl Bus for Subjects {
                 let detail = format!("nats://{name} has a listener already");
                 return Err(Error::conflict(ERROR_ID, detail));
             }
-            let mut subject = self.subscribe(name).await?;
+            let mut subject = Box::new(self.subscribe(name).await?);
             subject.hear_itself().await?;
-            Ok(Box::new(subject) as _)
+            let subject: Box<dyn Inbox> = subject;
+            Ok(subject)
         })
     }
 }

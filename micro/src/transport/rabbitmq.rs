@@ -169,8 +169,10 @@ impl Bus for Queues {
             })?;
             let server = self.server.clone();
             let name = name.to_owned();
-            Ok(Box::new(Queue { channel, consumer, unconfirmed: VecDeque::new(), name, server })
-                as _)
+            let unconfirmed = VecDeque::new();
+            let queue: Box<dyn Inbox> =
+                Box::new(Queue { channel, consumer, unconfirmed, name, server });
+            Ok(queue)
         })
     }
 }

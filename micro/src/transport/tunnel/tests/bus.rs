@@ -102,7 +102,8 @@ impl Bus for Local {
             let (sender, receiver) = mpsc::channel(WAITING_MAX);
             state.inboxes.insert(name.to_owned(), sender);
             let (bus, name) = (self.clone(), name.to_owned());
-            Ok(Box::new(Place { bus, name, receiver }) as _)
+            let place: Box<dyn Inbox> = Box::new(Place { bus, name, receiver });
+            Ok(place)
         })
     }
 }
