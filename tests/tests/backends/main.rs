@@ -1,5 +1,7 @@
 //! Backends on servers: each against a copy of its server that the test starts, kills and pauses.
 
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 #[cfg(any(feature = "nats", feature = "rabbitmq"))]
@@ -10,16 +12,15 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
-    let trials: Vec<Trial> = [
+    let groups: Vec<Vec<Trial>> = vec![
+        #[cfg(feature = "nats")]
+        nats::trials(),
         #[cfg(feature = "rabbitmq")]
         rabbitmq::trials(),
         #[cfg(any(feature = "nats", feature = "rabbitmq"))]
         transports::trials(),
-        Vec::new(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    ];
+    let trials = groups.into_iter().flatten().collect();
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
     #[cfg(feature = "rabbitmq")]
     rabbitmq::end();

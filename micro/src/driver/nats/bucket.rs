@@ -269,7 +269,10 @@ impl Bucket {
         if let Err(error) = made {
             // One that is configured otherwise does if it has what is needed.
             let found = jetstream.get_stream(self.stream()).await;
-            let found = found.map_err(|_| self.failed(&what, Fault::NoAnswer, error))?;
+            let found = found.map_err(|_| {
+                // Nothing of what is asked for was done.
+                self.failed(&what, Fault::NoAnswer, error).with_retry(Retry::Safe)
+            })?;
             let config = &found.cached_info().config;
             if !config.allow_message_ttl || config.subject_delete_marker_ttl.is_none() {
                 let detail = format!(

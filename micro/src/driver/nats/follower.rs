@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 
 use super::bucket::Bucket;
@@ -32,6 +32,9 @@ const QUIET: Duration = Duration::from_secs(1);
 /// How often it is asked: the state may shrink while it is read, and then less comes than was said.
 const QUIET_MAX: usize = 5;
 
+/// What the client hands over.
+type Delivered = std::result::Result<async_nats::jetstream::Message, pull::MessagesError>;
+
 /// Where a follower begins.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Begin {
@@ -48,6 +51,8 @@ pub(crate) struct Follower {
     bucket: Arc<Bucket>,
     consumer: async_nats::jetstream::consumer::PullConsumer,
     stream: pull::Stream,
+    /// What came before anybody waited.
+    early: Option<Delivered>,
     sessions: watch::Receiver<NatsSession>,
     session: u64,
     /// What the server counts deliveries with: the last one that came.
@@ -92,7 +97,7 @@ impl Follower {
             Begin::State | Begin::Keys => consumer.cached_info().num_pending,
             Begin::Next => 0,
         };
-        let stream = consumer
+        let mut stream = consumer
             .stream()
             .max_messages_per_batch(BATCH)
             .expires(REQUEST_LIFE)
@@ -102,8 +107,10 @@ impl Follower {
             .map_err(|error| {
                 bucket.failed(&what, Fault::NoAnswer, error).with_retry(Retry::Safe)
             })?;
+        // The client asks for entries when it is polled first: not only once somebody waits.
+        let early = stream.next().now_or_never().flatten();
         let bucket = Arc::clone(bucket);
-        Ok(Self { bucket, consumer, stream, sessions, session, delivered: 0, left })
+        Ok(Self { bucket, consumer, stream, early, sessions, session, delivered: 0, left })
     }
 
     /// Reads the state, at most `most` entries.
@@ -147,10 +154,13 @@ impl Follower {
         let session = self.session;
         loop {
             let is_other = |now: &NatsSession| now.number != session || !now.is_up;
-            let message = tokio::select! {
-                message = self.stream.next() => message,
-                // An error is the end of the process.
-                _ = self.sessions.wait_for(is_other) => None,
+            let message = match self.early.take() {
+                Some(early) => Some(early),
+                None => tokio::select! {
+                    message = self.stream.next() => message,
+                    // An error is the end of the process.
+                    _ = self.sessions.wait_for(is_other) => None,
+                },
             };
             let message = match message {
                 Some(Ok(message)) => message,
