@@ -120,11 +120,12 @@ pub(crate) fn transport(
 #[cfg(feature = "nats")]
 mod nats {
     use super::*;
+    use crate::config as settings;
     use crate::core::error::Error;
     use crate::driver::{Nats, ServerUrl};
-    use crate::{
-        config as settings, registry as registries, store as stores, transport as transports,
-    };
+    use crate::registry as registries;
+    use crate::store as stores;
+    use crate::transport as transports;
 
     fn shared(url: &ServerUrl, tasks: &TaskTracker, drivers: &Drivers) -> Result<Arc<Nats>> {
         drivers.share(url.server(), |server| Nats::open(server, tasks))

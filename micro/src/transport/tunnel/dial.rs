@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+#[cfg(any(feature = "nats", test))]
 use std::time::Duration;
 
 use crate::core::clock;
@@ -66,6 +67,7 @@ async fn knock(bus: &dyn Bus, name: &str) -> Result<Opened> {
 }
 
 /// How long whoever listens at a name may take to say so.
+#[cfg(any(feature = "nats", test))]
 const HEARD_WITHIN: Duration = Duration::from_millis(500);
 
 /// Tells whether somebody listens at a name, for a bus that lets many have it.
@@ -74,6 +76,7 @@ const HEARD_WITHIN: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// 503 when there is no answer.
+#[cfg(any(feature = "nats", test))]
 pub(in crate::transport) async fn is_heard(
     inbox: &mut dyn Inbox,
     from: End,

@@ -34,7 +34,7 @@ use crate::core::net::Address;
 use crate::driver::Server;
 use crate::transport::Scope;
 
-#[cfg(feature = "nats")]
+#[cfg(any(feature = "nats", test))]
 pub(super) use self::dial::is_heard;
 #[cfg(feature = "nats")]
 pub(super) use self::message::End;

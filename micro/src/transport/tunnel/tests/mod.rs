@@ -20,7 +20,8 @@ use crate::core::net::Address;
 use crate::core::stream::Streaming;
 use crate::driver::Server;
 use crate::transport::native::tests::lab::{Fixture, Lab, byte, reply, source};
-use crate::transport::tunnel::{Tunnel, is_name, nearby};
+use crate::transport::tunnel::message::End;
+use crate::transport::tunnel::{Tunnel, is_heard, is_name, nearby};
 use crate::transport::{Native, Schemes, Scope, Transport};
 
 /// A listener on a bus, and a connection to it.
@@ -187,6 +188,21 @@ async fn a_name_has_one_listener() {
     let other = scope(&Limits::default());
     let again = wire.tunnel.listen(&wire.address, Arc::new(Lab::default()), &other).await;
     assert_eq!(again.unwrap_err().code(), 409);
+    wire.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_tells_whoever_asks_whether_its_name_is_taken() {
+    let wire = Wire::open().await;
+    let from = End::random();
+    let mut inbox = wire.bus.look(&from.to_string()).await;
+    let name = wire.tunnel.name_of(&wire.address).unwrap();
+    assert!(is_heard(inbox.as_mut(), from, name).await.unwrap());
+    assert!(!is_heard(inbox.as_mut(), from, "somebody.else").await.unwrap());
+    let silent = wire.bus.look("silent").await;
+    let error = is_heard(inbox.as_mut(), from, "silent").await.unwrap_err();
+    assert!(error.detail().contains("nobody says within"), "{error}");
+    drop((inbox, silent));
     wire.close().await;
 }
 
