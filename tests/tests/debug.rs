@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use micro::core::clock;
 use micro::core::context::Parts;
+use micro::core::limits::Limits;
 use micro::core::trace::Trace;
 use micro::debug::{
     Check, Dump, HealthReport, LogQuery, Memory, Profile, ProfileRequest, Record, Recorder, Span,
@@ -202,6 +203,38 @@ async fn the_log_is_followed_until_the_process_stops_and_holds_up_nothing() {
     let (report, last) = tokio::join!(running.stop(), follow.next());
     assert!(!matches!(last, Some(Ok(_))), "{last:?}");
     assert!(report.is_clean() && clock::now() - began < Duration::from_secs(5), "{report}");
+}
+
+#[tokio::test]
+async fn answers_beyond_the_limit_are_refused_until_others_end() {
+    const MAX: usize = 3;
+    let mut limits = Limits::default();
+    limits.debug.answers_max = MAX;
+    limits.debug.questions_burst = 1000;
+    let service = Service::new("shop").no_env().registry(registry::Memory::new()).limits(limits);
+    let recorder = Memory::new();
+    let running = service.mount(Stock).recorder(recorder.clone()).start().await.unwrap();
+    recorder.log(Record::new("till", "open"));
+    let debug: DebugClient = running.client();
+    let address = running.address().to_string();
+    let follow = || debug.log(LogRequest::default().followed()).to(&address).retries(0);
+    let mut held = Vec::new();
+    for _ in 0..MAX {
+        let mut log = follow().await.unwrap();
+        assert_eq!(log.next().await.unwrap().unwrap().message, "open");
+        held.push(log);
+    }
+    for _ in 0..MAX * 10 {
+        let refused =
+            async { follow().await?.next().await.unwrap_or_else(|| Ok(Record::default())) };
+        assert_eq!(refused.await.unwrap_err().code(), 429);
+    }
+    drop(held);
+    // Progress: the places come back once the server has heard of it.
+    while follow().await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    running.stop().await;
 }
 
 #[tokio::test]

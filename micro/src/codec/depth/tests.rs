@@ -191,6 +191,7 @@ fn elements_stop_at_the_limit() {
     assert!(decode::<Vec<()>>(&Format::MsgPack, array(1_000_000)).is_ok());
     let error = decode::<Vec<()>>(&Format::MsgPack, array(1_000_001)).unwrap_err();
     assert!(error.detail().contains("too many elements"), "{error}");
+    assert!(decode::<Vec<()>>(&Format::MsgPack, array(10_000_000)).is_err());
     assert!(decode::<IgnoredAny>(&Format::MsgPack, array(4_000_000)).is_err());
     let bytes = decode::<Vec<bool>>(
         &Format::MsgPack,

@@ -122,6 +122,8 @@ fn unhex(text: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Ordering;
+
     use super::*;
     use crate::registry::record::Value;
 
@@ -194,6 +196,52 @@ mod tests {
         assert_eq!(read.endpoints.len(), 12);
         assert!(read.endpoints.iter().all(|endpoint| endpoint.request.is_none()));
         assert_eq!(read.endpoints[0].name, record.endpoints[0].name);
+    }
+
+    /// Two digits for each byte: no payload has an odd length.
+    #[test]
+    fn a_payload_at_the_limit_keeps_its_schemas_and_a_longer_one_does_not() {
+        let mut rng = fastrand::Rng::with_seed(2);
+        let mut sized = |bytes: usize| {
+            let mut record = record();
+            let request = Some(Value { name: "request".to_owned(), ..Value::default() });
+            record.endpoints.push(Endpoint {
+                name: "E".to_owned(),
+                request,
+                ..Endpoint::default()
+            });
+            let mut noise = String::new();
+            // Progress: what cannot be compressed makes the payload longer, in the end by a byte.
+            loop {
+                record.metadata.insert("noise".to_owned(), noise.clone());
+                let text = Text {
+                    service: record.name.clone(),
+                    version: record.version.clone(),
+                    endpoints: Some(record.endpoints.clone()),
+                    metadata: Some(record.nodes[0].metadata.clone()),
+                    facts: record.metadata.clone(),
+                };
+                let packed = pack(&text).len();
+                match packed.cmp(&bytes) {
+                    Ordering::Less if bytes - packed > 200 => {
+                        noise.extend((0..50).map(|_| rng.alphanumeric()));
+                    }
+                    Ordering::Less => noise.push(rng.alphanumeric()),
+                    Ordering::Equal => return record,
+                    Ordering::Greater => noise.clear(),
+                }
+            }
+        };
+        for (bytes, kept) in [
+            (PAYLOAD_BYTES_MAX, true),
+            (PAYLOAD_BYTES_MAX + 2, false),
+            (PAYLOAD_BYTES_MAX * 10, false),
+        ] {
+            let record = sized(bytes);
+            let read = decoded(&encoded(&record)).unwrap();
+            assert_eq!(read.endpoints[0].request.is_some(), kept, "{bytes}");
+            assert_eq!(read.metadata, record.metadata, "facts are not dropped");
+        }
     }
 
     #[test]

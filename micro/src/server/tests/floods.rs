@@ -217,6 +217,40 @@ async fn f43_heads_and_bodies_that_drip_end_in_their_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn f43_a_later_head_that_drips_ends_in_its_own_time() {
+    let own = Duration::from_secs(2);
+    let rig = Rig::limited(|limits| {
+        limits.connection.header_read_timeout = own;
+        limits.connection.handshake_timeout = Duration::from_secs(600);
+    });
+    let mut pipe = rig.dial();
+    let whole = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    for _ in 0..2 {
+        pipe.write_all(whole).await.unwrap();
+        let mut some = Vec::new();
+        let reading = async { while let Ok(1..) = pipe.read_buf(&mut some).await {} };
+        // A connection that is kept says no end.
+        assert!(clock::timeout(Duration::from_millis(1), reading).await.is_err());
+        assert!(some.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&some));
+        // Silence between requests is no head.
+        clock::sleep(own * 3).await;
+    }
+    let start = clock::now();
+    // Progress: the server ends it within the time of a head.
+    for byte in whole.iter().cycle() {
+        let sent = pipe.write_all(&[*byte | 0x20]).await;
+        let reading = async { while let Ok(1..) = pipe.read_buf(&mut Vec::new()).await {} };
+        let closed = clock::timeout(Duration::from_millis(300), reading).await.is_ok();
+        if closed || sent.is_err() {
+            break;
+        }
+    }
+    let took = clock::now() - start;
+    assert!(took >= own && took <= own * 2, "{took:?}");
+    assert_eq!(rig.server.connections(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn f43_bodies_that_drip_over_http2_are_given_up() {
     let rig = Rig::plain();
     let mut talk = Talk::begin(&rig).await;

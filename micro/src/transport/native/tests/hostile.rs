@@ -308,6 +308,24 @@ async fn a_peer_that_does_not_answer_pings_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_without_streams_is_pinged_at_a_slower_pace() {
+    let limits = &Limits::DEFAULT.connection;
+    let (mut raw, real) = greeted().await;
+    let began = clock::now();
+    for n in 1..=3 {
+        let frame = raw.frame().await.unwrap();
+        assert_eq!(Header::read(&frame).unwrap().kind, Kind::Ping);
+        let due = limits.keepalive_idle_interval * n;
+        assert_eq!((clock::now() - began).as_secs(), due.as_secs(), "ping {n}");
+        assert!(raw.send(&whole(Kind::Pong, 0, 0, &frame[HEADER_BYTES..])).await);
+    }
+    assert_eq!(raw.kinds_to_end().await, [Kind::Ping]);
+    let most = limits.keepalive_idle_interval * 4 + limits.keepalive_timeout;
+    assert_eq!((clock::now() - began).as_secs(), most.as_secs());
+    assert!(real.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_does_not_speak_the_protocol_is_closed_in_time() {
     for first in
         [&b""[..], &PREFACE[..7], b"\x8dmicrp\x01\x00", b"GET / HTTP/1.1\r\n\r\n", &[0; 64]]

@@ -174,6 +174,46 @@ fn each_fault_names_its_file() {
     assert!(error.detail().contains("/nowhere/ca.pem"), "{error}");
 }
 
+/// A handshake that stalls holds its place; the caller of `accept` bounds the time.
+#[tokio::test]
+async fn handshakes_beyond_the_limit_wait_for_a_place() {
+    const MAX: usize = 4;
+    let office = Office::open();
+    office.keep("server", &Wanted::of("localhost"));
+    let files = Arc::new(Files::open(office.server(), MAX).unwrap());
+    let roots = Roots::open(office.client()).unwrap();
+    for (stalled, served) in [(MAX - 1, true), (MAX, false), (MAX * 10, false)] {
+        let mut silent = Vec::new();
+        let mut waiting: Vec<std::pin::Pin<Box<dyn Future<Output = _>>>> = Vec::new();
+        for _ in 0..stalled {
+            let (here, there) = Pipe::pair();
+            silent.push(here);
+            let server = Server::Files(Arc::clone(&files));
+            waiting.push(Box::pin(async move {
+                server.accept(Stream::Pipe(there), BytesMut::new()).await.map(drop)
+            }));
+            let mut task = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(waiting.last_mut().unwrap().as_mut().poll(&mut task).is_pending());
+        }
+        let shaken = {
+            let mut shaking = Box::pin(shake(&files, &roots, "localhost", &[]));
+            // One who waits takes part in nothing: 100 looks are more than a handshake needs.
+            let mut done = None;
+            for _ in 0..100 {
+                tokio::select! {
+                    biased;
+                    shaken = &mut shaking => { done = Some(shaken); break }
+                    () = tokio::task::yield_now() => {}
+                }
+            }
+            done
+        };
+        assert_eq!(shaken.is_some_and(|(dialed, _)| dialed.is_ok()), served, "{stalled}");
+        drop(waiting);
+        assert!(shake(&files, &roots, "localhost", &[]).await.0.is_ok(), "places come back");
+    }
+}
+
 #[test]
 fn a_file_is_as_long_as_the_limit_and_no_longer() {
     let office = Office::open();
