@@ -40,8 +40,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long what is asked of a server that is away waits for its return.
 const UP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a server may take to answer what is asked of a channel.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a server may take to answer what is asked of a channel: one whose queue has no leader
+/// yet tries for ten seconds itself.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The first pause between attempts to connect, at most.
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
@@ -236,7 +237,7 @@ impl fmt::Debug for AmqpHost {
     }
 }
 
-/// Waits for the server's answer to what `what` says, ten seconds at most.
+/// Waits for the server's answer to what `what` says, fifteen seconds at most.
 ///
 /// # Errors
 /// What the server refuses, mapped by [`failed`]; 503 with an unknown outcome without an answer.
@@ -404,4 +405,60 @@ impl Drop for Attempt {
 
 fn lock(socket: &Mutex<Option<Socket>>) -> MutexGuard<'_, Option<Socket>> {
     socket.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::protocol::AMQPError;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_has_one_connection_for_each_virtual_host_and_purpose() {
+        let tasks = TaskTracker::new();
+        let amqp = Amqp::open(&Server::new("127.0.0.1", 1), &tasks).unwrap();
+        let first = amqp.host("").unwrap();
+        assert!(Arc::ptr_eq(&first, &amqp.host("/").unwrap()));
+        assert!(!Arc::ptr_eq(&first, &amqp.publishing_host("/").unwrap()));
+        for n in 1..VIRTUAL_HOSTS_MAX {
+            amqp.host(&n.to_string()).unwrap();
+        }
+        for n in [VIRTUAL_HOSTS_MAX, VIRTUAL_HOSTS_MAX * 10] {
+            assert_eq!(amqp.host(&n.to_string()).unwrap_err().code(), 412);
+        }
+        assert!(amqp.host(&"x".repeat(VIRTUAL_HOST_BYTES_MAX + 1)).is_err());
+        drop((amqp, first));
+        assert_eq!(tasks.wait(clock::after(clock::now(), CONNECT_TIMEOUT)).await, 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_of_a_server_that_is_away_is_safe_to_repeat() {
+        let amqp = Amqp::open(&Server::new("127.0.0.1", 1), &TaskTracker::new()).unwrap();
+        let host = amqp.host("/").unwrap();
+        let began = clock::now();
+        let error = host.channel().await.map(drop).unwrap_err();
+        assert_eq!((error.code(), error.retry()), (503, Retry::Safe));
+        assert!(clock::now() - began < UP_TIMEOUT * 2);
+        assert!(!amqp.is_up() && !host.is_blocked());
+    }
+
+    #[test]
+    fn a_refusal_is_told_from_a_loss() {
+        let refused = |kind: AMQPErrorKind| {
+            let kind = ErrorKind::ProtocolError(AMQPError::new(kind, "no".into()));
+            let error = failed("declare", &lapin::Error::from(kind));
+            (error.code(), error.retry())
+        };
+        for (kind, code) in [
+            (AMQPSoftError::ACCESSREFUSED, 403),
+            (AMQPSoftError::NOTFOUND, 404),
+            (AMQPSoftError::RESOURCELOCKED, 409),
+            (AMQPSoftError::PRECONDITIONFAILED, 412),
+        ] {
+            assert_eq!(refused(kind.into()), (code, Retry::Never));
+        }
+        assert_eq!(refused(AMQPHardError::CONNECTIONFORCED.into()), (503, Retry::Unknown));
+        let lost = lapin::Error::from(ErrorKind::MissingHeartbeatError);
+        assert_eq!(failed("publish", &lost).retry(), Retry::Unknown);
+    }
 }

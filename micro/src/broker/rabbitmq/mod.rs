@@ -34,11 +34,12 @@
 //! # When the server fails
 //! The connections are made again with growing pauses of at most two seconds, exchanges and queues
 //! declared again, and subscriptions resumed. Publishing meanwhile waits five seconds and is a 503,
-//! safe to repeat; a message that was sent and not confirmed is a 503, or a 408 after
-//! `call.default_timeout`, whose outcome is unknown. Handlers go on while their connection is gone,
+//! safe to repeat; a message that was sent and not confirmed is a 503, or a 408 after fifteen
+//! seconds (or `call.default_timeout` if that is longer), whose outcome is unknown. Handlers go on while their connection is gone,
 //! but cannot acknowledge: their messages come again. A server that is silent is given up after
 //! twenty seconds; one that is short of memory or disk makes publishing a 429, safe to repeat, while
-//! handlers go on.
+//! handlers go on. A server that is killed within half a second of the first subscription of a group
+//! may come back with a queue that it cannot use; its operator has to delete it.
 //!
 //! # Configuration
 //! `rabbitmq://user:password@host:5672/vhost?exchange=micro&unrouted=refuse`, with several hosts of
@@ -51,6 +52,7 @@
 //! # Tested against
 //! RabbitMQ 3.10.8, one node.
 
+mod config;
 mod firsts;
 mod held;
 mod member;
@@ -94,6 +96,7 @@ use super::message::Message;
 use super::subscription::Subscription;
 use super::topic::validate_pattern;
 
+pub use self::config::{RabbitMqConfig, Unrouted};
 use self::firsts::Firsts;
 use self::member::Member;
 use self::member::PAUSED_MAX;
@@ -105,60 +108,6 @@ use self::publisher::unrouted;
 use self::session::Session;
 
 const ERROR_ID: &str = "micro.broker";
-
-/// What becomes of a message whose topic nobody has subscribed to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Unrouted {
-    /// It is dropped, as every broker does that keeps messages for subscribers alone.
-    #[default]
-    Drop,
-    /// Publishing it is a 503, safe to repeat. Sixteen messages are published at a time.
-    Refuse,
-}
-
-/// Where messages go on a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RabbitMqConfig {
-    /// The virtual host: `/`.
-    pub virtual_host: String,
-    /// The exchange: `micro`. That of dead letters has `.dead` behind. Both are made when they are
-    /// missing: durable topic exchanges.
-    pub exchange: String,
-    /// What becomes of a message whose topic nobody has subscribed to.
-    pub unrouted: Unrouted,
-}
-
-impl Default for RabbitMqConfig {
-    fn default() -> Self {
-        let (virtual_host, exchange) = ("/".to_owned(), "micro".to_owned());
-        Self { virtual_host, exchange, unrouted: Unrouted::default() }
-    }
-}
-
-impl RabbitMqConfig {
-    /// Chooses the virtual host.
-    #[must_use]
-    pub fn with_virtual_host(mut self, name: impl Into<String>) -> Self {
-        self.virtual_host = name.into();
-        self
-    }
-
-    /// Chooses the exchange.
-    #[must_use]
-    pub fn with_exchange(mut self, name: impl Into<String>) -> Self {
-        self.exchange = name.into();
-        self
-    }
-
-    /// Chooses what becomes of a message whose topic nobody has subscribed to.
-    #[must_use]
-    pub fn with_unrouted(mut self, unrouted: Unrouted) -> Self {
-        self.unrouted = unrouted;
-        self
-    }
-}
 
 /// A broker on RabbitMQ; clones share it.
 ///

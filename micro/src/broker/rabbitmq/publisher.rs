@@ -30,6 +30,10 @@ use super::wire;
 /// the client gives a message that the server returns to whichever is confirmed next on its channel.
 const LANES: usize = 16;
 
+/// How long the server may take to confirm, at least: one whose queue changes its leader hands a
+/// message over again after ten seconds.
+const CONFIRM_TIMEOUT_MIN: Duration = Duration::from_secs(15);
+
 /// What publishes for a broker.
 pub(super) struct Publisher {
     host: Arc<AmqpHost>,
@@ -60,7 +64,7 @@ impl Publisher {
         Self {
             host,
             exchanges,
-            timeout,
+            timeout: timeout.max(CONFIRM_TIMEOUT_MIN),
             wide: Lane::default(),
             lanes: (0..LANES).map(|_| Lane::default()).collect(),
             free: Semaphore::new(LANES),
@@ -170,7 +174,7 @@ impl Publisher {
             Confirmation::Ack(Some(_)) => Ok(Placed::Unrouted),
             Confirmation::Nack(_) => {
                 // Other queues of the topic may have it.
-                let text = format!("{}: rabbitmq refuses it, a queue is full", what());
+                let text = format!("{}: rabbitmq refuses it, a queue is full or fails", what());
                 Err(Error::too_many_requests(ERROR_ID, text).with_retry(Retry::Unknown))
             }
             Confirmation::NotRequested => {

@@ -294,7 +294,7 @@ async fn others_read_and_write_the_same_messages() {
     let (_connection, channel) = bare(&server).await;
     let queue = bind(&channel, &topic, FieldTable::default()).await;
     let mut metadata = Metadata::new();
-    metadata.insert("Tenant", "acme").unwrap();
+    metadata.insert("tenant", "acme").unwrap();
     let sent = message(&topic, "{}").with_metadata(metadata);
     process.broker.publish(sent.clone()).await.unwrap();
     assert_eq!(*clock::timeout(PATIENCE, came.recv()).await.unwrap().unwrap(), sent);
@@ -311,7 +311,7 @@ async fn others_read_and_write_the_same_messages() {
     assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "application/json");
     assert_eq!(*properties.delivery_mode(), Some(2));
     let headers = properties.headers().as_ref().unwrap().inner();
-    assert_eq!(headers.get("Tenant"), Some(&AMQPValue::LongString("acme".into())));
+    assert_eq!(headers.get("tenant"), Some(&AMQPValue::LongString("acme".into())));
 
     // As services of go-micro write it: all that is known stands in the headers.
     let mut headers = FieldTable::default();
@@ -323,7 +323,7 @@ async fn others_read_and_write_the_same_messages() {
     channel.basic_publish(exchange, key, options, b"[]", properties).await.unwrap().await.unwrap();
     let came: Arc<Message> = clock::timeout(PATIENCE, came.recv()).await.unwrap().unwrap();
     assert_eq!((&*came.body, &came.content_type), (&b"[]"[..], &ContentType::Json));
-    assert_eq!(came.metadata.iter().collect::<Vec<_>>(), [("Tenant", "acme")]);
+    assert_eq!(came.metadata.iter().collect::<Vec<_>>(), [("tenant", "acme")]);
 }
 
 async fn a_queue_that_was_declared_otherwise_is_said() {

@@ -16,6 +16,10 @@ use tokio::sync::mpsc;
 
 use super::{PATIENCE, Process, handler, message, topic, tracker};
 
+/// How long a queue is there before its server is killed. The server writes which queues it has
+/// every half second, and one that it forgot is not to be used again.
+const SETTLED: Duration = Duration::from_secs(2);
+
 pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial(
@@ -75,6 +79,7 @@ async fn a_server_that_comes_later_is_found() {
         assert_eq!(clock::timeout(PATIENCE, came.recv()).await.unwrap().unwrap(), "2");
     }
 
+    clock::sleep(SETTLED).await;
     server.kill();
     server.start_again();
     process.up().await;
@@ -165,6 +170,7 @@ async fn run(
         .with_concurrency(NonZeroUsize::new(64).unwrap());
     process.up().await;
     let subscription = process.broker.subscribe(&topic, options, take).await.unwrap();
+    clock::sleep(SETTLED).await;
     let over = Arc::new(AtomicBool::new(false));
     let disturbing = {
         let over = Arc::clone(&over);
