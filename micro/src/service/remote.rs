@@ -120,12 +120,8 @@ pub(crate) fn transport(
 #[cfg(feature = "nats")]
 mod nats {
     use super::*;
-    use crate::config as settings;
     use crate::core::error::Error;
     use crate::driver::{Nats, ServerUrl};
-    use crate::registry as registries;
-    use crate::store as stores;
-    use crate::transport as transports;
 
     fn shared(url: &ServerUrl, tasks: &TaskTracker, drivers: &Drivers) -> Result<Arc<Nats>> {
         drivers.share(url.server(), |server| Nats::open(server, tasks))
@@ -141,7 +137,7 @@ mod nats {
         url.finish("registry")?;
         let nats = shared(&url, &scope.tasks, drivers)?;
         let limits = scope.limits.registry.clone();
-        Ok(Arc::new(registries::Nats::in_bucket(nats, url.path(), replicas, limits)?))
+        Ok(Arc::new(crate::registry::Nats::in_bucket(nats, url.path(), replicas, limits)?))
     }
 
     pub(super) fn registry_broadcast(
@@ -153,7 +149,7 @@ mod nats {
         url.finish_without_path("registry")?;
         let nats = shared(&url, &scope.tasks, drivers)?;
         let limits = scope.limits.registry.clone();
-        Ok(Arc::new(registries::NatsBroadcast::with_limits(nats, &scope.tasks, limits)))
+        Ok(Arc::new(crate::registry::NatsBroadcast::with_limits(nats, &scope.tasks, limits)))
     }
 
     pub(super) fn store(
@@ -166,7 +162,7 @@ mod nats {
         let replicas = url.take_as("replicas")?.unwrap_or(1);
         url.finish("store")?;
         let nats = shared(&url, tasks, drivers)?;
-        Ok(Arc::new(stores::Nats::in_bucket(nats, url.path(), replicas, limits)?))
+        Ok(Arc::new(crate::store::Nats::in_bucket(nats, url.path(), replicas, limits)?))
     }
 
     pub(super) fn config(
@@ -182,7 +178,7 @@ mod nats {
             return Err(Error::precondition_failed("micro.open", detail));
         };
         let nats = shared(&url, tasks, drivers)?;
-        Ok(Arc::new(settings::Nats::new(nats, bucket, key)?))
+        Ok(Arc::new(crate::config::Nats::new(nats, bucket, key)?))
     }
 
     pub(super) fn transport(
@@ -192,7 +188,7 @@ mod nats {
     ) -> Result<Arc<dyn Transport>> {
         let url = url.server(Nats::PORT)?;
         url.finish_without_path("transport")?;
-        Ok(Arc::new(transports::Nats::new(shared(&url, tasks, drivers)?)))
+        Ok(Arc::new(crate::transport::Nats::new(shared(&url, tasks, drivers)?)))
     }
 }
 

@@ -210,7 +210,7 @@ impl Bucket {
             self.there().await?;
             let request =
                 async_nats::Request::new().payload(value.clone()).headers(headers.clone());
-            let answer = self.nats.request(&what, self.subject(key), request).await;
+            let answer = self.nats.request(what, self.subject(key), request).await;
             let answer = match answer {
                 // Nobody listens to the subject: the bucket is gone, and nothing was written.
                 Err(error) if error.retry() == Retry::Safe && self.nats.is_up() && !is_again => {
@@ -269,7 +269,7 @@ impl Bucket {
         if let Err(error) = made {
             // One that is configured otherwise does if it has what is needed.
             let found = jetstream.get_stream(self.stream()).await;
-            let found = found.map_err(|_| {
+            let found = found.map_err(|_none| {
                 // Nothing of what is asked for was done.
                 self.failed(&what, Fault::NoAnswer, error).with_retry(Retry::Safe)
             })?;

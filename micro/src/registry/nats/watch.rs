@@ -99,6 +99,6 @@ impl Watcher {
             (None, Some((service, node))) if was_known => Event::Remove { service, node },
             (None, _) => return Ok(()),
         };
-        self.events.send(event).await.map_err(|_| Gone)
+        self.events.send(event).await.map_err(|_closed| Gone)
     }
 }
