@@ -54,7 +54,7 @@ impl Held {
     /// Runs the handler and settles the message; `free` is given back when the handler is done.
     pub(super) async fn handle(mut self, free: OwnedSemaphorePermit) {
         let subscribed = Arc::clone(&self.line.subscribed);
-        let message = match wire::message(&mut self.came.delivery) {
+        let message = match wire::read(&mut self.came.delivery) {
             Ok(message) => message,
             Err(error) => return self.refuse(&error).await,
         };

@@ -55,7 +55,7 @@ pub(super) fn properties(message: &Message) -> Result<BasicProperties> {
 ///
 /// # Errors
 /// 400 for a routing key that is no topic, or an id that no message has.
-pub(super) fn message(delivery: &mut Delivery) -> Result<Arc<Message>> {
+pub(super) fn read(delivery: &mut Delivery) -> Result<Arc<Message>> {
     let body = Bytes::from(std::mem::take(&mut delivery.data));
     let mut metadata = Metadata::new();
     let mut content_type = delivery.properties.content_type().as_ref().map(ToString::to_string);
@@ -138,7 +138,7 @@ mod tests {
     fn a_message_comes_back_as_it_went() {
         let message = original();
         let mut delivery = sent(properties(&message).unwrap());
-        assert_eq!(*super::message(&mut delivery).unwrap(), message);
+        assert_eq!(*read(&mut delivery).unwrap(), message);
         assert_eq!(returns(&delivery), 0);
     }
 
@@ -160,7 +160,7 @@ mod tests {
         headers.insert("at".into(), AMQPValue::Timestamp(1));
         headers.insert("wild".into(), AMQPValue::LongString(LongString::from(vec![0xff])));
         let mut delivery = sent(BasicProperties::default().with_headers(headers));
-        let message = super::message(&mut delivery).unwrap();
+        let message = read(&mut delivery).unwrap();
         assert_eq!(message.content_type, ContentType::Json);
         assert_eq!(message.metadata.iter().collect::<Vec<_>>(), [("n", "-7")]);
         assert_eq!((message.id.len(), returns(&delivery)), (26, 3));
@@ -170,6 +170,6 @@ mod tests {
     fn a_key_that_is_no_topic_is_refused() {
         let mut delivery = sent(BasicProperties::default());
         delivery.routing_key = "a/b".into();
-        assert_eq!(super::message(&mut delivery).unwrap_err().code(), 400);
+        assert_eq!(read(&mut delivery).unwrap_err().code(), 400);
     }
 }

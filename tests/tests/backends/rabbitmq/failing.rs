@@ -106,9 +106,18 @@ struct Seen {
     /// Messages whose publishing was acknowledged.
     published: Mutex<Vec<usize>>,
     failed: Mutex<HashMap<(u16, String), usize>>,
+    /// All is published.
+    is_over: AtomicBool,
 }
 
 impl Seen {
+    /// Blocks until so many messages are acknowledged.
+    fn wait_for(&self, count: usize) {
+        while self.published.lock().unwrap().len() < count {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     fn lost(&self) -> Vec<usize> {
         let came = self.came.lock().unwrap();
         let published = self.published.lock().unwrap();
@@ -155,7 +164,7 @@ async fn run(
     server: Server,
     count: usize,
     what: &str,
-    disturb: impl FnOnce(Server, Arc<AtomicBool>) -> Server + Send + 'static,
+    disturb: impl FnOnce(Server, &Seen) -> Server + Send + 'static,
 ) {
     const PUBLISHERS: usize = 50;
     let (process, topic, seen) = (Process::of(&server), topic(), Arc::new(Seen::default()));
@@ -171,10 +180,9 @@ async fn run(
     process.up().await;
     let subscription = process.broker.subscribe(&topic, options, take).await.unwrap();
     clock::sleep(SETTLED).await;
-    let over = Arc::new(AtomicBool::new(false));
     let disturbing = {
-        let over = Arc::clone(&over);
-        tokio::task::spawn_blocking(move || disturb(server, over))
+        let seen = Arc::clone(&seen);
+        tokio::task::spawn_blocking(move || disturb(server, &seen))
     };
     let tracker = tracker();
     let each = count / PUBLISHERS;
@@ -188,7 +196,7 @@ async fn run(
     for one in publishing {
         one.await.unwrap();
     }
-    over.store(true, SeqCst);
+    seen.is_over.store(true, SeqCst);
     let server = disturbing.await.unwrap();
     let arrived = async {
         while !seen.lost().is_empty() {
@@ -206,15 +214,16 @@ async fn run(
 /// Promise 3.
 async fn no_acknowledged_message_is_lost_when_the_server_dies() {
     let count = if is_long() { 100_000 } else { 3_000 };
-    run(rabbitmq(), count, "kills", |mut server, over| {
+    run(rabbitmq(), count, "kills", move |mut server, seen| {
+        // In the middle of the load; then every five seconds while it lasts.
+        seen.wait_for(if is_long() { 1_000 } else { count / 3 });
         let mut kills = 0;
-        while !over.load(SeqCst) && (is_long() || kills < 1) {
-            std::thread::sleep(Duration::from_secs(if is_long() { 5 } else { 1 }));
+        while kills == 0 || (is_long() && !seen.is_over.load(SeqCst)) {
             server.kill();
             server.start_again();
             kills += 1;
+            std::thread::sleep(Duration::from_secs(if is_long() { 5 } else { 0 }));
         }
-        assert!(kills > 0);
         println!("kills: {kills}");
         server
     })
@@ -223,8 +232,8 @@ async fn no_acknowledged_message_is_lost_when_the_server_dies() {
 
 async fn a_server_that_hangs_for_a_while_loses_nothing() {
     let (count, pause) = if is_long() { (20_000, 30) } else { (2_000, 3) };
-    run(rabbitmq(), count, "pause", move |server, _| {
-        std::thread::sleep(Duration::from_millis(300));
+    run(rabbitmq(), count, "pause", move |server, seen| {
+        seen.wait_for(count / 3);
         server.pause();
         std::thread::sleep(Duration::from_secs(pause));
         server.resume();
