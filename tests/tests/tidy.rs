@@ -33,6 +33,8 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("async_nats", &["broker/jetstream/", "broker/nats/", "driver/nats/"]),
 const VENDORS: [(&str, &[&str]); 39] = [
     ("async_nats", &["driver/nats/"]),
+const VENDORS: [(&str, &[&str]); 36] = [
+    ("async_nats", &["driver/nats/", "transport/nats.rs"]),
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("bson", &["codec/bson.rs", "codec/mod.rs"]),
@@ -86,6 +88,7 @@ const VENDORS: [(&str, &[&str]); 39] = [
     ("k8s_openapi", &["registry/kubernetes/"]),
     ("kube", &["registry/kubernetes/"]),
     ("lapin", &["broker/rabbitmq/", "driver/amqp.rs"]),
+    ("lapin", &["broker/rabbitmq/", "driver/amqp.rs", "transport/rabbitmq.rs"]),
     ("notify", &["config/file/", "registry/local/"]),
     ("pprof", &["debug/sampler.rs"]),
     ("prost", &["codec/grpc/", "codec/proto/", "codec/wire.rs", "driver/etcd/", "server/grpc/"]),

@@ -24,6 +24,10 @@ pub(crate) fn start_line(running: &Running) -> String {
         backends.broker.name(),
         backends.transport.name(),
     );
+    if let Some(port) = &running.inner.port {
+        // Writing into a string cannot fail.
+        let _written = writeln!(out, "  and, by HTTP, on {port}");
+    }
     for service in running.services() {
         // Writing into a string cannot fail.
         let _written = writeln!(out, "  {} {}: {}", service.name, service.version, list(service));
@@ -32,16 +36,16 @@ pub(crate) fn start_line(running: &Running) -> String {
         let _written = writeln!(out, "  {}: on {}", subscriber.name, subscriber.topic);
     }
     for service in running.services() {
-        if let Some(example) = example(service) {
-            let _written = writeln!(out, "  try: curl {}/{example}", target(running));
+        if let (Some(example), Some(port)) = (example(service), running.port()) {
+            let _written = writeln!(out, "  try: curl {}/{example}", target(running, port));
         }
     }
     out
 }
 
 /// Returns what curl takes for the process's URL.
-fn target(running: &Running) -> String {
-    match running.address() {
+fn target(running: &Running, port: &Address) -> String {
+    match port {
         Address::Unix(path) => format!("--unix-socket {} http://localhost", path.display()),
         _ => running.url(),
     }

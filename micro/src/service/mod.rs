@@ -34,6 +34,8 @@ mod identity;
 mod kept;
 mod layers;
 #[cfg(feature = "server")]
+mod listen;
+#[cfg(feature = "server")]
 mod mount;
 #[cfg(feature = "server")]
 pub mod observe;

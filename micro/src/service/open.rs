@@ -460,6 +460,23 @@ mod tests {
         }
     }
 
+    #[cfg(any(feature = "nats", feature = "rabbitmq"))]
+    #[tokio::test]
+    async fn a_transport_on_a_server_opens_without_it() {
+        #[cfg(feature = "nats")]
+        {
+            let nats = transport("nats://ada:x@127.0.0.1:1").unwrap();
+            assert_eq!((nats.name(), nats.has_listener()), ("nats", true));
+            assert!(transport("nats://127.0.0.1:1/path").is_err());
+        }
+        #[cfg(feature = "rabbitmq")]
+        {
+            let rabbitmq = transport("rabbitmq://127.0.0.1:1/shop").unwrap();
+            assert_eq!((rabbitmq.name(), rabbitmq.has_listener()), ("rabbitmq", true));
+            assert!(transport("rabbitmq://127.0.0.1:1?option=1").is_err());
+        }
+    }
+
     #[cfg(feature = "redb")]
     #[tokio::test]
     async fn a_store_in_a_directory_is_a_file_of_the_service() {

@@ -20,6 +20,7 @@ use crate::server::Server;
 use crate::service::backends::Backends;
 use crate::service::hooks::Hooks;
 use crate::service::kept::Kept;
+use crate::service::listen::is_on_the_port;
 use crate::service::readiness::Readiness;
 use crate::service::signal::Signals;
 use crate::service::stop::{self, Report};
@@ -39,6 +40,8 @@ pub struct Running {
 pub(crate) struct Inner {
     pub(crate) name: String,
     pub(crate) address: Address,
+    /// The port that serves HTTP, where peers dial something else.
+    pub(crate) port: Option<Address>,
     pub(crate) client: Client,
     pub(crate) config: Config,
     /// The handle to the process's own database, and the store that it is in.
@@ -79,11 +82,21 @@ impl Running {
         &self.inner.address
     }
 
+    /// Returns where the process serves HTTP and everything else on a port.
+    ///
+    /// That is [`Running::address`] unless peers dial something else, such as a subject of NATS;
+    /// `None` where no port was asked for besides.
+    pub fn port(&self) -> Option<&Address> {
+        let dialed = Some(&self.inner.address);
+        let dialed = dialed.filter(|_| is_on_the_port(self.inner.backends.transport.as_ref()));
+        self.inner.port.as_ref().or(dialed)
+    }
+
     /// Returns the address as a URL for HTTP clients, such as `http://127.0.0.1:8080`, `https://`
     /// where a certificate in files is served; an address
     /// that no URL can name, such as `unix:/run/shop`, as it is.
     pub fn url(&self) -> String {
-        match &self.inner.address {
+        match self.inner.port.as_ref().unwrap_or(&self.inner.address) {
             Address::Tcp(host) => format!("{}://{host}", self.inner.backends.scheme()),
             other => other.to_string(),
         }

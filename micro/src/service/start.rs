@@ -27,6 +27,7 @@ use crate::service::flags::{self, Flags};
 use crate::service::identity;
 use crate::service::kept::Kept;
 use crate::service::layers::Layers;
+use crate::service::listen::{Bound, is_on_the_port, listen};
 use crate::service::mount::Mount;
 #[cfg(all(unix, feature = "stdio"))]
 use crate::service::observe::take_output;
@@ -39,7 +40,6 @@ use crate::service::settings::Settings;
 use crate::service::signal::Signals;
 use crate::service::stored::Stored;
 use crate::service::wiring::Wiring;
-use crate::transport::Transport;
 
 /// How long a start waits for the broker and for the registry; one that is down later than that
 /// does not keep the process from serving, only from being ready.
@@ -47,9 +47,6 @@ const START_WAIT: Duration = Duration::from_secs(2);
 
 /// The table, in the database of the process, of settings in the store.
 const STORED_TABLE: &str = "config";
-
-/// Where a process listens unless it is told.
-const ADDRESS: &str = "127.0.0.1:0";
 
 impl Service {
     /// Reads the configuration, serves until SIGTERM or SIGINT, and stops without losing a call.
@@ -216,7 +213,7 @@ impl Service {
         let steps = steps.chain([seen.clone().served(&name, &services, (&backends, &readiness))]);
         let steps = std::iter::once(browsers(settings)).chain(steps);
         let server = server(&backends, readiness.clone(), steps)?;
-        let address = listen(&server, &backends, settings).await?;
+        let Bound { address, port } = listen(&server, &backends, settings).await?;
         let place = place(&backends, settings, self.metadata, &address)?;
         if let Some(inbox) = backends.broker.inbox() {
             // A port of its own speaks HTTP; another transport's listener may not.
@@ -235,6 +232,7 @@ impl Service {
             inner: Arc::new(Inner {
                 name,
                 address,
+                port,
                 client,
                 config,
                 store,
@@ -380,26 +378,6 @@ fn server(
 fn guard(auth: &Auth, backends: &Backends) -> server::Guard {
     let guard = server::Guard::new(auth.clone());
     if identity::is_mutual(backends) { guard.everywhere() } else { guard }
-}
-
-/// Tells whether what a transport dials is served on the one port.
-fn is_on_the_port(transport: &dyn Transport) -> bool {
-    transport.name() == "native" || !transport.has_listener()
-}
-
-/// Serves on the one port, or through the transport where that has a listener of its own.
-async fn listen(server: &Server, backends: &Backends, settings: &Settings) -> Result<Address> {
-    let address = settings.server_address.as_deref();
-    if is_on_the_port(backends.transport.as_ref()) {
-        return server.listen(&address.unwrap_or(ADDRESS).parse()?).await;
-    }
-    let address = match address {
-        Some(address) => address.parse()?,
-        None if backends.transport.name() == "memory" => Address::Memory(node_id()),
-        None => ADDRESS.parse()?,
-    };
-    let scope = backends.scope();
-    backends.transport.listen(&address, server.router(), &scope).await
 }
 
 fn place(

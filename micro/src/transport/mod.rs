@@ -12,11 +12,17 @@ mod http;
 #[cfg(feature = "mucp")]
 pub mod mucp;
 pub mod native;
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(feature = "quic")]
 pub mod quic;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 mod schemes;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(any(feature = "nats", feature = "rabbitmq", test))]
+mod tunnel;
 #[cfg(feature = "ws")]
 pub mod websocket;
 
@@ -37,8 +43,12 @@ pub use self::http::Http;
 #[cfg(feature = "mucp")]
 pub use self::mucp::Mucp;
 pub use self::native::{Memory, Native};
+#[cfg(feature = "nats")]
+pub use self::nats::Nats;
 #[cfg(feature = "quic")]
 pub use self::quic::Quic;
+#[cfg(feature = "rabbitmq")]
+pub use self::rabbitmq::RabbitMq;
 pub use self::schemes::Schemes;
 #[cfg(feature = "ws")]
 pub use self::websocket::WebSocket;
@@ -54,6 +64,12 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
     /// 501 there.
     fn has_listener(&self) -> bool {
         true
+    }
+
+    /// Makes an address up to listen on where none is given; `None` where the transport listens on
+    /// ports.
+    fn own_address(&self) -> Option<Address> {
+        None
     }
 
     /// Connects to a node.

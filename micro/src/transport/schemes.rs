@@ -11,7 +11,9 @@ use crate::transport::{Scope, Transport};
 /// Reaches `scheme://..` by the transport of that scheme, and every other address by the default.
 ///
 /// The transport of a scheme is given the address behind it: for `grpc://10.0.0.1:50051` that is
-/// `10.0.0.1:50051`. Whatever is listened on without a scheme is served by the default transport,
+/// `10.0.0.1:50051`. One whose addresses say nothing without their scheme, such as
+/// `nats://micro.node.1`, is given all of it. Whatever is listened on without a scheme, or with one
+/// that is the name of the default transport and of no other, is served by the default transport,
 /// whose name is also that of the whole.
 ///
 /// ```
@@ -49,7 +51,14 @@ impl Schemes {
     fn of(&self, address: &Address) -> Result<(&dyn Transport, Option<Address>)> {
         let Address::Scheme { scheme, rest } = address else { return Ok((&*self.default, None)) };
         let found = self.others.iter().find(|(other, _)| other == scheme);
-        let Some((_, transport)) = found else { return Err(self.unknown(address)) };
+        let Some((_, transport)) = found else {
+            let default = &*self.default;
+            let is_own = default.name() == scheme && reads_schemes(default);
+            return if is_own { Ok((default, None)) } else { Err(self.unknown(address)) };
+        };
+        if reads_schemes(&**transport) {
+            return Ok((&**transport, None));
+        }
         let inner = rest.parse().map_err(|error: Error| error.with_retry(Retry::Safe))?;
         Ok((&**transport, Some(inner)))
     }
@@ -66,6 +75,11 @@ impl Schemes {
     }
 }
 
+/// Tells whether the addresses of a transport say nothing without their scheme.
+fn reads_schemes(transport: &dyn Transport) -> bool {
+    matches!(transport.own_address(), Some(Address::Scheme { .. }))
+}
+
 impl Transport for Schemes {
     fn name(&self) -> &'static str {
         self.default.name()
@@ -73,6 +87,10 @@ impl Transport for Schemes {
 
     fn has_listener(&self) -> bool {
         self.default.has_listener()
+    }
+
+    fn own_address(&self) -> Option<Address> {
+        self.default.own_address()
     }
 
     fn dial<'a>(

@@ -56,6 +56,10 @@ impl Transport for Memory {
         "memory"
     }
 
+    fn own_address(&self) -> Option<Address> {
+        Some(Address::Memory(format!("{:032x}", fastrand::u128(..))))
+    }
+
     fn dial<'a>(
         &'a self,
         address: &'a Address,

@@ -44,7 +44,7 @@ use crate::transport::native::link::{Link, Parts};
 use crate::transport::native::session::End;
 
 pub use self::frame::PREFACE_FIRST;
-#[cfg(feature = "quic")]
+#[cfg(any(feature = "nats", feature = "quic", feature = "rabbitmq", test))]
 pub(super) use self::guests::{Guest, Guests};
 pub use self::memory::Memory;
 pub use self::session::Session;
