@@ -30,11 +30,7 @@ const FILE_LINES_MAX: usize = 500;
 
 /// Where the crate of a vendor may be named: the files of the backends that it is for.
 const VENDORS: &[(&str, &[&str])] = &[
-    ("async_nats", &["broker/jetstream/", "broker/nats/", "driver/nats/"]),
-const VENDORS: [(&str, &[&str]); 39] = [
-    ("async_nats", &["driver/nats/"]),
-const VENDORS: [(&str, &[&str]); 36] = [
-    ("async_nats", &["driver/nats/", "transport/nats.rs"]),
+    ("async_nats", &["broker/jetstream/", "broker/nats/", "driver/nats/", "transport/nats.rs"]),
     ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
     ("axum", &["server/", "service/port.rs"]),
     ("bson", &["codec/bson.rs", "codec/mod.rs"]),

@@ -68,14 +68,14 @@ pub use self::message::MESSAGE_ID_BYTES_MAX;
 pub use self::message::Message;
 #[cfg(feature = "nats")]
 pub use self::nats::Nats;
-#[cfg(feature = "redis")]
-pub use self::redis::{DEAD_LETTERS_MAX, Redis, STREAM_ENTRIES_MAX};
-#[cfg(feature = "redis")]
-pub use self::redis_pubsub::RedisPubSub;
 #[cfg(feature = "postgres")]
 pub use self::postgres::Postgres;
 #[cfg(feature = "rabbitmq")]
 pub use self::rabbitmq::{RabbitMq, RabbitMqConfig, Unrouted};
+#[cfg(feature = "redis")]
+pub use self::redis::{DEAD_LETTERS_MAX, Redis, STREAM_ENTRIES_MAX};
+#[cfg(feature = "redis")]
+pub use self::redis_pubsub::RedisPubSub;
 pub use self::subscription::Control;
 pub use self::subscription::Subscription;
 pub use self::topic::TOPIC_BYTES_MAX;

@@ -68,10 +68,10 @@ pub use self::nats::Nats;
 #[cfg(feature = "nats")]
 pub use self::nats_broadcast::NatsBroadcast;
 pub use self::record::{Endpoint, Instance, Node, Record, Snapshot, Value};
-#[cfg(feature = "zookeeper")]
-pub use self::zookeeper::ZooKeeper;
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
+#[cfg(feature = "zookeeper")]
+pub use self::zookeeper::ZooKeeper;
 
 /// A backend that keeps the records of services.
 ///

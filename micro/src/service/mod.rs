@@ -46,8 +46,6 @@ mod port;
 mod readiness;
 #[cfg(feature = "server")]
 mod record;
-#[cfg(feature = "redis")]
-mod redis;
 mod remote;
 #[cfg(feature = "server")]
 mod run;

@@ -10,8 +10,8 @@ mod etcd;
 mod family;
 mod nats;
 mod postgres;
-mod redis;
 mod rabbitmq;
+mod redis;
 mod trial;
 mod zookeeper;
 
@@ -26,9 +26,9 @@ pub use self::dnsmasq::{DNSMASQ, RECORDS, dnsmasq};
 pub use self::etcd::{ETCD, etcd};
 pub use self::nats::{NATS, nats};
 pub use self::postgres::{POSTGRES, postgres};
+pub use self::rabbitmq::{RABBITMQ, rabbitmq};
 pub use self::redis::{REDIS, redis};
 pub use self::trial::{trial, trial_alone};
-pub use self::rabbitmq::{RABBITMQ, rabbitmq};
 pub use self::zookeeper::{ZOOKEEPER, zookeeper};
 
 /// How long a server may take until it answers: no measure of speed, the machine may be busy.

@@ -43,7 +43,7 @@ pub(crate) fn registry(
     }
     #[cfg(feature = "dns")]
     if url.scheme == "dns" {
-        return Some(lone::dns(url, scope, drivers));
+        return Some(lone::dns(url, scope));
     }
     #[cfg(feature = "etcd")]
     if url.scheme == "etcd" {
@@ -51,11 +51,11 @@ pub(crate) fn registry(
     }
     #[cfg(feature = "gossip")]
     if url.scheme == "gossip" {
-        return Some(lone::gossip(url, scope, drivers));
+        return Some(lone::gossip(url, scope));
     }
     #[cfg(feature = "kubernetes")]
     if url.scheme == "kubernetes" {
-        return Some(lone::kubernetes(url, scope, drivers));
+        return Some(lone::kubernetes(url, scope));
     }
     #[cfg(feature = "nats")]
     if url.scheme == "nats" {
