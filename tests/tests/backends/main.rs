@@ -1,4 +1,8 @@
 //! Backends on servers: each against a copy of its server that the test starts, kills and pauses.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the runtime of a trial owns its tasks and ends them"
+)]
 
 #[cfg(feature = "consul")]
 mod consul;

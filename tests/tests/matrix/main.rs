@@ -96,6 +96,7 @@ async fn check(client: &MatrixClient, kind: CallKind, matrix: &Matrix, place: &s
 
     if is_watched(place, kind) {
         let (caller, what) = (client.clone(), What::Hang);
+        #[allow(clippy::disallowed_methods, reason = "it is aborted below")]
         let given_up = tokio::spawn(async move { call(&caller, kind, what, PATIENCE).await });
         until(matrix, 1, place).await;
         given_up.abort();

@@ -124,6 +124,7 @@ async fn read_all(path: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// The child: writers that say each number once it is acknowledged.
+#[allow(clippy::disallowed_methods, reason = "a kill ends the writers")]
 fn write_until_killed(path: &Path, round: u64) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

@@ -143,7 +143,7 @@ impl Inner {
         let gone = status(410, "Expired", "too old resource version");
         if since < self.state().forgotten {
             // The one or the other, as servers do.
-            if since % 2 == 0 {
+            if since.is_multiple_of(2) {
                 return answer(410, &gone);
             }
             let line = json!({"type": "ERROR", "object": gone}).to_string() + "\n";

@@ -30,9 +30,8 @@ tests! {
 const LONG: Duration = Duration::from_secs(3600);
 
 fn record(service: &str, id: &str, port: u16) -> Record {
-    let mut node = Node::default();
-    node.id = id.to_owned();
-    node.address = format!("127.0.0.1:{port}");
+    let address = format!("127.0.0.1:{port}");
+    let node = Node { id: id.to_owned(), address, ..Node::default() };
     let mut record = Record::default();
     (record.name, record.version) = (service.to_owned(), "1.0.0".to_owned());
     record.nodes = vec![node];

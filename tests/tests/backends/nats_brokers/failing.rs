@@ -31,7 +31,11 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("jetstream::a_paused_server_is_waited_for_and_then_given_up", &NATS, || {
             paused(made_durable)
         }),
-        trial("jetstream::nothing_acknowledged_is_lost_by_kills", &NATS, kills),
+        trial(
+            "jetstream::nothing_acknowledged_is_lost_by_kills",
+            &NATS,
+            nothing_acknowledged_is_lost_by_kills,
+        ),
     ]
 }
 
@@ -177,7 +181,7 @@ async fn paused(make: fn(u16) -> Arc<dyn Broker>) {
     within(comes).await;
 }
 
-async fn kills() {
+async fn nothing_acknowledged_is_lost_by_kills() {
     let (count, pause, kills) = match is_long() {
         true => (100_000, Duration::from_secs(5), usize::MAX),
         false => (20_000, Duration::from_secs(1), 2),
