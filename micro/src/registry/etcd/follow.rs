@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::core::backoff::Backoff;
-use crate::core::clock;
+use crate::core::clock::{self, Instant};
 use crate::core::error::{Error, Result};
 use crate::driver;
 use crate::driver::etcd::{KeyValue, Span, Told, WatchEvent, Watcher};
@@ -23,8 +23,8 @@ const EVENTS_QUEUED_MAX: usize = 1024;
 const SLOW_WATCHER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Nodes that one watch keeps; further ones are not told.
 const NODES_MAX: usize = 200_000;
-/// For how long after a break nodes that vanish are told as a whole state: two heartbeats of the
-/// usual pace, within which those that live are back.
+/// For how long after a break nodes that vanish are not told, and then those that are gone as a
+/// whole state: two heartbeats of the usual pace, within which those that live are back.
 const GRACE: Duration = Duration::from_secs(10);
 /// Pauses between tries to read the state after a gap.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -68,20 +68,31 @@ impl Follower {
     }
 
     async fn run(mut self, mut watcher: Watcher) {
+        // When a whole state is told in place of losses that were kept back.
+        let mut owed = None;
         loop {
-            let told = match watcher.next().await {
-                Told::Batch(batch) => {
-                    let events = self.known.changes(batch, self.service.as_deref());
+            // Cancel safety: `next` tells again what it did not return, the other only waits.
+            let told = tokio::select! {
+                told = watcher.next() => Some(told),
+                () = until(owed) => None,
+            };
+            let told = match told {
+                Some(Told::Batch(batch)) => {
+                    let mut events = self.known.changes(batch, self.service.as_deref());
                     let is_loss = |event: &Event| matches!(event, Event::Remove { .. });
-                    if events.iter().any(is_loss) && watcher.resumed_within(GRACE) {
-                        self.tell(vec![self.known.reset()]).await
-                    } else {
-                        self.tell(events).await
+                    if watcher.resumed_within(GRACE) && events.iter().any(is_loss) {
+                        events.retain(|event| !is_loss(event));
+                        owed = owed.or_else(|| Some(clock::after(clock::now(), GRACE)));
                     }
+                    self.tell(events).await
                 }
-                Told::Gap => {
+                Some(Told::Gap) => {
                     let reset = self.read(&mut watcher).await;
                     self.tell(vec![reset]).await
+                }
+                None => {
+                    owed = None;
+                    self.tell(vec![self.known.reset()]).await
                 }
             };
             if let Err(Left) = told {
@@ -158,6 +169,13 @@ impl Known {
             }
         }
         events
+    }
+}
+
+async fn until(owed: Option<Instant>) {
+    match owed {
+        Some(owed) => clock::sleep_until(owed).await,
+        None => std::future::pending().await,
     }
 }
 

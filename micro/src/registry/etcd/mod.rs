@@ -20,8 +20,9 @@
 //! Registrations and lookups fail within 3 s with a 503 and are repeated by those who need them; what
 //! was registered is looked after within half a second when a member is back.
 //! Watches stay open and silent, and go on when a member is back. Nodes that vanish within 10 s
-//! after that are told as a whole state, so that a [`Cached`](crate::registry::Cached) registry
-//! doubts the loss of many, whose leases ended while nobody could renew them.
+//! after that, whose leases ended while nobody could renew them, are kept back for as long; those
+//! that are not back by then are told as a whole state, so that a
+//! [`Cached`](crate::registry::Cached) registry doubts the loss of many.
 //!
 //! # Configuration
 //! `etcd://user:password@host:2379,host2/namespace`: members are tried in turn; the namespace, if

@@ -20,8 +20,8 @@ use crate::registry::{Event, Watch};
 const EVENTS_QUEUED_MAX: usize = 1024;
 /// The longest that a watcher may take to make room for an event; then it is ended.
 const SLOW_WATCHER_TIMEOUT: Duration = Duration::from_secs(5);
-/// For how long after a break nodes that vanish are told as a whole state: two heartbeats of the
-/// usual pace, within which those that live are back.
+/// For how long after a break nodes that vanish are not told, and then those that are gone as a
+/// whole state: two heartbeats of the usual pace, within which those that live are back.
 const GRACE: Duration = Duration::from_secs(10);
 /// Pauses between tries to watch again after a break.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -36,6 +36,8 @@ pub(super) struct Follower {
     events: mpsc::Sender<Event>,
     /// When it went on after a break; `None` before the first.
     resumed: Option<Instant>,
+    /// When a whole state is told in place of losses that were kept back.
+    owed: Option<Instant>,
 }
 
 /// The watcher is gone or too slow.
@@ -50,8 +52,8 @@ impl Follower {
     ) -> Result<Watch> {
         let (events, receiver) = mpsc::channel(EVENTS_QUEUED_MAX);
         let service = service.map(|service| place.service(service));
-        let (known, resumed) = (Found::new(), None);
-        let mut follower = Self { zookeeper, place, service, known, events, resumed };
+        let (known, resumed, owed) = (Found::new(), None, None);
+        let mut follower = Self { zookeeper, place, service, known, events, resumed, owed };
         let watcher = follower.begin().await?;
         if follower.events.try_send(follower.reset()).is_err() {
             return Err(Error::internal(ERROR_ID, "an empty queue is full"));
@@ -103,11 +105,21 @@ impl Follower {
                 }
                 clock::sleep(backoff.next_delay()).await;
             };
-            self.resumed = Some(clock::now());
-            if self.known != before
-                && let Err(Left) = self.tell(self.reset()).await
-            {
-                return;
+            let now = clock::now();
+            self.resumed = Some(now);
+            let mut events: Vec<Event> = Vec::new();
+            for (path, record) in &self.known {
+                if before.get(path) != Some(record) {
+                    events.push(Event::Update(record.clone()));
+                }
+            }
+            if before.keys().any(|path| !self.known.contains_key(path)) {
+                self.owed = Some(clock::after(now, GRACE));
+            }
+            for event in events {
+                if let Err(Left) = self.tell(event).await {
+                    return;
+                }
             }
         }
     }
@@ -115,7 +127,15 @@ impl Follower {
     /// Tells changes until the connection breaks, after which some are missing.
     async fn follow(&mut self, watcher: &mut PersistentWatcher) -> Result<(), Left> {
         loop {
-            let event = watcher.changed().await;
+            // Cancel safety: `changed` keeps what it does not return, the other only waits.
+            let event = tokio::select! {
+                event = watcher.changed() => event,
+                () = until(self.owed) => {
+                    self.owed = None;
+                    self.tell(self.reset()).await?;
+                    continue;
+                }
+            };
             if event.event_type == EventType::Session {
                 match event.session_state {
                     SessionState::Disconnected => continue,
@@ -146,7 +166,8 @@ impl Follower {
         }
         let Some(old) = self.known.remove(path) else { return Ok(None) };
         if self.resumed.is_some_and(|at| clock::now() < clock::after(at, GRACE)) {
-            return Ok(Some(self.reset()));
+            self.owed = self.owed.or_else(|| Some(clock::after(clock::now(), GRACE)));
+            return Ok(None);
         }
         let node = old.nodes.first().map(|node| node.id.clone()).unwrap_or_default();
         Ok(Some(Event::Remove { service: old.name, node }))
@@ -157,5 +178,12 @@ impl Follower {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Left),
         }
+    }
+}
+
+async fn until(owed: Option<Instant>) {
+    match owed {
+        Some(owed) => clock::sleep_until(owed).await,
+        None => std::future::pending().await,
     }
 }

@@ -3,7 +3,7 @@
 //! # Consistency
 //! A member answers by what it knows, which may lag the leader for moments. A watch tells the
 //! changes of each node in order, several at once as the last of them; after a break it reads
-//! everything and tells a whole state if that differs.
+//! everything and tells what differs.
 //!
 //! # Durability
 //! A record lives as long as the session of its process and is renewed within its time to live.
@@ -19,8 +19,9 @@
 //!
 //! # When the server fails
 //! Registrations and lookups fail within 3 s with a 503. Watches stay open and silent, and go on
-//! when a member is back. Nodes that vanish within 10 s after that are told as a whole state, so
-//! that a [`Cached`](crate::registry::Cached) registry doubts the loss of many.
+//! when a member is back. Nodes that vanish within 10 s after that are kept back for as long; those
+//! that are not back by then are told as a whole state, so that a
+//! [`Cached`](crate::registry::Cached) registry doubts the loss of many.
 //!
 //! # Configuration
 //! `zookeeper://user:password@host:2181,host2/namespace`: members are tried in turn; the namespace,
