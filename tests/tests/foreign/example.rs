@@ -25,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 static EXAMPLE: LazyLock<PathBuf> = LazyLock::new(|| built("protocols", &[]));
 
 pub(crate) fn trials() -> Vec<Trial> {
+    #[allow(unused_mut, reason = "the rest are features")]
     let mut trials = vec![
         trial("curl_calls_the_example", CURL, curl),
         trial("jsonrpcclient_calls_the_example", JSONRPC, async || {
