@@ -12,7 +12,7 @@ use crate::driver::ServerUrl;
 pub struct GossipConfig {
     /// The name of the cluster.
     pub cluster: String,
-    /// `host:port` of members that are asked first, at most [`HOSTS_MAX`].
+    /// `host:port` of members that are asked first, at most [`HOSTS_MAX`](crate::driver::HOSTS_MAX).
     pub seeds: Vec<String>,
     /// Where to listen; loopback if it is not said.
     pub listen: Option<SocketAddr>,
