@@ -296,7 +296,7 @@ async fn wrong_settings_do_not_start() {
     for (name, value, part) in [
         ("MICRO_REGISTRY", "loacl", "did you mean `local`?"),
         ("MICRO_TRANSPORT", "pigeon", "no transport `pigeon`"),
-        ("MICRO_BROKER", "nats://h:1", "no broker `nats`"),
+        ("MICRO_BROKER", "carrier://h:1", "no broker `carrier`"),
         ("MICRO_REGISTER_TTL", "60", "unit"),
         ("MICRO_SERVER_ADDRESS", "nowhere", "`nowhere` is not an address"),
         ("MICRO_SERVER_ADVERTISE", "shop.internal", "`micro.server_advertise`: `shop.internal`"),
