@@ -22,7 +22,7 @@ use crate::driver::Drivers;
 use crate::registry::{Cached, Registry};
 use crate::selector::Selector;
 use crate::service::open;
-use crate::service::secure::Trust;
+use crate::service::secure::{self, Trust};
 use crate::service::settings::Settings;
 use crate::service::url::Url;
 use crate::store::Store;
@@ -128,6 +128,9 @@ impl Backends {
                 open::open_transport(name, &content_type, &trust, (&tasks, &drivers))?
             }
         };
+        if transport.own_address().is_some() {
+            secure::refuse_bus(settings)?;
+        }
         let transport = open::reaching(transport, &content_type, &trust);
         let format = open::format(&content_type, &given.codecs)?;
         let session = settings.auth_token.clone().map(|token| Arc::new(Session::fixed(token)));

@@ -18,6 +18,25 @@ pub(crate) use self::disabled::serving;
 pub(crate) use self::enabled::serving;
 pub(crate) use self::trust::Trust;
 
+/// Refuses a bus where TLS is asked for: what goes over a bus would go without it.
+///
+/// # Errors
+/// 412 that names a setting which asks for TLS.
+pub(crate) fn refuse_bus(settings: &Settings) -> Result<()> {
+    let asked = [
+        ("server_tls_cert", &settings.server_tls_cert),
+        ("server_tls_client_ca", &settings.server_tls_client_ca),
+        ("client_tls_ca", &settings.client_tls_ca),
+    ];
+    let Some((name, _)) = asked.into_iter().find(|(_, value)| value.is_some()) else {
+        return Ok(());
+    };
+    let detail = format!(
+        "`micro.{name}` asks for TLS, and `micro.transport` is a bus, which has none: leave one out"
+    );
+    Err(Error::precondition_failed("micro.tls", detail))
+}
+
 /// Where a certificate and its key are.
 #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "only whether there is any counts"))]
 struct Pair<'a> {

@@ -40,9 +40,9 @@
 //! that serves HTTP and everything else besides.
 //!
 //! Whoever may publish on the server can call what it reaches, and whoever may subscribe can read
-//! along: let accounts of NATS say who may use `micro.node.*` and `micro.session.*`. Callers on a
-//! server that is on loopback count as callers on this machine, who reach everything unless accounts
-//! are configured; all others as callers on another host.
+//! along: let accounts of NATS say who may use `micro.node.*` and `micro.session.*`. Callers count as
+//! callers on another host, who reach what is public and what accounts let them; with `?local=true`,
+//! on a server that is on loopback and reached from nowhere else, as callers on this machine.
 //!
 //! # Not supported
 //!
@@ -70,7 +70,7 @@ use crate::core::exchange::{Connection, Dispatch};
 use crate::core::future::BoxFuture;
 use crate::core::net::Address;
 use crate::driver;
-use crate::driver::Link;
+use crate::driver::{Link, Server};
 use crate::transport::tunnel::{
     Arrival, BUS_WITHIN, Bus, Care, Claim, ERROR_ID, End, Inbox, Tunnel, is_heard,
 };
@@ -106,8 +106,16 @@ pub struct Nats(Tunnel);
 impl Nats {
     /// Makes the transport over a connection, which other components may use as well.
     pub fn new(nats: Arc<driver::Nats>) -> Self {
-        let server = nats.server().clone();
-        Self(Tunnel::new(Arc::new(Subjects(nats)), &server))
+        Self(Tunnel::new(Arc::new(Subjects(nats))))
+    }
+
+    /// Takes every caller for one on this machine, who reaches everything unless accounts are
+    /// configured. Whoever says so vouches that the server is reached from nowhere else.
+    ///
+    /// # Errors
+    /// 412 when the server is not on loopback.
+    pub fn within_this_machine(self, server: &Server) -> Result<Self> {
+        self.0.within_this_machine(server).map(Self)
     }
 }
 

@@ -22,7 +22,8 @@
 //! # Limits
 //!
 //! Those of native connections. On the way of one connection are 256 KiB each way and 256 messages;
-//! a message of the bus has 64 KiB at most, and a queue holds 1,024. Each connection takes a channel
+//! a message of the bus has 64 KiB at most; a longer one that somebody else sends is dropped. A queue
+//! holds 1,024; what its client has fetched and this process has not read waits in memory beyond. Each connection takes a channel
 //! at both ends, of which the server gives a process 2,047 unless it is told otherwise
 //! (`channel_max`).
 //!
@@ -41,8 +42,9 @@
 //! and `_` between dots; or the `host:port` of a port that serves HTTP and everything else besides.
 //!
 //! Whoever may write to the default exchange of the virtual host can call what it reaches: let users
-//! of RabbitMQ say who may. Callers on a server that is on loopback count as callers on this machine,
-//! who reach everything unless accounts are configured; all others as callers on another host.
+//! of RabbitMQ say who may. Callers count as callers on another host, who reach what is public and
+//! what accounts let them; with `?local=true`, on a server that is on loopback and reached from
+//! nowhere else, as callers on this machine.
 //!
 //! # Not supported
 //!
@@ -110,7 +112,16 @@ impl RabbitMq {
     /// Makes the transport over a connection to a virtual host of a server, which other components
     /// may use as well.
     pub fn new(host: Arc<AmqpHost>, server: &Server) -> Self {
-        Self(Tunnel::new(Arc::new(Queues { host, server: server.to_string() }), server))
+        Self(Tunnel::new(Arc::new(Queues { host, server: server.to_string() })))
+    }
+
+    /// Takes every caller for one on this machine, who reaches everything unless accounts are
+    /// configured. Whoever says so vouches that the server is reached from nowhere else.
+    ///
+    /// # Errors
+    /// 412 when the server is not on loopback.
+    pub fn within_this_machine(self, server: &Server) -> Result<Self> {
+        self.0.within_this_machine(server).map(Self)
     }
 }
 
@@ -171,7 +182,7 @@ impl Bus for Queues {
             let name = name.to_owned();
             let unconfirmed = VecDeque::new();
             let queue: Box<dyn Inbox> =
-                Box::new(Queue { channel, consumer, unconfirmed, name, server });
+                Box::new(Queue { channel, consumer, unconfirmed, returned: 0, name, server });
             Ok(queue)
         })
     }
@@ -204,6 +215,8 @@ struct Queue {
     consumer: Consumer,
     /// What the server has yet to say of messages, in the order in which they were sent.
     unconfirmed: VecDeque<PublisherConfirm>,
+    /// Messages that were returned and of which nobody has heard yet.
+    returned: usize,
     name: String,
     server: String,
 }
@@ -223,12 +236,9 @@ impl Queue {
             self.unconfirmed.pop_front();
             match confirmed {
                 Ok(Confirmation::Ack(None) | Confirmation::NotRequested) => {}
-                Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => {
+                // A queue that takes no more is as good as none: its owner keeps to no window.
+                Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(_)) => {
                     return Poll::Ready(Ok(Arrival::Returned));
-                }
-                Ok(Confirmation::Nack(None)) => {
-                    let detail = "the queue of the peer is full";
-                    return Poll::Ready(Err(Error::unavailable(ERROR_ID, detail)));
                 }
                 Err(error) => return Poll::Ready(Err(self.lost(&error))),
             }
@@ -256,12 +266,13 @@ impl Inbox for Queue {
             if self.unconfirmed.len() >= UNCONFIRMED_MAX
                 && let Some(first) = self.unconfirmed.front_mut()
             {
-                // What is said of it is found out by polling.
-                let mut confirmed = Pin::new(first);
-                if let Ok(Confirmation::Nack(_)) | Err(_) = confirmed.as_mut().await {
-                    return Err(away(&self.server));
-                }
+                let confirmed = Pin::new(first).await;
                 self.unconfirmed.pop_front();
+                match confirmed {
+                    Ok(Confirmation::Ack(None) | Confirmation::NotRequested) => {}
+                    Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(_)) => self.returned += 1,
+                    Err(error) => return Err(self.lost(&error)),
+                }
             }
             let options = BasicPublishOptions {
                 mandatory: care == Care::Returned,
@@ -282,13 +293,23 @@ impl Inbox for Queue {
     }
 
     fn poll_next(&mut self, task: &mut Context<'_>) -> Poll<Result<Arrival>> {
+        if let Some(left) = self.returned.checked_sub(1) {
+            self.returned = left;
+            return Poll::Ready(Ok(Arrival::Returned));
+        }
         if let Poll::Ready(returned) = self.poll_confirmed(task) {
             return Poll::Ready(returned);
         }
-        match std::task::ready!(self.consumer.poll_next_unpin(task)) {
-            Some(Ok(delivery)) => Poll::Ready(Ok(Arrival::Message(delivery.data.into()))),
-            Some(Err(error)) => Poll::Ready(Err(self.lost(&error))),
-            None => Poll::Ready(Err(away(&self.server))),
+        // Progress: each turn takes a delivery.
+        loop {
+            match std::task::ready!(self.consumer.poll_next_unpin(task)) {
+                Some(Ok(delivery)) if delivery.data.len() > MESSAGE_BYTES_MAX => {}
+                Some(Ok(delivery)) => {
+                    return Poll::Ready(Ok(Arrival::Message(delivery.data.into())));
+                }
+                Some(Err(error)) => return Poll::Ready(Err(self.lost(&error))),
+                None => return Poll::Ready(Err(away(&self.server))),
+            }
         }
     }
 }

@@ -53,7 +53,7 @@ impl Vendor {
 
     /// Returns what a process is told to use.
     pub(super) fn url(&self, server: &Server) -> String {
-        format!("{}://{}", self.scheme, server.address())
+        format!("{}://{}?local=true", self.scheme, server.address())
     }
 }
 

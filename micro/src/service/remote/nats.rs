@@ -83,7 +83,9 @@ pub(super) fn transport(
     tasks: &TaskTracker,
     drivers: &Drivers,
 ) -> Result<Arc<dyn Transport>> {
-    let url = url.server(Nats::PORT)?;
+    let mut url = url.server(Nats::PORT)?;
+    let is_local = url.take_as("local")?.unwrap_or(false);
     url.finish_without_path("transport")?;
-    Ok(Arc::new(crate::transport::Nats::new(shared(&url, tasks, drivers)?)))
+    let nats = crate::transport::Nats::new(shared(&url, tasks, drivers)?);
+    Ok(Arc::new(if is_local { nats.within_this_machine(url.server())? } else { nats }))
 }

@@ -36,9 +36,11 @@ pub(super) fn transport(
     tasks: &TaskTracker,
     drivers: &Drivers,
 ) -> Result<Arc<dyn Transport>> {
-    let url = url.server(AMQP_PORT)?;
+    let mut url = url.server(AMQP_PORT)?;
+    let is_local = url.take_as("local")?.unwrap_or(false);
     url.finish("transport")?;
     let server = url.server();
     let amqp = drivers.share(server, |server| Amqp::open(server, tasks))?;
-    Ok(Arc::new(transport::RabbitMq::new(amqp.host(url.path())?, server)))
+    let rabbitmq = transport::RabbitMq::new(amqp.host(url.path())?, server);
+    Ok(Arc::new(if is_local { rabbitmq.within_this_machine(server)? } else { rabbitmq }))
 }

@@ -114,14 +114,27 @@ pub(super) enum Arrival {
 #[derive(Clone, Debug)]
 pub(super) struct Tunnel {
     bus: Arc<dyn Bus>,
-    /// Where peers are who are on this machine, as all of a bus on loopback are.
+    /// Where peers are, where all of them are said to be on this machine.
     nearby: Option<Arc<str>>,
 }
 
 impl Tunnel {
-    /// Makes the transport over the bus of a server.
-    pub(super) fn new(bus: Arc<dyn Bus>, server: &Server) -> Self {
-        Self { bus, nearby: nearby(server) }
+    /// Makes the transport over a bus. Its peers are those of another host, since the address of a
+    /// server does not say who else reaches it.
+    pub(super) fn new(bus: Arc<dyn Bus>) -> Self {
+        Self { bus, nearby: None }
+    }
+
+    /// Takes every peer for one on this machine, if the server is on loopback.
+    ///
+    /// # Errors
+    /// 412 when the server is elsewhere.
+    pub(super) fn within_this_machine(self, server: &Server) -> Result<Self> {
+        let nearby = nearby(server).ok_or_else(|| {
+            let detail = format!("not all on the server {server} are on this machine");
+            Error::precondition_failed(ERROR_ID, detail)
+        })?;
+        Ok(Self { nearby: Some(nearby), ..self })
     }
 
     pub(super) fn name(&self) -> &'static str {

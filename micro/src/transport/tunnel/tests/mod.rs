@@ -33,7 +33,8 @@ struct Wire {
 }
 
 fn over(bus: &Local) -> Tunnel {
-    Tunnel::new(Arc::new(bus.clone()), &Server::new("127.0.0.1", 4222))
+    let tunnel = Tunnel::new(Arc::new(bus.clone()));
+    tunnel.within_this_machine(&Server::new("127.0.0.1", 4222)).unwrap()
 }
 
 fn scope(limits: &Limits) -> Scope {
