@@ -42,6 +42,8 @@ struct Held {
     content: Vec<u8>,
     /// When it is removed unless it is renewed.
     ends: Instant,
+    /// Whether the server is known to have taken the content.
+    is_written: bool,
 }
 
 impl Holder {
@@ -60,11 +62,14 @@ impl Holder {
             return Err(Error::too_many_requests(ERROR_ID, detail).with_retry(Retry::Safe));
         }
         let known = self.held().get(&path).cloned();
-        let is_written = known.is_some_and(|held| held.content == content);
+        let is_written = known.is_some_and(|held| held.is_written && held.content == content);
         // From here on it may be there, whatever becomes of this call.
         let ends = clock::after(clock::now(), ttl);
-        self.held().insert(path.clone(), Held { content: content.clone(), ends });
-        write(zookeeper, &path, &content, is_written).await
+        let held = Held { content: content.clone(), ends, is_written: false };
+        self.held().insert(path.clone(), held);
+        write(zookeeper, &path, &content, is_written).await?;
+        self.mark_written(&path);
+        Ok(())
     }
 
     /// Removes a node, unless another one has taken its path.
@@ -112,11 +117,12 @@ impl Holder {
             for path in paths {
                 let _turn = holder.turn.lock().await;
                 let Some(held) = holder.held().get(&path).cloned() else { continue };
-                let written = write(&zookeeper, &path, &held.content, true).await;
+                let written = write(&zookeeper, &path, &held.content, held.is_written).await;
                 if let Err(error) = written {
                     tracing::debug!(%error, "a record waits for its heartbeat");
                     break;
                 }
+                holder.mark_written(&path);
             }
         }
     }
@@ -142,6 +148,12 @@ impl Holder {
                     holder.held().remove(&path);
                 }
             }
+        }
+    }
+
+    fn mark_written(&self, path: &str) {
+        if let Some(held) = self.held().get_mut(path) {
+            held.is_written = true;
         }
     }
 
