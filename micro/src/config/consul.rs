@@ -108,12 +108,17 @@ impl Source for Consul {
                 loop {
                     match consul.read_after(&key, index).await {
                         Ok((found, next)) => {
-                            backoff.reset();
                             index = next;
                             if found != seen && !signal.send() {
                                 return;
                             }
                             seen = found;
+                            if index == 0 {
+                                // Nothing to wait from: it would be answered at once.
+                                clock::sleep(backoff.next_delay()).await;
+                            } else {
+                                backoff.reset();
+                            }
                         }
                         Err(_away) => {
                             index = 0;

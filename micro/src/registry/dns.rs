@@ -21,8 +21,9 @@
 //! those of the first are nodes.
 //!
 //! # When the server fails
-//! A question is repeated for up to 4 s and is then a 503: never taken for "nobody serves it". A
-//! [`Cached`](crate::registry::Cached) reader goes on with what it knows; a watch goes on by itself.
+//! Questions are repeated until their lookup has taken 4 s, which is then a 503: never taken for
+//! "nobody serves it". A [`Cached`](crate::registry::Cached) reader goes on with what it knows; a
+//! watch goes on by itself.
 //!
 //! # Configuration
 //! `dns://127.0.0.1:5353/services.example`: the server (an address; several by commas) and the domain.
@@ -71,8 +72,8 @@ const REFRESH_MIN: Duration = Duration::from_secs(1);
 const REFRESH_ABSENT: Duration = Duration::from_secs(2);
 /// A server answers within this, or is asked again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// A question that no server answered ends after this: below the patience of a cache.
-const QUESTION_TIMEOUT: Duration = Duration::from_secs(4);
+/// A lookup ends after this, with all of its questions: below the patience of a cache.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(4);
 /// The longest first pause before a question is repeated; it doubles up to [`PAUSE_MAX`].
 const PAUSE_BASE: Duration = Duration::from_millis(20);
 /// The longest pause before a question is repeated.
@@ -273,10 +274,14 @@ impl Shared {
         Name::from_ascii(format!("{before}.{domain}.")).map_err(|_too_long| refused())
     }
 
-    /// Asks until somebody answers; `None` where there are no such records.
-    async fn ask(&self, name: &Name, kind: RecordType) -> Result<Option<Lookup>> {
+    /// Asks until somebody answers, or the deadline; `None` where there are no such records.
+    async fn ask(
+        &self,
+        name: &Name,
+        kind: RecordType,
+        deadline: Instant,
+    ) -> Result<Option<Lookup>> {
         let resolver = self.resolver()?;
-        let deadline = clock::after(clock::now(), QUESTION_TIMEOUT);
         let mut backoff = Backoff::new(PAUSE_BASE, PAUSE_MAX);
         loop {
             let asked = clock::timeout_at(deadline, resolver.lookup(name.clone(), kind)).await;
@@ -295,9 +300,15 @@ impl Shared {
     }
 
     /// Finds the addresses of a name and until when they hold.
-    async fn addresses(&self, name: &Name) -> Result<(Vec<IpAddr>, Option<Instant>)> {
-        let (four, six) =
-            tokio::join!(self.ask(name, RecordType::A), self.ask(name, RecordType::AAAA));
+    async fn addresses(
+        &self,
+        name: &Name,
+        deadline: Instant,
+    ) -> Result<(Vec<IpAddr>, Option<Instant>)> {
+        let (four, six) = tokio::join!(
+            self.ask(name, RecordType::A, deadline),
+            self.ask(name, RecordType::AAAA, deadline)
+        );
         let (mut found, mut until, mut trouble) = (Vec::new(), None, None);
         for asked in [four, six] {
             let lookup = match asked {
@@ -322,8 +333,12 @@ impl Shared {
         }
     }
 
-    async fn targets(&self, name: &Name) -> Result<(Vec<SocketAddr>, Option<Instant>)> {
-        let Some(lookup) = self.ask(name, RecordType::SRV).await? else {
+    async fn targets(
+        &self,
+        name: &Name,
+        deadline: Instant,
+    ) -> Result<(Vec<SocketAddr>, Option<Instant>)> {
+        let Some(lookup) = self.ask(name, RecordType::SRV, deadline).await? else {
             return Ok((Vec::new(), None));
         };
         let records = lookup.answers().iter().filter_map(|record| match &record.data {
@@ -340,7 +355,7 @@ impl Shared {
         }
         let (mut found, mut until) = (Vec::new(), end(&lookup));
         for target in targets {
-            let (addresses, end) = self.addresses(&target.target).await?;
+            let (addresses, end) = self.addresses(&target.target, deadline).await?;
             until = until.into_iter().chain(end).min();
             found.extend(addresses.into_iter().map(|ip| SocketAddr::new(ip, target.port)));
         }
@@ -374,12 +389,13 @@ impl Shared {
 
     async fn fetch(&self, service: &str) -> Result<Answer> {
         let name = self.name(service)?;
+        let deadline = clock::after(clock::now(), LOOKUP_TIMEOUT);
         let (mut found, until) = match self.config.port {
             Some(port) => {
-                let (addresses, until) = self.addresses(&name).await?;
+                let (addresses, until) = self.addresses(&name, deadline).await?;
                 (addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect(), until)
             }
-            None => self.targets(&name).await?,
+            None => self.targets(&name, deadline).await?,
         };
         found.sort_unstable();
         found.dedup();

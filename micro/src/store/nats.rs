@@ -14,8 +14,9 @@
 //!
 //! # Limits
 //! Values of 896 KiB, or the server's `max_payload` less what the metadata takes, if that is less.
-//! Times to live are rounded up to whole seconds. Each page of a list has the server name all keys
-//! of the table, of which there may be ten million, and then reads the records one by one.
+//! 1,024 watchers. Times to live are rounded up to whole seconds. Each page of a list has the server
+//! name all keys of the table, of which there may be ten million, and then reads the records one by
+//! one.
 //!
 //! # When the server fails
 //! What is asked fails with a 503 within 2 s, safe to repeat, or with one that is not within 5 s if
@@ -33,17 +34,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::Semaphore;
 
 use crate::core::backoff::Backoff;
 use crate::core::clock;
-use crate::core::error::{Error, Result};
+use crate::core::error::{Error, Result, Retry};
 use crate::core::future::BoxFuture;
 use crate::core::limits::StoreLimits;
 use crate::driver::{self, Begin, Bucket, Entry, Follower, Outcome, Put, decode, encode};
+use crate::store::hub::WATCHERS_MAX;
 use crate::store::query::{Page, Query, SCAN_RECORDS_MAX};
 use crate::store::{
     Capabilities, Condition, ERROR_ID, Event, Feed, Key, PAGE_BYTES_MAX, Record, Space, Store,
@@ -93,6 +97,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(1500);
 pub struct Nats {
     bucket: Arc<Bucket>,
     value_bytes_max: usize,
+    watchers: Arc<Semaphore>,
+    is_closed: Arc<AtomicBool>,
 }
 
 impl Nats {
@@ -117,10 +123,20 @@ impl Nats {
     ) -> Result<Self> {
         let bucket = if bucket.is_empty() { BUCKET } else { bucket };
         let bucket = Arc::new(Bucket::made(nats, bucket, replicas)?);
-        Ok(Self { bucket, value_bytes_max: limits.value_bytes_max.min(VALUE_BYTES_MAX) })
+        let value_bytes_max = limits.value_bytes_max.min(VALUE_BYTES_MAX);
+        let watchers = Arc::new(Semaphore::new(WATCHERS_MAX));
+        Ok(Self { bucket, value_bytes_max, watchers, is_closed: Arc::default() })
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if !self.is_closed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Err(Error::unavailable(ERROR_ID, "the store is closed").with_retry(Retry::Safe))
     }
 
     async fn put(&self, space: &Space, write: Write) -> Result<Version> {
+        self.check_open()?;
         write.check(self.name(), &self.capabilities())?;
         let key = format!("{}.{}", table(space), encode(&write.key));
         let note = match write.metadata.is_empty() {
@@ -152,6 +168,7 @@ impl Nats {
     }
 
     async fn remove(&self, space: &Space, key: &Key, version: Option<Version>) -> Result<()> {
+        self.check_open()?;
         let name = format!("{}.{}", table(space), encode(key));
         // A delete of nothing is told to nobody.
         let found = self.bucket.read(&name).await?.filter(|entry| entry.value.is_some());
@@ -171,6 +188,7 @@ impl Nats {
     }
 
     async fn page(&self, space: &Space, query: &Query) -> Result<Page> {
+        self.check_open()?;
         let table = table(space);
         // One more than is looked at, to know whether there is more.
         let names = self.names(&table, query, SCAN_RECORDS_MAX + 1).await?;
@@ -249,6 +267,7 @@ impl Store for Nats {
 
     fn read<'a>(&'a self, space: &'a Space, key: &'a Key) -> BoxFuture<'a, Result<Option<Record>>> {
         Box::pin(async move {
+            self.check_open()?;
             let entry = self.bucket.read(&format!("{}.{}", table(space), encode(key))).await?;
             Ok(entry.and_then(|entry| record(key, entry, false)))
         })
@@ -273,14 +292,24 @@ impl Store for Nats {
 
     fn watch<'a>(&'a self, space: &'a Space, prefix: &'a str) -> BoxFuture<'a, Result<Watch>> {
         Box::pin(async move {
+            self.check_open()?;
+            let permit = Arc::clone(&self.watchers).try_acquire_owned().map_err(|_full| {
+                let detail = format!("the store has {WATCHERS_MAX} watchers already");
+                Error::too_many_requests(ERROR_ID, detail)
+            })?;
             let (feed, watch) = Feed::channel();
             let place = format!("{}.", table(space));
             let pattern = format!("{place}*");
             let follower = Follower::begin(&self.bucket, &pattern, Begin::Next).await?;
             let (bucket, prefix) = (Arc::clone(&self.bucket), prefix.to_owned());
             let watcher = Watcher { bucket, place, pattern, prefix, feed };
-            Ok(watch.with_driver(watcher.run(follower)))
+            Ok(watch.with_source(permit).with_driver(watcher.run(follower)))
         })
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        self.is_closed.store(true, Ordering::Release);
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 
@@ -348,4 +377,45 @@ fn record(name: &str, entry: Entry, keys_only: bool) -> Option<Record> {
     let metadata: BTreeMap<String, String> =
         entry.note.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default();
     Some(Record::new(name, value, version).with_metadata(metadata).with_expiry(expiry))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::shutdown::TaskTracker;
+    use crate::driver::Server;
+
+    fn store(tasks: &TaskTracker) -> Nats {
+        let nats = driver::Nats::open(&Server::new("127.0.0.1", 1), tasks).unwrap();
+        Nats::new(Arc::new(nats)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_closed_does_nothing() {
+        let store = store(&TaskTracker::new());
+        let (space, key) = (Space::new("a", "b").unwrap(), Key::new("k").unwrap());
+        store.clone().close().await.unwrap();
+        let write = Write::new(key.clone(), "v");
+        for error in [
+            store.read(&space, &key).await.unwrap_err(),
+            store.write(&space, write).await.unwrap_err(),
+            store.delete(&space, &key, None).await.unwrap_err(),
+            store.list(&space, &Query::default()).await.unwrap_err(),
+            store.watch(&space, "").await.unwrap_err(),
+        ] {
+            assert_eq!((error.code(), error.detail()), (503, "the store is closed"));
+        }
+    }
+
+    /// At the limit, above it and far above it.
+    #[tokio::test]
+    async fn watchers_are_limited() {
+        let store = store(&TaskTracker::new());
+        let space = Space::new("a", "b").unwrap();
+        let most = u32::try_from(WATCHERS_MAX).unwrap();
+        let _places = Arc::clone(&store.watchers).try_acquire_many_owned(most).unwrap();
+        for _ in 0..10 {
+            assert_eq!(store.watch(&space, "").await.unwrap_err().code(), 429);
+        }
+    }
 }

@@ -71,6 +71,8 @@ struct Inner {
 #[derive(Debug)]
 pub(crate) struct Answer {
     status: u16,
+    /// Whether the question changed nothing.
+    is_read: bool,
     /// The point of Consul's state, to wait for a later one.
     index: Option<u64>,
     body: Bytes,
@@ -206,6 +208,7 @@ impl Answer {
             401 | 403 => Error::forbidden(ERROR_ID, detail),
             404 => Error::not_found(ERROR_ID, detail),
             429 => Error::too_many_requests(ERROR_ID, detail).with_retry(Retry::Safe),
+            500.. if self.is_read => Error::unavailable(ERROR_ID, detail).with_retry(Retry::Safe),
             500.. => Error::unavailable(ERROR_ID, detail),
             _ => Error::internal(ERROR_ID, detail),
         })
@@ -227,7 +230,9 @@ impl Inner {
             Err(Error::unavailable(ERROR_ID, detail))
         });
         self.observe(done.is_ok());
-        done
+        // A read may be repeated, whatever became of it.
+        let is_read = *method == Method::GET;
+        done.map_err(|error| if is_read { error.with_retry(Retry::Safe) } else { error })
     }
 
     /// Sends a request on a kept connection, or, where that has ended, on a fresh one.
@@ -371,7 +376,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, index: Option<u64>) -> Answer {
-        Answer { status, index, body: Bytes::from_static(b"said\n") }
+        Answer { status, is_read: false, index, body: Bytes::from_static(b"said\n") }
     }
 
     #[test]
@@ -398,6 +403,8 @@ mod tests {
             assert_eq!((error.code(), error.retry()), (code, retry));
             assert!(error.detail().ends_with(": said"), "{error}");
         }
+        let read = Answer { is_read: true, ..answer(500, None) };
+        assert_eq!(read.accepted().unwrap_err().retry(), Retry::Safe);
     }
 
     #[test]

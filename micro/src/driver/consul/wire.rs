@@ -1,7 +1,7 @@
 //! One connection over HTTP/1.1 to an agent of Consul.
 
 use bytes::Bytes;
-use http::Request;
+use http::{Method, Request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -78,6 +78,7 @@ impl Wire {
             let error = Error::unavailable(ERROR_ID, detail).with_retry(Retry::Safe);
             return Err(Lost::Unsent(Box::new(request), error));
         }
+        let is_read = request.method() == Method::GET;
         let sent = self.sender.try_send_request(request).await;
         let (head, body) = match sent {
             Ok(answer) => answer.into_parts(),
@@ -98,6 +99,6 @@ impl Wire {
             let detail = format!("an answer of consul broke off: {error}");
             Lost::Unanswered(Error::unavailable(ERROR_ID, detail))
         })?;
-        Ok(Answer { status: head.status.as_u16(), index, body: body.to_bytes() })
+        Ok(Answer { status: head.status.as_u16(), is_read, index, body: body.to_bytes() })
     }
 }

@@ -76,12 +76,29 @@ pub(super) fn is_answer(status: &Status) -> bool {
 
 /// Returns whether the server wants another token; it did nothing.
 pub(super) fn is_stale_token(status: &Status) -> bool {
-    status.code() == Code::Unauthenticated || status.message().contains("revision in header is old")
+    let text = status.message();
+    status.code() == Code::Unauthenticated
+        || text.contains("revision in header is old")
+        // A request without a token, where there is access control since.
+        || text.contains("user name is empty")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_is_stale_where_the_server_wants_another() {
+        for (code, text, is_stale) in [
+            (Code::Unauthenticated, "etcdserver: invalid auth token", true),
+            (Code::InvalidArgument, "etcdserver: revision in header is old", true),
+            (Code::InvalidArgument, "etcdserver: user name is empty", true),
+            (Code::InvalidArgument, "etcdserver: key is not provided", false),
+            (Code::PermissionDenied, "etcdserver: permission denied", false),
+        ] {
+            assert_eq!(is_stale_token(&Status::new(code, text)), is_stale, "{text}");
+        }
+    }
 
     #[test]
     fn errors_say_whether_the_request_may_have_run() {

@@ -13,7 +13,7 @@ use crate::driver::etcd::fault::{self, Effect};
 use crate::driver::etcd::link::{Session, Shared};
 use crate::driver::etcd::messages::{
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
-    LeaseRevokeRequest, LeaseRevokeResponse,
+    LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
 };
 use crate::driver::etcd::{ANSWER_TIMEOUT, ERROR_ID, Etcd};
 
@@ -27,6 +27,15 @@ const RENEWALS_OPEN_MAX: usize = 16 * 1024;
 
 /// The longest lease that etcd grants, in seconds; a longer one is cut to that.
 const LEASE_SECONDS_MAX: i64 = 9_000_000_000;
+
+/// What the servers say of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LeaseLife {
+    /// What is left of it, at least: whole seconds, rounded down.
+    pub(crate) left: Duration,
+    /// What it has after each renewal.
+    pub(crate) granted: Duration,
+}
 
 /// One lease to be renewed, and who wants to know how that went.
 pub(super) struct Renewal {
@@ -59,6 +68,21 @@ impl Etcd {
         match self.shared().ask(path, question, Effect::Writes).await {
             Ok(LeaseRevokeResponse {}) => Ok(()),
             Err(error) if error.code() == 404 => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks how long a lease has left; `None` where it is over.
+    pub(crate) async fn lease_life(&self, id: i64) -> Result<Option<LeaseLife>> {
+        let question = LeaseTimeToLiveRequest { id };
+        let path = "/etcdserverpb.Lease/LeaseTimeToLive";
+        match self.shared().ask(path, question, Effect::Reads).await {
+            Ok(LeaseTimeToLiveResponse { ttl, granted }) => {
+                let seconds = |whole: i64| u64::try_from(whole).ok().map(Duration::from_secs);
+                let life = seconds(ttl).zip(seconds(granted));
+                Ok(life.map(|(left, granted)| LeaseLife { left, granted }))
+            }
+            Err(error) if error.code() == 404 => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -70,6 +70,8 @@ struct State {
 pub(super) struct Session {
     channel: Channel,
     token: Mutex<Option<AsciiMetadataValue>>,
+    /// One gets another token at a time; the others go on with that one.
+    logging_in: tokio::sync::Mutex<()>,
 }
 
 impl Shared {
@@ -168,12 +170,13 @@ impl Shared {
         A: Message + Default + 'static,
     {
         let session = self.session().await?;
+        let token = session.token();
         let mut status = match self.once(&session, path, question.clone(), effect).await? {
             Ok(answer) => return Ok(answer),
             Err(status) => status,
         };
         if self.server.user().is_some() && fault::is_stale_token(&status) {
-            self.log_in(&session).await?;
+            self.log_in(&session, token.as_ref()).await?;
             match self.once(&session, path, question, effect).await? {
                 Ok(answer) => return Ok(answer),
                 Err(again) => status = again,
@@ -203,27 +206,41 @@ impl Shared {
         })
     }
 
-    /// Gets a token for the user, if there is one.
-    async fn log_in(&self, session: &Session) -> Result<()> {
+    /// Gets a token for the user, if there is one, instead of `stale`, which stays until then;
+    /// where somebody else has got one meanwhile, that one does.
+    async fn log_in(&self, session: &Session, stale: Option<&AsciiMetadataValue>) -> Result<()> {
         const PATH: &str = "/etcdserverpb.Auth/Authenticate";
         let (Some(name), Some(password)) = (self.server.user(), self.server.password()) else {
             return Ok(());
         };
         let password = password.expose().clone();
         let question = AuthenticateRequest { name: name.to_owned(), password };
-        session.keep_token(None);
-        let asked = session.unary::<_, AuthenticateResponse>(PATH, question);
-        match clock::timeout(ANSWER_TIMEOUT, asked).await {
-            Ok(Ok(answer)) => match answer.token.parse() {
-                Ok(token) => {
-                    session.keep_token(Some(token));
+        let authenticate = async {
+            let _turn = session.logging_in.lock().await;
+            if session.token().as_ref() != stale {
+                return Ok(());
+            }
+            // Whoever asks for a token shows none.
+            let stranger = Session::new(session.channel.clone());
+            let asked = stranger.unary::<_, AuthenticateResponse>(PATH, question);
+            match asked.await {
+                Ok(answer) => match answer.token.parse() {
+                    Ok(token) => {
+                        session.keep_token(Some(token));
+                        Ok(())
+                    }
+                    Err(_unreadable) => Err(Error::internal(ERROR_ID, "etcd gave an odd token")),
+                },
+                // What needs no user is answered without one.
+                Err(status) if status.message().contains("authentication is not enabled") => {
+                    session.keep_token(None);
                     Ok(())
                 }
-                Err(_unreadable) => Err(Error::internal(ERROR_ID, "etcd gave an odd token")),
-            },
-            // What needs no user is answered without one.
-            Ok(Err(status)) if status.message().contains("authentication is not enabled") => Ok(()),
-            Ok(Err(status)) => Err(fault::error(PATH, &status, Effect::Reads)),
+                Err(status) => Err(fault::error(PATH, &status, Effect::Reads)),
+            }
+        };
+        match clock::timeout(ANSWER_TIMEOUT, authenticate).await {
+            Ok(outcome) => outcome,
             Err(_elapsed) => Err(fault::late(PATH, ANSWER_TIMEOUT, Effect::Reads)),
         }
     }
@@ -296,8 +313,8 @@ impl Shared {
             Ok(Err(error)) => return Err(away(&error)),
             Err(_elapsed) => return Err(away(&"it takes too long")),
         };
-        let session = Arc::new(Session { channel, token: Mutex::default() });
-        self.log_in(&session).await.map_err(|error| {
+        let session = Arc::new(Session::new(channel));
+        self.log_in(&session, None).await.map_err(|error| {
             let detail = error.detail().to_owned();
             fault::unsent(detail).with_source(error)
         })?;
@@ -333,11 +350,12 @@ impl Shared {
             limit: 1,
             ..RangeRequest::default()
         };
+        let token = session.token();
         let asked = session.unary::<_, RangeResponse>(PATH, question);
         match clock::timeout(PROBE_TIMEOUT, asked).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(status)) if fault::is_stale_token(&status) && self.server.user().is_some() => {
-                self.log_in(session).await
+                self.log_in(session, token.as_ref()).await
             }
             Ok(Err(status)) if fault::is_answer(&status) => Ok(()),
             Ok(Err(status)) => Err(fault::unsent(format_args!(
@@ -354,6 +372,10 @@ impl Shared {
 }
 
 impl Session {
+    fn new(channel: Channel) -> Self {
+        Self { channel, token: Mutex::default(), logging_in: tokio::sync::Mutex::default() }
+    }
+
     /// Waits until the connection breaks, or the member is cut off from its leader: then it ends a
     /// stream on which nothing is said.
     async fn broken(&self) {
@@ -367,13 +389,16 @@ impl Session {
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
     }
 
+    fn token(&self) -> Option<AsciiMetadataValue> {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         let metadata = request.metadata_mut();
         // A member that is cut off from the others says so instead of waiting for them.
         metadata.insert("hasleader", MetadataValue::from_static("true"));
-        let token = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(token) = token {
+        if let Some(token) = self.token() {
             metadata.insert("token", token);
         }
         request

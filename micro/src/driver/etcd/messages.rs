@@ -290,6 +290,23 @@ pub(super) struct LeaseRevokeRequest {
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub(super) struct LeaseRevokeResponse {}
 
+/// Asks how long a lease has left.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct LeaseTimeToLiveRequest {
+    #[prost(int64, tag = "1")]
+    pub(super) id: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct LeaseTimeToLiveResponse {
+    /// Whole seconds that are left, rounded down; below zero where there is no such lease.
+    #[prost(int64, tag = "3")]
+    pub(super) ttl: i64,
+    /// Seconds that it has after each renewal.
+    #[prost(int64, tag = "4")]
+    pub(super) granted: i64,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub(super) struct LeaseKeepAliveRequest {
     #[prost(int64, tag = "1")]
@@ -357,5 +374,9 @@ mod tests {
         // The header of a real answer, with the member and the term.
         let header = Header::decode(&b"\x08\x07\x10\x08\x18\x09\x20\x02"[..]).unwrap();
         assert_eq!((header.cluster, header.revision), (7, 9));
+        // A lease with its header, its number and a key.
+        let answer = &b"\x0a\x02\x08\x07\x10\x05\x18\x06\x20\x09\x2a\x01a"[..];
+        let lease = LeaseTimeToLiveResponse::decode(answer).unwrap();
+        assert_eq!((lease.ttl, lease.granted), (6, 9));
     }
 }

@@ -26,6 +26,7 @@ use crate::driver::server_url::Server;
 use crate::driver::shared::Link;
 
 pub(crate) use self::kv::{Moment, Span};
+pub(crate) use self::leases::LeaseLife;
 pub(crate) use self::messages::{
     Compare, DeleteRangeRequest, KeyValue, Operation, Outcome, PutRequest, RangeRequest,
     TxnRequest, TxnResponse, WatchEvent,

@@ -26,9 +26,9 @@ pub(super) async fn one(reader: Reader, service: String, table: Arc<Table>, mut 
     loop {
         match reader.service(&service, index).await {
             Ok((records, next)) => {
-                backoff.reset();
                 index = next;
                 table.replace(&records);
+                rest(&mut backoff, index).await;
             }
             Err(error) => {
                 tracing::debug!(service, %error, "watch of consul goes on");
@@ -71,12 +71,21 @@ pub(super) async fn all(reader: Reader, table: Arc<Table>, mut all: All) {
     let mut backoff = Backoff::new(PAUSE_BASE, PAUSE_MAX);
     loop {
         match all.step(&reader, &table).await {
-            Ok(()) => backoff.reset(),
+            Ok(()) => rest(&mut backoff, all.index).await,
             Err(error) => {
                 tracing::debug!(%error, "watch of consul goes on");
                 all.index = 0;
                 clock::sleep(backoff.next_delay()).await;
             }
         }
+    }
+}
+
+/// Pauses before a question that is answered at once, as there is nothing to wait from.
+async fn rest(backoff: &mut Backoff, index: u64) {
+    if index == 0 {
+        clock::sleep(backoff.next_delay()).await;
+    } else {
+        backoff.reset();
     }
 }

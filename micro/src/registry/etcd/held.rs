@@ -1,6 +1,6 @@
 //! The records of this process, each on a lease of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ const REMOVE_TRIES_MAX: u32 = 4;
 #[derive(Debug, Default)]
 pub(super) struct Holder {
     held: Mutex<HashMap<Bytes, Held>>,
+    /// Those of them that are being removed: they are not put back, whatever becomes of that.
+    leaving: Mutex<HashSet<Bytes>>,
     /// Held while a node is put back and while one is removed, so that none that was removed
     /// comes back.
     turn: tokio::sync::Mutex<()>,
@@ -55,6 +57,7 @@ impl Holder {
         ttl: Duration,
     ) -> Result<()> {
         let value = encode(record)?;
+        self.leaving().remove(&key);
         let known = self.held().get(&key).cloned();
         if let Some(held) = &known
             && held.value != value
@@ -118,10 +121,14 @@ impl Holder {
         key: Bytes,
         (record, node): (&Record, &Node),
     ) -> Result<()> {
-        let _turn = self.turn.lock().await;
-        let held = self.held().get(&key).cloned();
         let is_own =
             |held: &Held| decode(&held.value).is_some_and(|known| is_named(&known, record, node));
+        // Before anything is awaited: it stays away whatever becomes of this call.
+        if self.held().get(&key).is_some_and(is_own) {
+            self.leaving().insert(key.clone());
+        }
+        let _turn = self.turn.lock().await;
+        let held = self.held().get(&key).cloned();
         let lease = held.filter(is_own).map(|held| held.lease);
         for _ in 0..REMOVE_TRIES_MAX {
             let found = etcd.range(Span::key(key.clone()).range()).await?.kvs;
@@ -135,6 +142,7 @@ impl Holder {
         if let Some(lease) = lease {
             etcd.revoke(lease).await?;
             self.held().remove(&key);
+            self.leaving().remove(&key);
         }
         Ok(())
     }
@@ -160,6 +168,9 @@ impl Holder {
 
     async fn put_back(&self, etcd: &driver::Etcd, key: Bytes) -> Result<()> {
         let _turn = self.turn.lock().await;
+        if self.leaving().contains(&key) {
+            return Ok(());
+        }
         let Some(held) = self.held().get(&key).cloned() else { return Ok(()) };
         let Some(record) = decode(&held.value) else { return Ok(()) };
         let Some(node) = record.nodes.first() else { return Ok(()) };
@@ -174,6 +185,10 @@ impl Holder {
     fn held(&self) -> MutexGuard<'_, HashMap<Bytes, Held>> {
         // Every critical section leaves the map whole, so a poisoned lock is still sound.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, HashSet<Bytes>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -40,8 +40,8 @@ struct Watcher {
     service: Option<String>,
     announced: Feed,
     known: BTreeMap<NodeKey, Known>,
-    /// Nodes that were announced while a question was open: the announcement is newer than the
-    /// answer.
+    /// Nodes of which was announced that they are there, or are no more, while a question was open:
+    /// the announcement is newer than the answer. At most as many as may be known.
     announced_since: BTreeSet<NodeKey>,
 }
 
@@ -138,20 +138,36 @@ impl Watcher {
         let key = node_key(&record)?;
         match action {
             Action::Create | Action::Update => {
-                self.announced_since.insert(key.clone());
+                self.note(&key);
                 self.put(key, record)
             }
             Action::Delete => {
                 // Another address is that of a twin started since: it stays.
                 let address = |record: &Record| record.nodes.first().map(|n| n.address.clone());
-                let known = self.known.get(&key)?;
-                if address(&known.record) != address(&record) {
+                let known = self.known.get(&key);
+                if known.is_some_and(|known| address(&known.record) != address(&record)) {
                     return None;
                 }
-                self.announced_since.insert(key.clone());
+                // One that is not known yet may have answered before it ended.
+                self.note(&key);
                 self.remove(key)
             }
             Action::Get | Action::List => None,
+        }
+    }
+
+    fn note(&mut self, key: &NodeKey) {
+        if self.announced_since.len() < self.known_max() {
+            self.announced_since.insert(key.clone());
+        }
+    }
+
+    /// Returns how many nodes may be known.
+    fn known_max(&self) -> usize {
+        let limits = &self.shared.limits;
+        match self.service {
+            Some(_) => limits.nodes_per_service_max,
+            None => limits.nodes_per_service_max.saturating_mul(limits.services_max),
         }
     }
 
@@ -160,11 +176,7 @@ impl Watcher {
         if known.is_some_and(|known| known.record == record) {
             return None;
         }
-        let limits = &self.shared.limits;
-        let most = match self.service {
-            Some(_) => limits.nodes_per_service_max,
-            None => limits.nodes_per_service_max.saturating_mul(limits.services_max),
-        };
+        let most = self.known_max();
         if known.is_none() && self.known.len() >= most {
             tracing::warn!(most, "a watch of the registry knows as many nodes as it may");
             return None;

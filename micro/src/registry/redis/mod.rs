@@ -15,7 +15,8 @@
 //! most a year.
 //!
 //! # When the server fails
-//! What is asked fails within five seconds; [`Lease`](super::Lease) repeats it and
+//! What is asked fails within five seconds, and within ten where a deregistration waits for a node
+//! that is put back; [`Lease`](super::Lease) repeats it and
 //! [`Cached`](super::Cached) serves what it knows. Leases pass by the server's clock: those that
 //! ended while it was away are over when it is back. Watchers get the whole state then.
 //!
@@ -170,6 +171,7 @@ impl Shared {
     async fn deregister(&self, record: &Record) -> Result<()> {
         let node = own_node(record)?;
         self.own.forget(record);
+        let _turn = self.own.turn().await;
         let (service, id) = (escaped(&record.name), escaped(&node.id));
         let arguments = [service.as_bytes(), id.as_bytes(), node.address.as_bytes()];
         self.ask("deregister", &scripts::DEREGISTER, &arguments).await.map(drop)

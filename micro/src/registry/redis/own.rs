@@ -15,6 +15,9 @@ use crate::registry::redis::{Keep, Shared};
 #[derive(Default)]
 pub(super) struct Own {
     nodes: Mutex<BTreeMap<(String, String), (Record, Instant)>>,
+    /// Held while a node is put back and while one is removed, so that none that was removed
+    /// comes back.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Own {
@@ -40,6 +43,20 @@ impl Own {
         left.filter(|(_, left)| !left.is_zero()).map(|(r, left)| (r.clone(), left)).collect()
     }
 
+    /// Returns a node as it is by now, with what is left of its lease; `None` where that is over
+    /// or the node was removed.
+    fn present(&self, record: &Record) -> Option<(Record, Duration)> {
+        let nodes = self.lock();
+        let (record, end) = nodes.get(&key(record))?;
+        let left = clock::remaining(clock::now(), *end);
+        (!left.is_zero()).then(|| (record.clone(), left))
+    }
+
+    /// Waits until no node is put back or removed, and keeps that so.
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), (Record, Instant)>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -55,7 +72,9 @@ pub(super) async fn restore(shared: Weak<Shared>, mut made: watch::Receiver<u64>
     made.mark_unchanged();
     while made.changed().await.is_ok() {
         let Some(shared) = shared.upgrade() else { return };
-        for (record, left) in shared.own.lasting() {
+        for (record, _) in shared.own.lasting() {
+            let _turn = shared.own.turn().await;
+            let Some((record, left)) = shared.own.present(&record) else { continue };
             if let Err(error) = shared.put(&record, left, Keep::WhatIsThere).await {
                 tracing::debug!(service = record.name, %error, "not registered again yet");
             }
@@ -82,6 +101,8 @@ mod tests {
         own.forget(&record("3"));
         clock::sleep(Duration::from_secs(5)).await;
         assert_eq!(own.lasting(), [(record("2"), Duration::from_secs(4))]);
+        assert_eq!(own.present(&record("2")), own.lasting().pop());
+        assert_eq!((own.present(&record("1")), own.present(&record("3"))), (None, None));
         own.note(&record("2"), Duration::from_secs(9));
         assert_eq!(own.lock().len(), 1, "what is over is forgotten");
     }

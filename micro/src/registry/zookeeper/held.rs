@@ -42,6 +42,10 @@ struct Held {
     content: Vec<u8>,
     /// When it is removed unless it is renewed.
     ends: Instant,
+    /// Whether the server is known to have taken the content.
+    is_written: bool,
+    /// Whether it is being removed: it is not put back, whatever becomes of that.
+    is_leaving: bool,
 }
 
 impl Holder {
@@ -60,11 +64,14 @@ impl Holder {
             return Err(Error::too_many_requests(ERROR_ID, detail).with_retry(Retry::Safe));
         }
         let known = self.held().get(&path).cloned();
-        let is_written = known.is_some_and(|held| held.content == content);
+        let is_written = known.is_some_and(|held| held.is_written && held.content == content);
         // From here on it may be there, whatever becomes of this call.
         let ends = clock::after(clock::now(), ttl);
-        self.held().insert(path.clone(), Held { content: content.clone(), ends });
-        write(zookeeper, &path, &content, is_written).await
+        let held = Held { content: content.clone(), ends, is_written: false, is_leaving: false };
+        self.held().insert(path.clone(), held);
+        write(zookeeper, &path, &content, is_written).await?;
+        self.mark_written(&path);
+        Ok(())
     }
 
     /// Removes a node, unless another one has taken its path.
@@ -74,20 +81,26 @@ impl Holder {
         path: String,
         (record, node): (&Record, &Node),
     ) -> Result<()> {
+        let is_same = |content: &[u8]| {
+            decode(content).is_none_or(|known| {
+                known.name == record.name
+                    && known
+                        .nodes
+                        .iter()
+                        .all(|known| known.id == node.id && known.address == node.address)
+            })
+        };
+        // Before anything is awaited: it stays away whatever becomes of this call.
+        if let Some(held) = self.held().get_mut(&path).filter(|held| is_same(&held.content)) {
+            held.is_leaving = true;
+        }
         let _turn = self.turn.lock().await;
         let session = zookeeper.session().await?;
         for _ in 0..TRIES_MAX {
             let asked = session.client.get_data(&path);
             let answer = zookeeper.answer("for a node", Retry::Safe, asked).await?;
             let Ok((content, stat)) = answer else { break };
-            let is_same = decode(&content).is_none_or(|known| {
-                known.name == record.name
-                    && known
-                        .nodes
-                        .iter()
-                        .all(|known| known.id == node.id && known.address == node.address)
-            });
-            if !is_same {
+            if !is_same(&content) {
                 break;
             }
             let asked = session.client.delete(&path, Some(stat.version));
@@ -111,12 +124,14 @@ impl Holder {
             let paths: Vec<String> = holder.held().keys().cloned().collect();
             for path in paths {
                 let _turn = holder.turn.lock().await;
-                let Some(held) = holder.held().get(&path).cloned() else { continue };
-                let written = write(&zookeeper, &path, &held.content, true).await;
+                let held = holder.held().get(&path).filter(|held| !held.is_leaving).cloned();
+                let Some(held) = held else { continue };
+                let written = write(&zookeeper, &path, &held.content, held.is_written).await;
                 if let Err(error) = written {
                     tracing::debug!(%error, "a record waits for its heartbeat");
                     break;
                 }
+                holder.mark_written(&path);
             }
         }
     }
@@ -142,6 +157,12 @@ impl Holder {
                     holder.held().remove(&path);
                 }
             }
+        }
+    }
+
+    fn mark_written(&self, path: &str) {
+        if let Some(held) = self.held().get_mut(path) {
+            held.is_written = true;
         }
     }
 

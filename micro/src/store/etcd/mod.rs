@@ -11,8 +11,10 @@
 //! A value has at most 1,408 KiB: what etcd's requests of 1.5 MiB leave beside key and metadata.
 //! 1,024 watchers. A time to live ends by the clocks of those who read, to the millisecond, and by
 //! the lease of etcd at last: whole seconds, rounded up, at least 2 s. Machines whose clocks differ
-//! see a record end as much sooner or later, never after the lease. etcd as it comes keeps 2 GiB in
-//! all; when it is full writes are a 429.
+//! see a record end as much sooner or later, never after the lease. One that is to be written where
+//! there is none replaces another only if the servers' clock, too, says that its time is over, to a
+//! second; that clock begins anew where the leader of the servers changes. etcd as it comes keeps
+//! 2 GiB in all; when it is full writes are a 429.
 //!
 //! # When the server fails
 //! Everything fails within 3 s with a 503: one that is safe to repeat where nothing was sent, and
@@ -212,7 +214,8 @@ fn version(found: &KeyValue) -> Version {
 
 /// Changes a key if a condition holds, and returns the revision of that.
 ///
-/// A record whose time is over counts as absent, although its lease may hold it for a moment more.
+/// A record whose time is over counts as absent, although its lease may hold it for a moment more;
+/// who takes its place has the servers say so, too.
 async fn change(
     etcd: &driver::Etcd,
     (key, place): (&Key, Bytes),
@@ -246,19 +249,30 @@ async fn change(
             }
             return Ok(u64::try_from(revision).unwrap_or_default());
         }
-        let is_over = |found: &KeyValue| sealed::is_over(found);
+        let is_over = match &found {
+            Some(found) if condition == Condition::Absent => is_absent(etcd, found).await?,
+            Some(found) => sealed::is_over(found),
+            None => true,
+        };
         compare = match (condition, &found) {
             (Condition::Absent, None) => vec![at(0)],
-            (Condition::Absent, Some(found)) if is_over(found) => vec![at(found.mod_revision)],
-            (Condition::Version(wanted), Some(found))
-                if version(found) == wanted && !is_over(found) =>
-            {
+            (Condition::Absent, Some(found)) if is_over => vec![at(found.mod_revision)],
+            (Condition::Version(wanted), Some(found)) if version(found) == wanted && !is_over => {
                 vec![at(found.mod_revision)]
             }
             _ => return Err(conflict(key, condition)),
         };
     }
     Err(conflict(key, condition))
+}
+
+/// Returns whether the time of a record is over, by the clock here and by that of the servers.
+async fn is_absent(etcd: &driver::Etcd, found: &KeyValue) -> Result<bool> {
+    if !sealed::is_over(found) || found.lease == 0 {
+        return Ok(sealed::is_over(found));
+    }
+    let life = etcd.lease_life(found.lease).await?;
+    Ok(life.is_none_or(|life| sealed::is_over_by(found, life)))
 }
 
 fn first(answer: TxnResponse) -> Option<KeyValue> {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::clock;
 use crate::core::error::{Error, Result};
-use crate::driver::etcd::KeyValue;
+use crate::driver::etcd::{KeyValue, LeaseLife};
 use crate::store::{ERROR_ID, Record, Write};
 
 /// What stands beside the value.
@@ -18,6 +18,9 @@ struct Seal {
     /// When the record ends, in milliseconds of Unix time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ends: Option<u64>,
+    /// How long the record lasts from its writing, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    life: Option<u64>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     metadata: BTreeMap<String, String>,
 }
@@ -26,7 +29,8 @@ struct Seal {
 pub(super) fn seal(write: &Write) -> Result<Bytes> {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let ends = write.ttl.map(|ttl| millis(clock::unix_now().saturating_add(ttl)));
-    let seal = Seal { ends, metadata: write.metadata.clone() };
+    let (life, metadata) = (write.ttl.map(millis), write.metadata.clone());
+    let seal = Seal { ends, life, metadata };
     let seal = serde_json::to_vec(&seal).map_err(|error| {
         let detail = format!("the metadata of `{}` cannot be written", write.key);
         Error::bad_request(ERROR_ID, detail).with_source(error)
@@ -57,7 +61,15 @@ pub(super) fn open(name: &str, found: &KeyValue) -> Result<Option<Record>> {
     Ok(Some(record.with_metadata(seal.metadata).with_expiry(left)))
 }
 
-/// Returns whether the time of a record is over.
+/// Returns whether the time of a record is over by the servers' clock, to a second: nothing is left
+/// of its lease but what that was rounded up by.
+pub(super) fn is_over_by(found: &KeyValue, lease: LeaseLife) -> bool {
+    let life = split(&found.value).and_then(|(seal, _)| seal.life).map(Duration::from_millis);
+    let rounded = life.map_or(Duration::ZERO, |life| lease.granted.saturating_sub(life));
+    lease.left <= rounded
+}
+
+/// Returns whether the time of a record is over by the clock here.
 pub(super) fn is_over(found: &KeyValue) -> bool {
     let ends = split(&found.value).and_then(|(seal, _)| seal.ends);
     ends.is_some_and(|ends| left(ends).is_none())
@@ -110,6 +122,26 @@ mod tests {
         assert!(is_over(&sealed));
         let longest = Write::new(Key::new("k").unwrap(), "x").with_ttl(Duration::MAX);
         assert!(open("k", &found(seal(&longest).unwrap())).unwrap().is_some());
+    }
+
+    #[test]
+    fn the_lease_of_a_record_says_to_a_second_whether_its_time_is_over() {
+        for (life, left, granted, is_over) in [
+            (300, 0, 2, true),
+            (300, 1, 2, true),
+            (300, 2, 2, false),
+            (5200, 0, 6, true),
+            (5200, 1, 6, false),
+            (5000, 0, 5, true),
+            (5000, 1, 5, false),
+        ] {
+            let write = Write::new(Key::new("k").unwrap(), "x");
+            let write = write.with_ttl(Duration::from_millis(life));
+            let sealed = found(seal(&write).unwrap());
+            let (left, granted) = (Duration::from_secs(left), Duration::from_secs(granted));
+            let lease = LeaseLife { left, granted };
+            assert_eq!(is_over_by(&sealed, lease), is_over, "{life} {lease:?}");
+        }
     }
 
     #[test]

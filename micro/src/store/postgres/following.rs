@@ -36,8 +36,10 @@ type Place = (String, String, String);
 pub(super) struct Following {
     /// The connection of the last look; zero before the first.
     generation: u64,
-    /// Transactions before it are over and told of.
+    /// Transactions before it are over and told of, or taken for it.
     horizon: i64,
+    /// The first transaction that might still write, at the last look.
+    floor: i64,
     /// When the last look was, by the server's clock.
     millis: i64,
     seen: HashMap<Place, Change>,
@@ -82,15 +84,17 @@ impl Shared {
         }
         let mut look = self.look((following.horizon, -1), &spaces).await?;
         let gap = look.generation != following.generation
-            || look.floor < following.horizon
+            || look.floor < following.floor
             || look.millis - following.millis > GAP_MILLIS_MAX;
         if gap {
+            let again = self.look((look.floor, -1), &spaces).await?;
+            // Nothing is awaited from here to the resync: it is told, or the gap is found again.
             let first = following.generation == 0;
             *following = Following { horizon: look.floor, ..Following::default() };
-            look = self.look((look.floor, -1), &spaces).await?;
             if !first {
                 self.hub().resync();
             }
+            look = again;
         }
         following.generation = look.generation;
         let (floor, millis) = (look.floor, look.millis);
@@ -195,16 +199,19 @@ impl Following {
 
     /// Forgets what no later look reads again.
     fn settle(&mut self, floor: i64, millis: i64) {
-        (self.horizon, self.millis) = (floor, millis);
-        self.seen.retain(|_, change| change.xact >= floor);
+        (self.floor, self.millis) = (floor, millis);
+        // What was taken for settled stays so: it would be told of again.
+        let mut horizon = self.horizon.max(floor);
+        self.seen.retain(|_, change| change.xact >= horizon);
         // Limit: a transaction of somebody else that stays open for long does not pile up changes.
         if self.seen.len() > UNSETTLED_MAX {
             let open = millis - OPEN_MILLIS_MAX;
-            let young = self.seen.values().filter(|change| change.millis >= open);
-            self.horizon = young.map(|change| change.xact).min().unwrap_or(floor).max(floor);
-            let horizon = self.horizon;
+            let old = self.seen.values().filter(|change| change.millis < open);
+            let settled = old.map(|change| change.xact.saturating_add(1)).max();
+            horizon = settled.unwrap_or(horizon).max(horizon);
             self.seen.retain(|_, change| change.xact >= horizon);
         }
+        self.horizon = horizon;
     }
 }
 
@@ -263,6 +270,10 @@ mod tests {
                 following.seen.insert(place(n), change(number, number, millis));
             }
             following.settle(0, OPEN_MILLIS_MAX + 1);
+            assert_eq!(following.seen.len(), kept, "{count}");
+            let horizon = following.horizon;
+            following.settle(0, OPEN_MILLIS_MAX + 1);
+            assert_eq!((following.floor, following.horizon), (0, horizon), "{count}");
             assert_eq!(following.seen.len(), kept, "{count}");
         }
     }
