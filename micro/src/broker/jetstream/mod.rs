@@ -31,8 +31,9 @@
 //! # Limits
 //! [`JetStreamOptions`]: bytes and age of the streams. A full stream refuses events with a 429 that
 //! is safe to repeat. A message may be as long as the server takes, by default 1 MiB with its
-//! headers; a longer one is a 413. A subscription fetches what its handlers do in 50 ms, at most
-//! [`BrokerLimits::unacked_max`] messages and about [`BrokerLimits::pending_bytes_max`] bytes, and
+//! headers; a longer one is a 413. A dead letter that is too long leaves out the metadata of its
+//! message; a message whose dead letter is refused all the same comes again every minute.
+//! A subscription fetches what its handlers do in 50 ms, at most [`BrokerLimits::unacked_max`] messages and about [`BrokerLimits::pending_bytes_max`] bytes, and
 //! tells the server of what waits and is being handled, so that it is not delivered again meanwhile. A
 //! group has at most 4,096 messages unsettled, those that wait for another delivery among them.
 //!
