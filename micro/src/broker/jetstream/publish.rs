@@ -57,7 +57,9 @@ impl Inner {
     /// whether the stream has it: the stream takes it once.
     pub(super) async fn send(&self, message: &Message) -> Result<()> {
         let deadline = clock::after(clock::now(), self.publish_timeout);
-        let (stored, attempts) = self.store(message, &message.id, deadline).await?;
+        // One stream has all topics, and takes each publication once: an id is of its topic.
+        let publication = format!("{}:{}", message.topic, message.id);
+        let (stored, attempts) = self.store(message, &publication, deadline).await?;
         // A duplicate of an earlier attempt here is this message. One of another time may have gone
         // to the dead letters since and is published again on purpose: then it is another
         // publication, the same for all who repeat it.
@@ -68,7 +70,7 @@ impl Inner {
         let letter = self.places.dead_letter(&message.topic, &message.id);
         let last = api::last_of(self.replies.nats(), &self.places.dead, &letter).await?;
         if let Some(last) = last {
-            self.store(message, &format!("{}:{last}", message.id), deadline).await?;
+            self.store(message, &format!("{publication}:{last}"), deadline).await?;
         }
         count(&self.tally.published);
         Ok(())
