@@ -163,12 +163,20 @@ impl Inner {
         if self.are_made.load(SeqCst) {
             return Ok(());
         }
-        let _turn = self.making.lock().await;
-        if !self.are_made.load(SeqCst) {
-            api::make_streams(self.replies.nats(), &self.places, &self.options).await?;
-            self.are_made.store(true, SeqCst);
-        }
-        Ok(())
+        // Those who wait for the server do so side by side, and not one after the other.
+        self.replies.nats().connected().await?;
+        let making = async {
+            let _turn = self.making.lock().await;
+            if !self.are_made.load(SeqCst) {
+                api::make_streams(self.replies.nats(), &self.places, &self.options).await?;
+                self.are_made.store(true, SeqCst);
+            }
+            Ok::<_, Error>(())
+        };
+        clock::timeout(ANSWER_PATIENCE, making).await.unwrap_or_else(|_elapsed| {
+            let text = format!("the stream {}: no answer", self.places.events);
+            Err(Error::unavailable(ID, text).with_retry(Retry::Safe))
+        })
     }
 }
 

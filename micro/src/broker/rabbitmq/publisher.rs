@@ -34,6 +34,9 @@ const LANES: usize = 16;
 /// message over again after ten seconds.
 const CONFIRM_TIMEOUT_MIN: Duration = Duration::from_secs(15);
 
+/// How long a message waits for the server and for a channel to it, in all.
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What publishes for a broker.
 pub(super) struct Publisher {
     host: Arc<AmqpHost>,
@@ -73,7 +76,11 @@ impl Publisher {
 
     /// Publishes to whatever queues there are.
     pub(super) async fn anywhere(&self, message: &Message) -> Result<()> {
-        let channel = self.channel(&mut *self.wide.lock().await).await?;
+        let ready = async {
+            self.up().await?;
+            self.channel(&mut *self.wide.lock().await).await
+        };
+        let channel = in_time(ready).await?;
         self.send(&channel, message, BasicPublishOptions::default()).await.map(drop)
     }
 
@@ -107,12 +114,17 @@ impl Publisher {
         &self,
         work: impl FnOnce(Channel) -> F,
     ) -> Result<Placed> {
-        // The semaphore is never closed.
-        let _free = self.free.acquire().await;
-        let Some(mut lane) = self.lanes.iter().find_map(|lane| lane.try_lock().ok()) else {
-            return Err(Error::internal(ERROR_ID, "no lane is free"));
+        let ready = async {
+            self.up().await?;
+            // The semaphore is never closed.
+            let free = self.free.acquire().await;
+            let Some(mut lane) = self.lanes.iter().find_map(|lane| lane.try_lock().ok()) else {
+                return Err(Error::internal(ERROR_ID, "no lane is free"));
+            };
+            let channel = self.channel(&mut lane).await?;
+            Ok((free, lane, channel))
         };
-        let channel = self.channel(&mut lane).await?;
+        let (_free, mut lane, channel) = in_time(ready).await?;
         // A channel that is given up in the middle of a message is not used again: its return
         // would be taken for that of the next message.
         let used = lane.take();
@@ -121,6 +133,11 @@ impl Publisher {
             *lane = used;
         }
         placed
+    }
+
+    /// Waits for the server before anything is locked: those who wait do so side by side.
+    async fn up(&self) -> Result<()> {
+        if self.host.is_up() { Ok(()) } else { self.host.up().await }
     }
 
     async fn channel(&self, lane: &mut Option<Channel>) -> Result<Channel> {
@@ -183,6 +200,14 @@ impl Publisher {
             }
         }
     }
+}
+
+/// Waits for what comes before anything is sent.
+async fn in_time<T>(ready: impl Future<Output = Result<T>>) -> Result<T> {
+    clock::timeout(READY_TIMEOUT, ready).await.unwrap_or_else(|_elapsed| {
+        let text = format!("rabbitmq has no channel to publish by within {READY_TIMEOUT:?}");
+        Err(Error::unavailable(ERROR_ID, text).with_retry(Retry::Safe))
+    })
 }
 
 /// Maps the error of a message without a confirmation. One that is refused ends its channel, and the
