@@ -174,13 +174,20 @@ impl Publisher {
         let properties = wire::properties(message)?;
         let (exchange, key) = (self.exchanges.of(topic), short("topic", topic.as_str())?);
         let what = || format!("publish to {topic}");
+        // Only those that must reach a queue have a channel of their own.
+        let is_alone = options.mandatory;
+        let named = exchange.clone();
         let confirmed = async {
             let sent =
                 channel.basic_publish(exchange, key, options, &message.body, properties).await?;
             sent.await
         };
         let confirmation = match clock::timeout(self.timeout, confirmed).await {
-            Ok(confirmed) => confirmed.map_err(|error| lost(&what(), &error))?,
+            Ok(confirmed) => confirmed.map_err(|error| {
+                let error = failed(&what(), &error);
+                let is_own = is_alone || is_about(error.detail(), topic, named.as_str());
+                if error.code() == 403 && is_own { error } else { unconfirmed(&error) }
+            })?,
             Err(_elapsed) => {
                 let text = format!("{}: not confirmed within {:?}", what(), self.timeout);
                 return Err(Error::timeout(ERROR_ID, text).with_retry(Retry::Unknown));
@@ -210,11 +217,11 @@ async fn in_time<T>(ready: impl Future<Output = Result<T>>) -> Result<T> {
     })
 }
 
-/// Maps the error of a message without a confirmation. One that is refused ends its channel, and the
-/// others on it have nothing to do with that.
-fn lost(what: &str, error: &lapin::Error) -> Error {
-    let error = failed(what, error);
-    if error.code() == 403 { error } else { unconfirmed(&error) }
+/// Tells whether a refusal is about what a message is published to. A message that is refused ends
+/// its channel, and the others on it have nothing to do with that: the server has them, or not.
+fn is_about(said: &str, topic: &str, exchange: &str) -> bool {
+    said.contains(&format!("access to topic '{topic}' in exchange '{exchange}' "))
+        || said.contains(&format!("access to exchange '{exchange}' "))
 }
 
 fn unconfirmed(error: &Error) -> Error {
@@ -225,4 +232,18 @@ fn unconfirmed(error: &Error) -> Error {
 pub(super) fn unrouted(topic: &str) -> Error {
     let text = format!("publish to {topic}: nobody has subscribed to it yet");
     Error::unavailable(ERROR_ID, text).with_retry(Retry::Safe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_that_of_the_messages_it_is_about() {
+        let topic =
+            "ACCESS_REFUSED - access to topic 'a.b' in exchange 'micro' in vhost '/' refused";
+        let exchange = "ACCESS_REFUSED - write access to exchange 'micro' in vhost '/' refused";
+        assert!(is_about(topic, "a.b", "micro") && !is_about(topic, "a.c", "micro"));
+        assert!(is_about(exchange, "a.b", "micro") && !is_about(exchange, "a.dead", "micro.dead"));
+    }
 }
