@@ -106,25 +106,31 @@ impl Intake {
                 self.renew().await;
             }
             self.ask().await;
+            let is_lost = self.state.is_draining && !sessions.borrow().is_up;
             // Cancel safety: messages are moved as soon as they are taken from the client.
             let first = tokio::select! {
                 biased;
                 () = life.closed() => break,
                 () = life.draining(), if !self.state.is_draining => {
                     self.state.is_draining = true;
-                    // Whatever is on its way still comes, and the server forgets the requests.
-                    if subscriber.drain().await.is_err() {
-                        break;
+                    // Whatever is on its way still comes, and the server forgets the requests;
+                    // without a connection nothing does.
+                    if sessions.borrow_and_update().is_up {
+                        let drained = clock::timeout(ANSWER_PATIENCE, subscriber.drain()).await;
+                        if !matches!(drained, Ok(Ok(()))) {
+                            break;
+                        }
                     }
                     continue;
                 }
                 first = subscriber.next() => first,
+                () = std::future::ready(()), if is_lost => break,
                 () = self.held.room.notified() => continue,
                 changed = sessions.changed() => {
                     self.look();
                     match changed {
-                        Ok(()) => continue,
-                        Err(_) => break,
+                        Ok(()) if !self.state.is_draining => continue,
+                        Ok(()) | Err(_) => break,
                     }
                 }
                 () = clock::sleep_until(tick) => continue,

@@ -4,8 +4,8 @@
 //! consumer; a stream for each topic would cost the server files for each, and a pattern a consumer
 //! for each. A topic is a subject below the stream's name, such as `micro-events.orders.created`.
 //! Dead letters have a stream of their own, since they are kept although nobody has subscribed to
-//! them. The id of a message travels as `Nats-Msg-Id`, the kind of its body as `Content-Type`, its
-//! metadata as headers.
+//! them. The id of a message travels as `Micro-Message-Id`, and with its topic as `Nats-Msg-Id`, the
+//! kind of its body as `Content-Type`, its metadata as headers.
 //!
 //! # Delivery
 //! At least once, to each group that was subscribed when the message was published, whether or not
@@ -19,9 +19,9 @@
 //! one that comes again falls behind.
 //!
 //! Publishing returns when the stream has the message. While that is unknown it is sent again with
-//! its id, which the stream takes once within two minutes; so does a publisher that publishes a
-//! message again after an unknown outcome. A message that went to the dead letters may be published
-//! again and is delivered again.
+//! its id, which the stream takes once within two minutes for each topic; so does a publisher that
+//! publishes a message again after an unknown outcome. A message that went to the dead letters may
+//! be published again and is delivered again.
 //!
 //! # Durability
 //! As the server is configured: it acknowledges what it has written, but by default tells the disk
@@ -31,10 +31,12 @@
 //! # Limits
 //! [`JetStreamOptions`]: bytes and age of the streams. A full stream refuses events with a 429 that
 //! is safe to repeat. A message may be as long as the server takes, by default 1 MiB with its
-//! headers; a longer one is a 413. A subscription fetches what its handlers do in 50 ms, at most
-//! [`BrokerLimits::unacked_max`] messages and about [`BrokerLimits::pending_bytes_max`] bytes, and
-//! tells the server of what waits and is being handled, so that it is not delivered again meanwhile. A
-//! group has at most 4,096 messages unsettled, those that wait for another delivery among them.
+//! headers; a longer one is a 413. A dead letter that is too long leaves out the metadata of its
+//! message; a message whose dead letter is refused all the same comes again every minute. A
+//! subscription fetches what its handlers do in 50 ms, at most [`BrokerLimits::unacked_max`]
+//! messages and about [`BrokerLimits::pending_bytes_max`] bytes, and tells the server of what waits
+//! and is being handled, so that it is not delivered again meanwhile. A group has at most 4,096
+//! messages unsettled, those that wait for another delivery among them.
 //!
 //! # When the server fails
 //! Publishing and subscribing fail after two seconds with a 503 that is safe to repeat; what was

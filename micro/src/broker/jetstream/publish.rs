@@ -18,6 +18,9 @@ use super::{ANSWER_PATIENCE, ID, Inner, RETRY_BASE, RETRY_MAX, api};
 /// What the server says where a stream that keeps its messages has no room.
 const STORE_FAILED: u32 = 10_077;
 
+/// What the server says where all streams of an account together have no room.
+const ACCOUNT_FULL: u32 = 10_002;
+
 /// What the server says of a message that is longer than the stream takes.
 const MESSAGE_TOO_LONG: u32 = 10_054;
 
@@ -54,7 +57,9 @@ impl Inner {
     /// whether the stream has it: the stream takes it once.
     pub(super) async fn send(&self, message: &Message) -> Result<()> {
         let deadline = clock::after(clock::now(), self.publish_timeout);
-        let (stored, attempts) = self.store(message, &message.id, deadline).await?;
+        // One stream has all topics, and takes each publication once: an id is of its topic.
+        let publication = format!("{}:{}", message.topic, message.id);
+        let (stored, attempts) = self.store(message, &publication, deadline).await?;
         // A duplicate of an earlier attempt here is this message. One of another time may have gone
         // to the dead letters since and is published again on purpose: then it is another
         // publication, the same for all who repeat it.
@@ -65,7 +70,7 @@ impl Inner {
         let letter = self.places.dead_letter(&message.topic, &message.id);
         let last = api::last_of(self.replies.nats(), &self.places.dead, &letter).await?;
         if let Some(last) = last {
-            self.store(message, &format!("{}:{last}", message.id), deadline).await?;
+            self.store(message, &format!("{publication}:{last}"), deadline).await?;
         }
         count(&self.tally.published);
         Ok(())
@@ -90,6 +95,8 @@ impl Inner {
             match self.attempt(message, publication, patience).await? {
                 Tried::Stored => return Ok((true, sent + 1)),
                 Tried::Duplicate => return Ok((false, sent + 1)),
+                // An earlier attempt may have arrived all the same.
+                Tried::Refused(error) if sent > 0 => return Err(error.with_retry(Retry::Unknown)),
                 Tried::Refused(error) => return Err(error),
                 Tried::Unanswered(Unanswered::TooLarge) => {
                     let text = format!("{}: longer than the server takes", what());
@@ -156,12 +163,20 @@ impl Inner {
         if self.are_made.load(SeqCst) {
             return Ok(());
         }
-        let _turn = self.making.lock().await;
-        if !self.are_made.load(SeqCst) {
-            api::make_streams(self.replies.nats(), &self.places, &self.options).await?;
-            self.are_made.store(true, SeqCst);
-        }
-        Ok(())
+        // Those who wait for the server do so side by side, and not one after the other.
+        self.replies.nats().connected().await?;
+        let making = async {
+            let _turn = self.making.lock().await;
+            if !self.are_made.load(SeqCst) {
+                api::make_streams(self.replies.nats(), &self.places, &self.options).await?;
+                self.are_made.store(true, SeqCst);
+            }
+            Ok::<_, Error>(())
+        };
+        clock::timeout(ANSWER_PATIENCE, making).await.unwrap_or_else(|_elapsed| {
+            let text = format!("the stream {}: no answer", self.places.events);
+            Err(Error::unavailable(ID, text).with_retry(Retry::Safe))
+        })
     }
 }
 
@@ -170,7 +185,9 @@ impl Refusal {
         let Self { code, err_code, description } = self;
         let text = format!("publish to {topic}: the stream says {description} ({err_code})");
         match (*err_code, *code) {
-            (STORE_FAILED, _) => Error::too_many_requests(ID, text).with_retry(Retry::Safe),
+            (STORE_FAILED | ACCOUNT_FULL, _) => {
+                Error::too_many_requests(ID, text).with_retry(Retry::Safe)
+            }
             (MESSAGE_TOO_LONG, _) => Error::too_large(ID, text),
             (_, 500..) => Error::unavailable(ID, text),
             _ => Error::precondition_failed(ID, text),
@@ -191,6 +208,8 @@ mod tests {
     fn a_full_stream_is_safe_to_ask_again() {
         let full = r#"{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"},"stream":"s","seq":0}"#;
         assert_eq!((error(full).code(), error(full).retry()), (429, Retry::Safe));
+        let account = r#"{"error":{"code":400,"err_code":10002}}"#;
+        assert_eq!((error(account).code(), error(account).retry()), (429, Retry::Safe));
         let long = r#"{"error":{"code":400,"err_code":10054,"description":"too long"}}"#;
         assert_eq!((error(long).code(), error(long).retry()), (413, Retry::Never));
         let busy = r#"{"error":{"code":503,"err_code":10008}}"#;

@@ -17,7 +17,8 @@ use crate::broker::nats::wire;
 use crate::broker::topic::validate_topic;
 use crate::core::backoff::Backoff;
 use crate::core::clock;
-use crate::core::error::Retry;
+use crate::core::error::{Result, Retry};
+use crate::core::metadata::Metadata;
 use crate::core::shutdown::Shutdown;
 
 use super::held::Held;
@@ -38,6 +39,13 @@ const NEVER: &[u8] = b"+TERM";
 
 /// The longest pause that a handler may ask for.
 const RETRY_HINT_MAX: Duration = Duration::from_secs(300);
+
+/// How long a message waits whose dead letter the server does not take: until its operator has made
+/// room for such a letter.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
+/// Characters of the reason in a dead letter that was too long with all of it.
+const SHORT_REASON_MAX: usize = 64;
 
 /// How many times as often as a handler may fail a message is delivered before it is given up
 /// without one: those deliveries came back because their process ended or was cut off.
@@ -144,10 +152,14 @@ impl Worker {
             ..DeadLetter::new(Arc::clone(message), reason)
         };
         let (topic, id) = (&message.topic, &message.id);
-        match letter.to_message() {
-            Ok(Some(dead)) => self.write(&dead, facts).await,
-            Ok(None) => {}
-            Err(error) => tracing::error!(topic, id, %error, "dead letter is lost"),
+        let mut written = self.write(&letter, facts).await;
+        if written.as_ref().is_err_and(|error| error.code() == 413) {
+            written = self.write(&short(&letter), facts).await;
+        }
+        if let Err(error) = written {
+            tracing::error!(topic, id, %error, "dead letter is refused, its message comes again");
+            count(&self.inner.tally.returned);
+            return self.settle(facts, again_after(REFUSED_PAUSE)).await;
         }
         count(&self.inner.tally.dead);
         tracing::warn!(topic, id, attempts, reason = letter.reason, "message is given up");
@@ -160,7 +172,10 @@ impl Worker {
         self.held.remove(facts.sequence);
     }
 
-    async fn write(&self, dead: &Message, facts: Facts) {
+    /// Writes a dead letter, unless its message was one, and tries until the server has it or
+    /// refuses it for good.
+    async fn write(&self, letter: &DeadLetter, facts: Facts) -> Result<()> {
+        let Some(dead) = letter.to_message()? else { return Ok(()) };
         let publication = format!("{}:{}", self.consumer, facts.sequence);
         let mut backoff = Backoff::new(RETRY_BASE, RETRY_MAX);
         // Progress: each turn writes it, or waits; the end of the subscription ends it, and the
@@ -168,11 +183,12 @@ impl Worker {
         loop {
             let deadline = clock::after(clock::now(), self.inner.publish_timeout);
             let (topic, id) = (&dead.topic, &dead.id);
-            match self.inner.store(dead, &publication, deadline).await {
-                Ok(_) => return count(&self.inner.tally.published),
-                Err(error) if error.retry() == Retry::Never => {
-                    return tracing::error!(topic, id, %error, "dead letter is lost");
+            match self.inner.store(&dead, &publication, deadline).await {
+                Ok(_) => {
+                    count(&self.inner.tally.published);
+                    return Ok(());
                 }
+                Err(error) if error.retry() == Retry::Never => return Err(error),
                 Err(error) => tracing::warn!(topic, id, %error, "no dead letter yet"),
             }
             clock::sleep(backoff.next_delay()).await;
@@ -200,6 +216,13 @@ impl Inner {
     }
 }
 
+/// Returns a dead letter that is hardly longer than its message.
+fn short(letter: &DeadLetter) -> DeadLetter {
+    let message = Message { metadata: Metadata::new(), ..Message::clone(&letter.message) };
+    let reason = letter.reason.chars().take(SHORT_REASON_MAX).collect();
+    DeadLetter { message: Arc::new(message), reason, ..letter.clone() }
+}
+
 fn again_after(pause: Duration) -> Bytes {
     Bytes::from(format!("-NAK {{\"delay\":{}}}", pause.as_nanos().max(1)))
 }
@@ -217,6 +240,7 @@ fn pause(attempt: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::content_type::ContentType;
 
     #[test]
     fn pauses_grow_to_their_limit() {
@@ -224,6 +248,19 @@ mod tests {
             let longest = (0..200).map(|_| pause(attempt)).max().unwrap();
             assert!(longest <= most && longest > most / 2, "{attempt}: {longest:?}");
         }
+    }
+
+    #[test]
+    fn a_short_dead_letter_leads_back_to_its_message() {
+        let mut message = Message::new("a.b", ContentType::Json, Bytes::from_static(b"{}"));
+        message.metadata.insert("tenant", "acme").unwrap();
+        let message = Arc::new(message);
+        let letter = DeadLetter::new(Arc::clone(&message), "x".repeat(SHORT_REASON_MAX * 10));
+        let dead = short(&letter).to_message().unwrap().unwrap();
+        let read = DeadLetter::from_message(&dead).unwrap();
+        assert_eq!((&read.message.id, &read.message.body), (&message.id, &message.body));
+        assert_eq!(read.reason.len(), SHORT_REASON_MAX);
+        assert!(read.message.metadata.is_empty());
     }
 
     #[test]

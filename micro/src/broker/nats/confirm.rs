@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
+use crate::core::clock;
 use crate::core::shutdown::{Shutdown, TaskTracker};
 
 use super::ANSWER_PATIENCE;
@@ -19,17 +20,31 @@ pub(super) struct Confirm {
     waiting: Arc<Waiting>,
 }
 
-#[derive(Debug, Default)]
+/// Whoever waits, and the connection by which it sent. Limit: as many as publish at a time.
+type List = Vec<(u64, oneshot::Sender<bool>)>;
+
+#[derive(Debug)]
 struct Waiting {
-    /// Whoever waits, and the connection by which it sent. Limit: as many as publish at a time.
-    list: Mutex<Vec<(u64, oneshot::Sender<bool>)>>,
+    /// `None` when nobody asks for them any more.
+    list: Mutex<Option<List>>,
     wanted: Notify,
+}
+
+/// Fails those who wait, and those who come later, when the task that asks ends, however it does.
+#[derive(Debug)]
+struct Asking(Arc<Waiting>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        *self.0.lock() = None;
+    }
 }
 
 impl Confirm {
     pub(super) fn new(replies: &Arc<Replies>, tasks: &TaskTracker, life: &Shutdown) -> Self {
-        let waiting = Arc::<Waiting>::default();
-        let asking = ask(Arc::clone(replies), Arc::clone(&waiting), life.clone());
+        let list = Mutex::new(Some(List::new()));
+        let waiting = Arc::new(Waiting { list, wanted: Notify::new() });
+        let asking = ask(Arc::clone(replies), Asking(Arc::clone(&waiting)), life.clone());
         tasks.spawn("broker.nats.confirm", asking);
         Self { replies: Arc::clone(replies), waiting }
     }
@@ -43,13 +58,19 @@ impl Confirm {
     /// nobody knows. Cancel safe.
     pub(super) async fn confirmed(&self, session: u64) -> bool {
         let (sender, answer) = oneshot::channel();
-        self.waiting.list.lock().unwrap_or_else(PoisonError::into_inner).push((session, sender));
+        match &mut *self.waiting.lock() {
+            Some(list) => list.push((session, sender)),
+            None => return false,
+        }
         self.waiting.wanted.notify_one();
-        answer.await.unwrap_or(false)
+        // The question that is under way, and the one for this.
+        let answered = clock::timeout(ANSWER_PATIENCE * 2, answer).await;
+        matches!(answered, Ok(Ok(true)))
     }
 }
 
-async fn ask(replies: Arc<Replies>, waiting: Arc<Waiting>, life: Shutdown) {
+async fn ask(replies: Arc<Replies>, asking: Asking, life: Shutdown) {
+    let waiting = &asking.0;
     loop {
         // Cancel safety: a notification that is lost belongs to publishers that are failed below.
         tokio::select! {
@@ -57,7 +78,7 @@ async fn ask(replies: Arc<Replies>, waiting: Arc<Waiting>, life: Shutdown) {
             () = life.closed() => break,
             () = waiting.wanted.notified() => {}
         }
-        let list = std::mem::take(&mut *waiting.lock());
+        let list = waiting.lock().as_mut().map(std::mem::take).unwrap_or_default();
         if list.is_empty() {
             continue;
         }
@@ -68,11 +89,10 @@ async fn ask(replies: Arc<Replies>, waiting: Arc<Waiting>, life: Shutdown) {
             let _left = waits.send(is_there && sent_by == session).is_err();
         }
     }
-    waiting.lock().clear();
 }
 
 impl Waiting {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(u64, oneshot::Sender<bool>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<List>> {
         // Every critical section leaves the state whole, so a poisoned lock is still sound.
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -16,7 +16,7 @@ use crate::core::clock;
 use crate::core::shutdown::Shutdown;
 
 use super::queue::{Queue, Sized};
-use super::{Inner, wire};
+use super::{ANSWER_PATIENCE, Inner, wire};
 
 /// Messages that are taken from the client at a time, so that the lock is taken once for many.
 const BATCH_MAX: usize = 256;
@@ -45,7 +45,9 @@ impl Intake {
     pub(super) async fn run(self, mut subscriber: Subscriber) {
         let mut dropped = 0;
         let mut is_draining = false;
+        let mut sessions = self.inner.replies.nats().sessions();
         loop {
+            let is_lost = is_draining && !sessions.borrow().is_up;
             // Cancel safety: messages are moved as soon as they are taken from the client.
             let first = tokio::select! {
                 biased;
@@ -53,12 +55,17 @@ impl Intake {
                 () = self.life.draining(), if !is_draining => {
                     is_draining = true;
                     // What is on its way still comes; without a connection nothing is.
-                    if subscriber.drain().await.is_err() {
-                        break;
+                    if sessions.borrow_and_update().is_up {
+                        let drained = clock::timeout(ANSWER_PATIENCE, subscriber.drain()).await;
+                        if !matches!(drained, Ok(Ok(()))) {
+                            break;
+                        }
                     }
                     continue;
                 }
                 first = subscriber.next() => first,
+                _changed = sessions.changed(), if is_draining => None,
+                () = std::future::ready(()), if is_lost => None,
             };
             let Some(first) = first else { break };
             let more = std::iter::from_fn(|| subscriber.next().now_or_never().flatten());

@@ -1,8 +1,9 @@
 //! A message as NATS carries it: facts in headers, the body as the payload.
 //!
-//! The id is `Nats-Msg-Id`, by which a stream tells duplicates, and the kind of the body
-//! `Content-Type`; each entry of the metadata is a header of its own name. What other programs
-//! publish is read alike, whatever it leaves out.
+//! The id is `Nats-Msg-Id`, by which a stream tells duplicates, or `Micro-Message-Id` where a
+//! stream has more than one topic, and the kind of the body `Content-Type`; each entry of the
+//! metadata is a header of its own name. What other programs publish is read alike, whatever it
+//! leaves out.
 
 use std::str::FromStr;
 
@@ -18,7 +19,7 @@ use crate::core::metadata::Metadata;
 /// How the body is encoded.
 const CONTENT_TYPE: &str = "Content-Type";
 
-/// The id of the message, where `Nats-Msg-Id` is that of one of several publications of it.
+/// The id of the message, where `Nats-Msg-Id` is that of a publication of it.
 pub(in crate::broker) const MESSAGE_ID: &str = "Micro-Message-Id";
 
 /// What headers begin with that are between clients and servers.

@@ -248,12 +248,22 @@ impl Postgres {
             inner.database.listen(ear);
         }
         inner.wakes.add(group, id, &wake);
-        inner.members().live.insert(id, Arc::downgrade(&member));
+        let is_open = {
+            let mut members = inner.members();
+            members.live.insert(id, Arc::downgrade(&member));
+            // Looked at under the lock: whoever closes the broker ends the members it finds there.
+            !inner.closing.load(Ordering::Acquire)
+        };
+        if !is_open {
+            // It says goodbye to the server and takes nothing.
+            member.life.close();
+        }
         let concurrency = options.concurrency.get().min(inner.limits.unacked_max.max(1));
         let runner = Runner::new(Arc::clone(&member), handler, concurrency);
         let task = inner.tasks.spawn("broker.postgres.member", runner.run());
         *member.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
-        Ok(Subscription::new(topic, member))
+        let subscription = Subscription::new(topic, member);
+        if is_open { Ok(subscription) } else { Err(closed(topic)) }
     }
 
     async fn end(&self, deadline: Instant) -> Result<()> {

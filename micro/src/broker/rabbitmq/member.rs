@@ -152,13 +152,20 @@ async fn keep(subscribed: Arc<Subscribed>, session: Session) {
             session.run().await;
         }
         if subscribed.life.is_draining() {
-            return;
+            break;
         }
         tokio::select! {
             biased;
-            () = subscribed.life.draining() => return,
+            () = subscribed.life.draining() => break,
             made = again(&subscribed, &mut backoff) => session = made,
         }
+    }
+    // Handlers outlive the connection that was lost, and those of a drain are let finish.
+    let never = clock::after(clock::now(), Duration::MAX);
+    tokio::select! {
+        biased;
+        () = subscribed.life.closed() => {}
+        _left = subscribed.tasks.wait(never) => {}
     }
 }
 

@@ -34,6 +34,9 @@ const LANES: usize = 16;
 /// message over again after ten seconds.
 const CONFIRM_TIMEOUT_MIN: Duration = Duration::from_secs(15);
 
+/// How long a message waits for the server and for a channel to it, in all.
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What publishes for a broker.
 pub(super) struct Publisher {
     host: Arc<AmqpHost>,
@@ -73,7 +76,11 @@ impl Publisher {
 
     /// Publishes to whatever queues there are.
     pub(super) async fn anywhere(&self, message: &Message) -> Result<()> {
-        let channel = self.channel(&mut *self.wide.lock().await).await?;
+        let ready = async {
+            self.up().await?;
+            self.channel(&mut *self.wide.lock().await).await
+        };
+        let channel = in_time(ready).await?;
         self.send(&channel, message, BasicPublishOptions::default()).await.map(drop)
     }
 
@@ -107,12 +114,17 @@ impl Publisher {
         &self,
         work: impl FnOnce(Channel) -> F,
     ) -> Result<Placed> {
-        // The semaphore is never closed.
-        let _free = self.free.acquire().await;
-        let Some(mut lane) = self.lanes.iter().find_map(|lane| lane.try_lock().ok()) else {
-            return Err(Error::internal(ERROR_ID, "no lane is free"));
+        let ready = async {
+            self.up().await?;
+            // The semaphore is never closed.
+            let free = self.free.acquire().await;
+            let Some(mut lane) = self.lanes.iter().find_map(|lane| lane.try_lock().ok()) else {
+                return Err(Error::internal(ERROR_ID, "no lane is free"));
+            };
+            let channel = self.channel(&mut lane).await?;
+            Ok((free, lane, channel))
         };
-        let channel = self.channel(&mut lane).await?;
+        let (_free, mut lane, channel) = in_time(ready).await?;
         // A channel that is given up in the middle of a message is not used again: its return
         // would be taken for that of the next message.
         let used = lane.take();
@@ -121,6 +133,11 @@ impl Publisher {
             *lane = used;
         }
         placed
+    }
+
+    /// Waits for the server before anything is locked: those who wait do so side by side.
+    async fn up(&self) -> Result<()> {
+        if self.host.is_up() { Ok(()) } else { self.host.up().await }
     }
 
     async fn channel(&self, lane: &mut Option<Channel>) -> Result<Channel> {
@@ -157,13 +174,20 @@ impl Publisher {
         let properties = wire::properties(message)?;
         let (exchange, key) = (self.exchanges.of(topic), short("topic", topic.as_str())?);
         let what = || format!("publish to {topic}");
+        // Only those that must reach a queue have a channel of their own.
+        let is_alone = options.mandatory;
+        let named = exchange.clone();
         let confirmed = async {
             let sent =
                 channel.basic_publish(exchange, key, options, &message.body, properties).await?;
             sent.await
         };
         let confirmation = match clock::timeout(self.timeout, confirmed).await {
-            Ok(confirmed) => confirmed.map_err(|error| lost(&what(), &error))?,
+            Ok(confirmed) => confirmed.map_err(|error| {
+                let error = failed(&what(), &error);
+                let is_own = is_alone || is_about(error.detail(), topic, named.as_str());
+                if error.code() == 403 && is_own { error } else { unconfirmed(&error) }
+            })?,
             Err(_elapsed) => {
                 let text = format!("{}: not confirmed within {:?}", what(), self.timeout);
                 return Err(Error::timeout(ERROR_ID, text).with_retry(Retry::Unknown));
@@ -185,11 +209,19 @@ impl Publisher {
     }
 }
 
-/// Maps the error of a message without a confirmation. One that is refused ends its channel, and the
-/// others on it have nothing to do with that.
-fn lost(what: &str, error: &lapin::Error) -> Error {
-    let error = failed(what, error);
-    if error.code() == 403 { error } else { unconfirmed(&error) }
+/// Waits for what comes before anything is sent.
+async fn in_time<T>(ready: impl Future<Output = Result<T>>) -> Result<T> {
+    clock::timeout(READY_TIMEOUT, ready).await.unwrap_or_else(|_elapsed| {
+        let text = format!("rabbitmq has no channel to publish by within {READY_TIMEOUT:?}");
+        Err(Error::unavailable(ERROR_ID, text).with_retry(Retry::Safe))
+    })
+}
+
+/// Tells whether a refusal is about what a message is published to. A message that is refused ends
+/// its channel, and the others on it have nothing to do with that: the server has them, or not.
+fn is_about(said: &str, topic: &str, exchange: &str) -> bool {
+    said.contains(&format!("access to topic '{topic}' in exchange '{exchange}' "))
+        || said.contains(&format!("access to exchange '{exchange}' "))
 }
 
 fn unconfirmed(error: &Error) -> Error {
@@ -200,4 +232,18 @@ fn unconfirmed(error: &Error) -> Error {
 pub(super) fn unrouted(topic: &str) -> Error {
     let text = format!("publish to {topic}: nobody has subscribed to it yet");
     Error::unavailable(ERROR_ID, text).with_retry(Retry::Safe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_that_of_the_messages_it_is_about() {
+        let topic =
+            "ACCESS_REFUSED - access to topic 'a.b' in exchange 'micro' in vhost '/' refused";
+        let exchange = "ACCESS_REFUSED - write access to exchange 'micro' in vhost '/' refused";
+        assert!(is_about(topic, "a.b", "micro") && !is_about(topic, "a.c", "micro"));
+        assert!(is_about(exchange, "a.b", "micro") && !is_about(exchange, "a.dead", "micro.dead"));
+    }
 }

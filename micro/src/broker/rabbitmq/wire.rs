@@ -50,11 +50,11 @@ pub(super) fn properties(message: &Message) -> Result<BasicProperties> {
         .with_message_id(short("message id", message.id.as_str())?))
 }
 
-/// Takes the message out of a delivery. What others publish may have no id, and gets one that
-/// differs with each delivery; headers that are no metadata are left out.
+/// Takes the message out of a delivery. What others publish may have no id, or one that no message
+/// has, and gets one that differs with each delivery; headers that are no metadata are left out.
 ///
 /// # Errors
-/// 400 for a routing key that is no topic, or an id that no message has.
+/// 400 for a routing key that is no topic.
 pub(super) fn read(delivery: &mut Delivery) -> Result<Arc<Message>> {
     let body = Bytes::from(std::mem::take(&mut delivery.data));
     let mut metadata = Metadata::new();
@@ -73,7 +73,10 @@ pub(super) fn read(delivery: &mut Delivery) -> Result<Arc<Message>> {
     let topic = delivery.routing_key.to_string();
     let mut message = Message::new(topic, content_type, body).with_metadata(metadata);
     if let Some(id) = delivery.properties.message_id() {
-        message.id = id.to_string();
+        let other = std::mem::replace(&mut message.id, id.to_string());
+        if message.validate(usize::MAX).is_err() {
+            message.id = other;
+        }
     }
     message.validate(usize::MAX)?;
     Ok(Arc::new(message))
@@ -109,8 +112,11 @@ fn integer(value: &AMQPValue) -> Option<i64> {
 }
 
 /// Returns how often a message was given back to its queue before this delivery, as far as the
-/// queue counts that.
+/// queue counts that. What a publisher writes there itself says nothing.
 pub(super) fn returns(delivery: &Delivery) -> u32 {
+    if !delivery.redelivered {
+        return 0;
+    }
     let headers = delivery.properties.headers().as_ref().map(FieldTable::inner);
     let count = headers.and_then(|headers| headers.get(DELIVERY_COUNT)).and_then(integer);
     u32::try_from(count.unwrap_or_default().max(0)).unwrap_or(u32::MAX)
@@ -161,9 +167,20 @@ mod tests {
         headers.insert("wild".into(), AMQPValue::LongString(LongString::from(vec![0xff])));
         let mut delivery = sent(BasicProperties::default().with_headers(headers));
         let message = read(&mut delivery).unwrap();
+        assert_eq!(returns(&delivery), 0, "the count of a first delivery is its publisher's");
+        delivery.redelivered = true;
         assert_eq!(message.content_type, ContentType::Json);
         assert_eq!(message.metadata.iter().collect::<Vec<_>>(), [("n", "-7")]);
         assert_eq!((message.id.len(), returns(&delivery)), (26, 3));
+    }
+
+    #[test]
+    fn an_id_that_no_message_has_is_replaced() {
+        for id in ["", "a b", &"x".repeat(200)] {
+            let id = short("message id", id).unwrap();
+            let mut delivery = sent(BasicProperties::default().with_message_id(id));
+            assert_eq!(read(&mut delivery).unwrap().id.len(), 26);
+        }
     }
 
     #[test]

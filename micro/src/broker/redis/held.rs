@@ -19,6 +19,8 @@ struct State {
     entries: HashMap<String, bool>,
     /// Those that wait for a handler or have one.
     busy: usize,
+    /// The latest that was taken.
+    last: Option<(u64, u64)>,
 }
 
 impl Holding {
@@ -34,7 +36,21 @@ impl Holding {
         }
         state.entries.insert(id.to_owned(), false);
         state.busy += 1;
+        state.last = state.last.max(number(id));
         true
+    }
+
+    /// Returns the entry up to which all are settled: that before the oldest which is held, or the
+    /// latest that was taken; `None` if none was.
+    pub(super) fn settled_up_to(&self) -> Option<String> {
+        let state = self.lock();
+        let oldest = state.entries.keys().filter_map(|id| number(id)).min();
+        let (millis, count) = match oldest {
+            Some((millis, 0)) => (millis.saturating_sub(1), u64::MAX),
+            Some((millis, count)) => (millis, count.saturating_sub(1)),
+            None => state.last?,
+        };
+        Some(format!("{millis}-{count}"))
     }
 
     /// Notes that no handler has the entry: it waits for another delivery, or for its settlement.
@@ -96,6 +112,12 @@ impl Holding {
     }
 }
 
+/// Reads the number of an entry: milliseconds, and a count within one.
+fn number(id: &str) -> Option<(u64, u64)> {
+    let (millis, count) = id.split_once('-')?;
+    Some((millis.parse().ok()?, count.parse().ok()?))
+}
+
 /// Which entries are asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Counted {
@@ -123,5 +145,18 @@ mod tests {
         holding.drop_all(["1", "2"]);
         assert_eq!(holding.room(2), 2);
         assert!(holding.ids(Counted::All).is_empty());
+    }
+    #[test]
+    fn what_is_settled_ends_before_the_oldest_that_is_held() {
+        let holding = Holding::new(2);
+        assert_eq!(holding.settled_up_to(), None);
+        for id in ["9-1", "10-0", "9-7"] {
+            assert!(holding.take(id));
+        }
+        assert_eq!(holding.settled_up_to().as_deref(), Some("9-0"));
+        holding.drop_all(["9-1", "9-7"]);
+        assert_eq!(holding.settled_up_to(), Some(format!("9-{}", u64::MAX)));
+        holding.drop_all(["10-0"]);
+        assert_eq!(holding.settled_up_to().as_deref(), Some("10-0"));
     }
 }

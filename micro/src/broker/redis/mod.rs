@@ -18,16 +18,19 @@
 //! server. A replica that takes over may lack the last ones. Set `maxmemory-policy noeviction`.
 //!
 //! # Limits
-//! Entries of one stream: [`STREAM_ENTRIES_MAX`], or the option `entries`; a publication beyond that is
-//! refused as a 429; a process looks at the length again after a sixteenth of what was free, so many
-//! processes may go beyond it by a little. Entries that every group has settled are removed within a second or so. Dead
-//! letters of one topic: [`DEAD_LETTERS_MAX`]; the oldest go. Entries that a subscription has not settled:
-//! `unacked_max`, those that wait for another delivery included. Each subscription has a connection.
+//! Entries of one stream: [`STREAM_ENTRIES_MAX`], or the option `entries`; a publication beyond
+//! that is refused as a 429; a process looks at the length again after a sixteenth of what was
+//! free, so many processes may go beyond it by a little. Entries that every group has settled are
+//! removed within a second or so; a topic without any group keeps its entries until it has as many
+//! as its limit, and then loses them all. Dead letters of one topic: [`DEAD_LETTERS_MAX`]; the
+//! oldest go. Entries that a subscription has not settled: `unacked_max`, those that wait for
+//! another delivery included. Each subscription has a connection.
 //!
 //! # When the server fails
-//! A publication fails within a second where nothing was sent, and within five where no answer came:
-//! repeating it then may deliver it twice. Subscriptions connect again and go on where they were; a
-//! delivery whose acknowledgement was lost is acknowledged again, or comes twice.
+//! A publication fails within a second where nothing was sent, and within five where no answer
+//! came: repeating it then may deliver it twice. Subscriptions connect again and go on where they
+//! were; a delivery whose acknowledgement was lost is acknowledged again, or comes twice. A group
+//! that the server lost is made again where the subscription that notices it was.
 //!
 //! # Configuration
 //! `redis://user:password@host:6379/database?prefix=micro&entries=100000`: the number of the

@@ -46,8 +46,10 @@ pub(super) async fn run(member: &Member, queue: &mpsc::Sender<Item>) {
         let Err(error) = outcome else { return };
         tracing::debug!(topic = member.topic, %error, "cannot read, trying on");
         if is_no_group(&error) {
-            // Somebody removed the group, or the server lost it: what there is came after.
-            let made = member.join("0").await;
+            // Somebody removed the group, or the server lost it: it goes on where it was. Where
+            // nothing has come yet, what there is came after.
+            let settled = member.holding.settled_up_to();
+            let made = member.join(settled.as_deref().unwrap_or("0")).await;
             tracing::warn!(topic = member.topic, made = made.is_ok(), "the group was lost");
         }
         tokio::select! {

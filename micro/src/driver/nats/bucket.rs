@@ -39,8 +39,11 @@ const OUTDATED: [u64; 2] = [10071, 10164];
 /// There is no message under a key.
 const NOTHING: u64 = 10037;
 
-/// The stream is full.
-const FULL: [u64; 3] = [10077, 10054, 10002];
+/// The stream is full, or the streams of the account are.
+const FULL: [u64; 2] = [10077, 10002];
+
+/// The value is longer than the stream takes.
+const TOO_LONG: u64 = 10054;
 
 /// A bucket on a server.
 pub(crate) struct Bucket {
@@ -343,7 +346,10 @@ impl Bucket {
             };
         }
         if FULL.contains(&code.0) {
-            return Error::too_many_requests(ERROR_ID, detail);
+            return Error::too_many_requests(ERROR_ID, detail).with_retry(Retry::Safe);
+        }
+        if code.0 == TOO_LONG {
+            return Error::too_large(ERROR_ID, detail);
         }
         match error.code() {
             503 => Error::unavailable(ERROR_ID, detail).with_retry(Retry::Safe),

@@ -1,7 +1,9 @@
 //! A lane: one connection that is made again whenever it is lost.
 
 use std::future::poll_fn;
+use std::iter::Cycle;
 use std::pin::pin;
+use std::slice::Iter;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{AsyncMessage, Config, Connection, NoTls, Socket};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Socket};
 
 use crate::core::backoff::Backoff;
 use crate::core::clock;
@@ -41,7 +43,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// A lane, and whether it is up.
 pub(super) struct Keeping {
     server: Server,
-    config: Config,
+    /// One for each host.
+    configs: Vec<Config>,
     lane: Lane,
     live: watch::Sender<Option<Arc<Live>>>,
     /// Whether the last try failed, or the connection was lost.
@@ -53,23 +56,26 @@ pub(super) struct Keeping {
 
 impl Keeping {
     pub(super) fn new(server: &Server, database: &str, lane: Lane, ears: &Arc<Ears>) -> Self {
-        let mut config = Config::new();
-        for (host, port) in server.hosts() {
-            config.host(host).port(*port);
-        }
-        config.user(server.user().unwrap_or("postgres")).dbname(database);
+        let mut common = Config::new();
+        common.user(server.user().unwrap_or("postgres")).dbname(database);
         if let Some(password) = server.password().map(|password| password.expose())
             && !password.is_empty()
         {
-            config.password(password);
+            common.password(password);
         }
-        config.application_name("micro").connect_timeout(CONNECT_TIMEOUT);
+        common.application_name("micro").connect_timeout(CONNECT_TIMEOUT);
         // Of the members of a cluster, the one that takes writes.
-        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        common.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        let configs = server.hosts().iter().map(|(host, port)| {
+            let mut config = common.clone();
+            config.host(host).port(*port);
+            config
+        });
+        let configs = configs.collect();
         let why = Mutex::new("it was not tried yet".to_owned());
         let live = watch::Sender::new(None);
         let (server, failed, ears) = (server.clone(), AtomicBool::new(false), Arc::clone(ears));
-        Self { server, config, lane, live, failed, why, ears }
+        Self { server, configs, lane, live, failed, why, ears }
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -101,15 +107,15 @@ impl Keeping {
     /// Connects, and again whenever the connection is lost.
     pub(super) async fn keep(&self) {
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+        let mut hosts = self.configs.iter().cycle();
         // Progress: each turn waits for a connection to end, or pauses.
         for generation in 1_u64.. {
-            let why = match clock::timeout(CONNECT_TIMEOUT * 2, self.config.connect(NoTls)).await {
-                Ok(Ok((client, connection))) => {
+            let why = match self.connect(&mut hosts).await {
+                Ok((client, connection)) => {
                     let live = Arc::new(Live::new(client, generation));
                     self.serve(live, connection, &mut backoff).await
                 }
-                Ok(Err(error)) => failure::text(&error),
-                Err(_elapsed) => "it does not greet".to_owned(),
+                Err(why) => why,
             };
             self.failed.store(true, Ordering::Release);
             {
@@ -123,6 +129,23 @@ impl Keeping {
             }
             clock::sleep(backoff.next_delay()).await;
         }
+    }
+
+    /// Tries each host once, after the one that was tried last, and returns why the last of them
+    /// cannot be used if none can. A silent host hides no other: each has a time of its own.
+    async fn connect(
+        &self,
+        hosts: &mut Cycle<Iter<'_, Config>>,
+    ) -> Result<(Client, Connection<Socket, NoTlsStream>), String> {
+        let mut why = String::new();
+        for config in hosts.take(self.configs.len()) {
+            match clock::timeout(CONNECT_TIMEOUT * 2, config.connect(NoTls)).await {
+                Ok(Ok(connected)) => return Ok(connected),
+                Ok(Err(error)) => why = failure::text(&error),
+                Err(_elapsed) => why = "it does not greet".to_owned(),
+            }
+        }
+        Err(why)
     }
 
     /// Serves a connection until it ends and returns why.
