@@ -73,6 +73,7 @@ const BACKOFF_MAX: Duration = Duration::from_millis(250);
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let redis = Redis::open(&Server::new("127.0.0.1", 6379), &TaskTracker::new())?;
+/// let redis = std::sync::Arc::new(redis);
 /// let other = redis.database(2)?; // On a connection of its own.
 /// # Ok::<(), micro::Error>(())
 /// # }).unwrap();

@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn events_are_read_whole_whatever_bytes_they_carry() {
-        let put = b"P 17 2500 3 9\na\nb{\"x\":\"\"}\n\0\xff".as_slice();
+        let put = b"P 17 2500 3 8\na\nb{\"x\":\"\"}\n\0\xff".as_slice();
         let Some(Event::Put(record)) = read(put) else { unreachable!() };
         assert_eq!((record.key.as_str(), record.version.get()), ("a\nb", 17));
         assert_eq!(record.value.as_ref(), b"\n\0\xff".as_slice());
