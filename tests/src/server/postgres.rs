@@ -32,7 +32,10 @@ pub fn postgres() -> Server {
         if !data.exists() {
             make(place, &data);
         }
-        let (port, folder) = (place.port.to_string(), place.folder.display().to_string());
+        // Of a server that was killed; one that was killed early leaves an empty one behind, which
+        // the next would not take for old.
+        let _absent = std::fs::remove_file(data.join("postmaster.pid")).is_err();
+        let port = place.port.to_string();
         let mut words = as_postgres();
         words.push(place.program.into());
         words.extend(["-D".into(), data.into_os_string()]);
@@ -41,8 +44,8 @@ pub fn postgres() -> Server {
             "127.0.0.1",
             "-p",
             &port,
-            "-k",
-            &folder,
+            "-c",
+            "unix_socket_directories=",
             "-c",
             "fsync=on",
             "-c",
