@@ -19,6 +19,7 @@ mod memory;
 mod message;
 #[cfg(feature = "nats")]
 mod nats;
+mod pause;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "rabbitmq")]

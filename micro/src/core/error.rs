@@ -261,6 +261,13 @@ impl Error {
         self.with_retry(verdict)
     }
 
+    /// Returns the error as one of a request that only reads: it may be sent again, whatever became
+    /// of it, unless it would fail again.
+    #[cfg(any(feature = "consul", feature = "nats", feature = "postgres"))]
+    pub(crate) fn of_a_read(self) -> Self {
+        if self.0.retry == Retry::Unknown { self.with_retry(Retry::Safe) } else { self }
+    }
+
     /// Asks the caller to wait before it sends the request again.
     #[must_use]
     pub fn with_retry_after(mut self, delay: Duration) -> Self {

@@ -289,3 +289,22 @@ mod disabled {
         of_server(settings)?.map_or(Ok(()), missing)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bus_is_refused_where_tls_is_asked_for() {
+        assert!(refuse_bus(&Settings::default()).is_ok());
+        let file = || Some("file.pem".to_owned());
+        for (name, settings) in [
+            ("server_tls_cert", Settings { server_tls_cert: file(), ..Settings::default() }),
+            ("client_tls_ca", Settings { client_tls_ca: file(), ..Settings::default() }),
+        ] {
+            let error = refuse_bus(&settings).unwrap_err();
+            assert_eq!(error.code(), 412);
+            assert!(error.detail().contains(&format!("`micro.{name}`")), "{error}");
+        }
+    }
+}

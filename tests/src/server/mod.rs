@@ -189,7 +189,6 @@ impl Server {
         self.child.take().unwrap().wait().unwrap();
     }
 
-    /// Stops the server from running until [`Server::resume`] (SIGSTOP): its connections stay open.
     /// Stops the server from running until [`Server::resume`] (SIGSTOP), with all its processes: its connections
     /// stay open.
     pub fn pause(&self) {

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use libtest_mimic::Trial;
 use micro::core::shutdown::TaskTracker;
 use micro::driver::{self, Server as Place};
+use micro::prelude::*;
+use micro::registry::Memory;
 use micro::testkit::transport::{Subject, conformance};
 use micro::transport::Transport;
 use micro_tests::server::{Program, Server, trial};
@@ -76,6 +78,9 @@ fn of(vendor: Vendor) -> Vec<Trial> {
         trial(&name("calls_of_every_kind_cross_processes"), program, move || {
             node::calls_of_every_kind_cross_processes(vendor)
         }),
+        trial(&name("callers_are_those_of_other_hosts_unless_it_is_said"), program, move || {
+            callers_are_those_of_other_hosts_unless_it_is_said(vendor)
+        }),
         trial(&name("a_server_that_is_absent_is_waited_for"), program, move || {
             outage::a_server_that_is_absent_is_waited_for(vendor)
         }),
@@ -105,4 +110,31 @@ async fn conforms(vendor: Vendor) {
         Ok(Subject::new(dialing, here, nowhere).served_by(serving).with_guard(tasks))
     };
     conformance(made).await.unwrap_or_else(|failures| panic!("{failures}\n{}", server.said()));
+}
+
+/// What the server of a bus is reached from is not known, even where it is on loopback.
+async fn callers_are_those_of_other_hosts_unless_it_is_said(vendor: Vendor) {
+    let server = (vendor.start)();
+    let local = vendor.url(&server);
+    let plain = local.trim_end_matches("?local=true").to_owned();
+    for (url, code) in [(local, None), (plain, Some(401))] {
+        let service = Service::new("secluded").env([("MICRO_TRANSPORT", url)]);
+        let running = service.registry(Memory::new()).mount(Secluded).start().await.unwrap();
+        let client: SecludedClient = running.client();
+        // Past the way within the process: to its own address, by the bus.
+        let address = running.address().to_string();
+        let answer = client.ask().to(&address).await;
+        assert_eq!(answer.err().map(|error| error.code()), code);
+        running.stop().await;
+    }
+}
+
+struct Secluded;
+
+#[service(name = "secluded")]
+impl Secluded {
+    #[handler]
+    async fn ask(&self) -> Result<()> {
+        Ok(())
+    }
 }

@@ -9,6 +9,7 @@ use futures_util::{FutureExt, StreamExt};
 
 use crate::broker::memory::{Flight, count};
 use crate::broker::nats::queue::Queue;
+use crate::broker::pause::{RETRY_BASE, RETRY_MAX};
 use crate::core::backoff::Backoff;
 use crate::core::clock::{self, Instant};
 use crate::core::shutdown::Shutdown;
@@ -17,7 +18,7 @@ use crate::driver::Link;
 use super::api::{self, Consumer};
 use super::held::Held;
 use super::pulled::{Came, Pulled};
-use super::{ANSWER_PATIENCE, Inner, RETRY_BASE, RETRY_MAX, settle};
+use super::{ANSWER_PATIENCE, Inner, settle};
 
 /// Messages that are taken from the client at a time, so that the lock is taken once for many.
 const BATCH_MAX: usize = 256;

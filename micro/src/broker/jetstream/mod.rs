@@ -97,10 +97,6 @@ use self::settle::Worker;
 /// How long an answer of the server may take; then nobody knows.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// First and longest pause before another try.
-const RETRY_BASE: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(30);
-
 const ID: &str = "micro.broker";
 
 /// A broker on JetStream.

@@ -9,11 +9,12 @@ use crate::broker::memory::count;
 use crate::broker::message::Message;
 use crate::broker::nats::replies::{Request, Unanswered};
 use crate::broker::nats::wire;
+use crate::broker::pause::{RETRY_BASE, RETRY_MAX};
 use crate::core::backoff::Backoff;
 use crate::core::clock::{self, Instant};
 use crate::core::error::{Error, Result, Retry};
 
-use super::{ANSWER_PATIENCE, ID, Inner, RETRY_BASE, RETRY_MAX, api};
+use super::{ANSWER_PATIENCE, ID, Inner, api};
 
 /// What the server says where a stream that keeps its messages has no room.
 const STORE_FAILED: u32 = 10_077;

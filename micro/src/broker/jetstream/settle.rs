@@ -14,6 +14,7 @@ use crate::broker::message::Message;
 use crate::broker::nats::queue::Queue;
 use crate::broker::nats::replies::Request;
 use crate::broker::nats::wire;
+use crate::broker::pause::{RETRY_BASE, RETRY_MAX, before_retry};
 use crate::broker::topic::validate_topic;
 use crate::core::backoff::Backoff;
 use crate::core::clock;
@@ -23,7 +24,7 @@ use crate::core::shutdown::Shutdown;
 
 use super::held::Held;
 use super::pulled::{Facts, Pulled};
-use super::{ANSWER_PATIENCE, Inner, RETRY_BASE, RETRY_MAX};
+use super::{ANSWER_PATIENCE, Inner};
 
 /// It is done.
 const DONE: &[u8] = b"+ACK";
@@ -36,9 +37,6 @@ const AGAIN: &[u8] = b"-NAK";
 
 /// It is not to be delivered again.
 const NEVER: &[u8] = b"+TERM";
-
-/// The longest pause that a handler may ask for.
-const RETRY_HINT_MAX: Duration = Duration::from_secs(300);
 
 /// How long a message waits whose dead letter the server does not take: until its operator has made
 /// room for such a letter.
@@ -122,7 +120,7 @@ impl Worker {
             Ack::Retry { after } if attempt < most => {
                 count(&tally.retried);
                 count(&tally.returned);
-                let pause = after.unwrap_or_else(|| pause(attempt)).min(RETRY_HINT_MAX);
+                let pause = before_retry(attempt, after);
                 self.settle(facts, again_after(pause)).await;
             }
             Ack::Retry { .. } => {
@@ -227,28 +225,10 @@ fn again_after(pause: Duration) -> Bytes {
     Bytes::from(format!("-NAK {{\"delay\":{}}}", pause.as_nanos().max(1)))
 }
 
-/// Returns how long a message waits after so many deliveries: ever longer, drawn at random.
-fn pause(attempt: u32) -> Duration {
-    let mut backoff = Backoff::new(RETRY_BASE, RETRY_MAX);
-    // The ceiling has stopped growing by then.
-    for _ in 1..attempt.min(16) {
-        backoff.next_delay();
-    }
-    backoff.next_delay()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::core::content_type::ContentType;
-
-    #[test]
-    fn pauses_grow_to_their_limit() {
-        for (attempt, most) in [(1, RETRY_BASE), (2, RETRY_BASE * 2), (100, RETRY_MAX)] {
-            let longest = (0..200).map(|_| pause(attempt)).max().unwrap();
-            assert!(longest <= most && longest > most / 2, "{attempt}: {longest:?}");
-        }
-    }
 
     #[test]
     fn a_short_dead_letter_leads_back_to_its_message() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::broker::dead_letter::DeadLetter;
 use crate::broker::delivery::Delivery;
 use crate::broker::message::Message;
+use crate::broker::pause::{RETRY_BASE, RETRY_HINT_MAX, RETRY_MAX};
 use crate::broker::receipt::Receipt;
 use crate::broker::receipt::Settled;
 use crate::core::backoff::Backoff;
@@ -15,13 +16,6 @@ use super::counts::Flight;
 use super::group::Group;
 use super::group::Phase;
 use super::group::Room;
-
-/// First and longest pause before another delivery.
-const RETRY_BASE: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(30);
-
-/// The longest pause that a handler may ask for.
-const RETRY_HINT_MAX: Duration = Duration::from_secs(300);
 
 /// One copy of a message.
 pub(super) struct Item {

@@ -7,7 +7,6 @@ use bytes::Bytes;
 
 use crate::broker::dead_letter::DeadLetter;
 use crate::broker::message::Message;
-use crate::core::backoff::Backoff;
 use crate::core::content_type::ContentType;
 use crate::core::error::{Error, Result};
 use crate::core::metadata::Metadata;
@@ -16,12 +15,6 @@ use crate::driver::postgres::{Blob, Database, Row, column, params};
 use super::ERROR_ID;
 use super::groups::Wakes;
 use super::statements as sql;
-
-/// The first ceiling of the pause before another delivery, and the highest.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
-
-/// The longest pause that a handler may ask for.
-const RETRY_HINT_MAX: Duration = Duration::from_secs(300);
 
 /// One delivery of a copy: the server knows it by group, id and attempt.
 #[derive(Clone, Debug)]
@@ -70,18 +63,6 @@ impl Item {
     /// Returns how often it was delivered, this time included.
     pub(super) fn attempt(&self) -> u32 {
         u32::try_from(self.attempts).unwrap_or(1)
-    }
-
-    /// Returns the pause before another delivery, which grows with each.
-    pub(super) fn pause(&self, wish: Option<Duration>) -> Duration {
-        if let Some(wish) = wish {
-            return wish.min(RETRY_HINT_MAX);
-        }
-        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
-        for _ in 1..self.attempt().min(32) {
-            backoff.next_delay();
-        }
-        backoff.next_delay()
     }
 
     /// Puts a dead letter in its place.
@@ -138,31 +119,4 @@ impl Item {
 pub(super) fn metadata(message: &Message) -> Result<String> {
     serde_json::to_string(&message.metadata)
         .map_err(|error| Error::internal(ERROR_ID, "metadata is no JSON").with_source(error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn item(attempts: i32) -> Item {
-        let message = Arc::new(Message::new("t", ContentType::Json, Bytes::new()));
-        let none = Duration::ZERO;
-        Item { group: 1, id: 1, attempts, message, first: none, last: none, fault: None }
-    }
-
-    #[test]
-    fn pauses_grow_and_a_wish_is_honoured_up_to_its_limit() {
-        let longest = |attempts| (0..500).map(|_| item(attempts).pause(None)).max().unwrap();
-        assert!(longest(1) <= RETRY.0);
-        assert!(longest(4) > RETRY.0 && longest(4) <= RETRY.0 * 8);
-        assert!(longest(i32::MAX) <= RETRY.1);
-        for (wish, pause) in [
-            (Duration::from_secs(7), Duration::from_secs(7)),
-            (RETRY_HINT_MAX, RETRY_HINT_MAX),
-            (RETRY_HINT_MAX + Duration::from_secs(1), RETRY_HINT_MAX),
-            (RETRY_HINT_MAX * 10, RETRY_HINT_MAX),
-        ] {
-            assert_eq!(item(1).pause(Some(wish)), pause);
-        }
-    }
 }

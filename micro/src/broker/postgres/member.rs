@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::broker::Handler;
 use crate::broker::delivery::{Ack, Delivery, deliver};
+use crate::broker::pause::before_retry;
 use crate::broker::subscription::Control;
 use crate::core::clock::{self, Instant};
 use crate::core::error::{Error, Result};
@@ -414,7 +415,9 @@ impl Member {
             let delivery = Delivery::new(Arc::clone(&item.message), attempt);
             match deliver(handler, delivery, limits.ack_timeout).await {
                 Ack::Ack => return Verdict::Done,
-                Ack::Retry { after } if attempt < most => return Verdict::Again(item.pause(after)),
+                Ack::Retry { after } if attempt < most => {
+                    return Verdict::Again(before_retry(item.attempt(), after));
+                }
                 Ack::Retry { .. } => format!("not handled in {attempt} deliveries"),
                 Ack::Reject { reason } => reason,
             }
@@ -422,11 +425,11 @@ impl Member {
         let places = (&*self.inner.database, &*self.inner.wakes);
         match item.bury(self.queue.as_deref(), &reason, places).await {
             Ok(Buried::Gone) => Verdict::Gone,
-            Ok(Buried::NoRoom) => Verdict::Again(item.pause(None)),
+            Ok(Buried::NoRoom) => Verdict::Again(before_retry(item.attempt(), None)),
             Err(error) => {
                 let (topic, id) = (&item.message.topic, &item.message.id);
                 tracing::warn!(topic, id, %error, "cannot publish a dead letter yet");
-                Verdict::Again(item.pause(None))
+                Verdict::Again(before_retry(item.attempt(), None))
             }
         }
     }

@@ -63,6 +63,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::memory::closed;
 use super::message::Message;
 use super::subscription::Subscription;
 use super::{Broker, Capabilities, Handler, SubscribeOptions};
@@ -280,11 +281,6 @@ impl Postgres {
         let text = format!("close: {cut} subscribers cut, {left} messages without a queue dropped");
         Err(Error::timeout(ERROR_ID, text))
     }
-}
-
-fn closed(topic: &str) -> Error {
-    let text = format!("the broker is closed, {topic} is out of reach");
-    Error::unavailable(ERROR_ID, text).with_retry(Retry::Safe)
 }
 
 impl Broker for Postgres {

@@ -14,20 +14,14 @@ use crate::broker::delivery::Ack;
 use crate::broker::delivery::Delivery;
 use crate::broker::delivery::deliver;
 use crate::broker::message::Message;
+use crate::broker::pause::RETRY_BASE;
+use crate::broker::pause::before_retry;
 use crate::core::backoff::Backoff;
 use crate::core::clock;
 
 use super::session::Came;
 use super::session::Line;
 use super::wire;
-
-/// First and longest pause before another delivery.
-const RETRY_BASE: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(30);
-
-/// The longest pause that a handler may ask for. A server closes the channel of a message that is
-/// not acknowledged within half an hour.
-pub(super) const RETRY_HINT_MAX: Duration = Duration::from_secs(300);
 
 /// The longest pause before a dead letter is published again that the server did not take.
 const BURY_MAX: Duration = Duration::from_secs(5);
@@ -118,7 +112,7 @@ impl Held {
         after: Option<Duration>,
         free: OwnedSemaphorePermit,
     ) {
-        let pause = after.unwrap_or_else(|| growing(attempt, RETRY_MAX)).min(RETRY_HINT_MAX);
+        let pause = before_retry(attempt, after);
         let due = clock::after(clock::now(), pause);
         let subscribed = &self.line.subscribed;
         let Ok(_paused) = Arc::clone(&subscribed.paused).acquire_owned().await else { return };
@@ -167,26 +161,5 @@ impl Held {
         tracing::error!(topic, %error, "what came is no message and is refused");
         let refused = self.came.delivery.acker.reject(BasicRejectOptions::default());
         let _lost = refused.await.is_err();
-    }
-}
-
-/// Returns the pause after a delivery: drawn from a range that doubles with each.
-fn growing(attempt: u32, most: Duration) -> Duration {
-    let mut backoff = Backoff::new(RETRY_BASE, most);
-    for _ in 1..attempt {
-        backoff.next_delay();
-    }
-    backoff.next_delay()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_with_the_attempts() {
-        let longest = |attempt| (0..200).map(|_| growing(attempt, RETRY_MAX)).max().unwrap();
-        assert!(longest(1) <= RETRY_BASE);
-        assert!(longest(4) > RETRY_BASE * 4 && longest(4) <= RETRY_BASE * 8);
     }
 }

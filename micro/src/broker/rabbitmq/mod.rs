@@ -92,6 +92,7 @@ use super::Capabilities;
 use super::Handler;
 use super::Overflow;
 use super::SubscribeOptions;
+use super::memory::closed;
 use super::message::Message;
 use super::subscription::Subscription;
 use super::topic::validate_pattern;
@@ -344,9 +345,4 @@ impl Inner {
     fn members(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn closed(topic: &str) -> Error {
-    let text = format!("the broker is closed, {topic} is out of reach");
-    Error::unavailable(ERROR_ID, text).with_retry(Retry::Safe)
 }

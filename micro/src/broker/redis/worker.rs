@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, mpsc};
 use crate::broker::Handler;
 use crate::broker::dead_letter::DeadLetter;
 use crate::broker::delivery::{Ack, Delivery, deliver};
+use crate::broker::pause::{RETRY_BASE, RETRY_MAX, before_retry};
 use crate::broker::redis::entry::{self, Entry};
 use crate::broker::redis::member::Member;
 use crate::broker::redis::{DEAD_LETTERS_MAX, scripts};
@@ -16,20 +17,12 @@ use crate::core::clock;
 use crate::core::error::Result;
 use crate::driver::redis::reply;
 
-/// First and longest pause before another delivery.
-const RETRY_BASE: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(30);
-
-/// The longest pause that a handler may ask for.
-const RETRY_HINT_MAX: Duration = Duration::from_secs(300);
-
 /// An entry on its way to a handler.
 pub(super) struct Item {
     entry: Entry,
     /// When it was delivered first and last, since 1970.
     first: Duration,
     last: Duration,
-    backoff: Option<Backoff>,
     /// Why it goes to the dead letters, once that is decided.
     given_up: Option<String>,
 }
@@ -39,14 +32,7 @@ impl Item {
         let now = clock::unix_now();
         // Of a delivery by others it is only known that it follows the publication.
         let first = if entry.deliveries > 1 { entry.made() } else { now };
-        Self { entry, first: first.min(now), last: now, backoff: None, given_up: None }
-    }
-}
-
-impl Item {
-    fn pause(&mut self) -> Duration {
-        let backoff = self.backoff.get_or_insert_with(|| Backoff::new(RETRY_BASE, RETRY_MAX));
-        backoff.next_delay()
+        Self { entry, first: first.min(now), last: now, given_up: None }
     }
 }
 
@@ -154,9 +140,8 @@ impl Worker {
     /// Has the item come back after what the handler asks for or a growing pause.
     ///
     /// It is unsettled meanwhile, so there are at most as many of these tasks as may be unsettled.
-    fn later(&self, mut item: Item, after: Option<Duration>) {
-        let pause = item.pause();
-        let pause = after.unwrap_or(pause).min(RETRY_HINT_MAX);
+    fn later(&self, item: Item, after: Option<Duration>) {
+        let pause = before_retry(item.entry.deliveries, after);
         let (member, queue) = (Arc::clone(&self.member), self.queue.clone());
         let back = async move {
             tokio::select! {
@@ -176,6 +161,7 @@ async fn come_back(
     pause: Duration,
 ) {
     clock::sleep(pause).await;
+    let mut backoff = Backoff::new(RETRY_BASE, RETRY_MAX);
     // Progress: each turn has an answer, or waits longer.
     while item.given_up.is_none() {
         match again(member, &item).await {
@@ -187,7 +173,7 @@ async fn come_back(
                 // Another member has taken it over.
                 return member.settle([item.entry.id.as_str()]);
             }
-            Err(_) => clock::sleep(item.pause()).await,
+            Err(_) => clock::sleep(backoff.next_delay()).await,
         }
     }
     if let Some(queue) = queue.upgrade() {

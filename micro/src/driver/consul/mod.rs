@@ -232,7 +232,7 @@ impl Inner {
         self.observe(done.is_ok());
         // A read may be repeated, whatever became of it.
         let is_read = *method == Method::GET;
-        done.map_err(|error| if is_read { error.with_retry(Retry::Safe) } else { error })
+        done.map_err(|error| if is_read { error.of_a_read() } else { error })
     }
 
     /// Sends a request on a kept connection, or, where that has ended, on a fresh one.

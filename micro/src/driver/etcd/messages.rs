@@ -187,6 +187,16 @@ pub(crate) struct TxnResponse {
     pub(crate) responses: Vec<ResponseOp>,
 }
 
+impl TxnResponse {
+    /// Returns the record that the first of its operations has read.
+    pub(crate) fn found(self) -> Option<KeyValue> {
+        match self.responses.into_iter().next()?.outcome? {
+            Outcome::Range(found) => found.kvs.into_iter().next(),
+            Outcome::Put(_) | Outcome::DeleteRange(_) => None,
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct WatchRequest {
     #[prost(oneof = "Ask", tags = "1")]

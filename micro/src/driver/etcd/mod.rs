@@ -28,8 +28,8 @@ use crate::driver::shared::Link;
 pub(crate) use self::kv::{Moment, Span};
 pub(crate) use self::leases::LeaseLife;
 pub(crate) use self::messages::{
-    Compare, DeleteRangeRequest, KeyValue, Operation, Outcome, PutRequest, RangeRequest,
-    TxnRequest, TxnResponse, WatchEvent,
+    Compare, DeleteRangeRequest, KeyValue, Operation, PutRequest, RangeRequest, TxnRequest,
+    WatchEvent,
 };
 pub(crate) use self::watcher::{Told, Watcher};
 

@@ -161,7 +161,7 @@ impl Bucket {
         let body = json!({ "last_by_subj": self.subject(key) }).to_string();
         let subject = format!("$JS.API.STREAM.MSG.GET.{}", self.stream());
         let request = async_nats::Request::new().payload(body.into());
-        let answer = self.nats.request(&what, subject, request).await.map_err(repeatable)?;
+        let answer = self.nats.request(&what, subject, request).await.map_err(Error::of_a_read)?;
         let found = match self.parse::<Found>(&what, &answer.payload)? {
             Ok(found) => found.message,
             Err(refused) if refused.error_code().0 == NOTHING => return Ok(None),
@@ -240,7 +240,7 @@ impl Bucket {
         let body = json!({ "subjects_filter": filter, "offset": after }).to_string();
         let subject = format!("$JS.API.STREAM.INFO.{}", self.stream());
         let request = async_nats::Request::new().payload(body.into());
-        let answer = self.nats.request(&what, subject, request).await.map_err(repeatable)?;
+        let answer = self.nats.request(&what, subject, request).await.map_err(Error::of_a_read)?;
         let listed = self.parse::<Listed>(&what, &answer.payload)?;
         let listed = listed.map_err(|refused| self.refused(&what, &refused))?;
         let prefix = self.subject("");
@@ -372,11 +372,6 @@ impl fmt::Debug for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bucket").field("name", &self.name).field("nats", &self.nats).finish()
     }
-}
-
-/// Marks the error of what changes nothing: it may be asked again.
-fn repeatable(error: Error) -> Error {
-    if error.retry() == Retry::Unknown { error.with_retry(Retry::Safe) } else { error }
 }
 
 /// Writes a time to live as NATS takes it: whole seconds, one at least.

@@ -10,8 +10,7 @@ use crate::core::clock;
 use crate::core::error::{Error, Result, Retry};
 use crate::driver;
 use crate::driver::etcd::{
-    Compare, DeleteRangeRequest, KeyValue, Operation, Outcome, PutRequest, RangeRequest, Span,
-    TxnRequest, TxnResponse,
+    Compare, DeleteRangeRequest, KeyValue, Operation, PutRequest, RangeRequest, Span, TxnRequest,
 };
 use crate::registry::check::ERROR_ID;
 use crate::registry::etcd::place::{decode, encode};
@@ -223,7 +222,7 @@ async fn claim(
     if answer.succeeded {
         return Ok(());
     }
-    check_named(first(answer).and_then(|found| decode(&found.value)), record, node)?;
+    check_named(answer.found().and_then(|found| decode(&found.value)), record, node)?;
     put(etcd, key, held).await
 }
 
@@ -246,13 +245,6 @@ async fn remove(etcd: &driver::Etcd, key: &Bytes, found: &KeyValue) -> Result<bo
         failure: Vec::new(),
     };
     Ok(etcd.txn(question).await?.succeeded)
-}
-
-fn first(answer: TxnResponse) -> Option<KeyValue> {
-    match answer.responses.into_iter().next()?.outcome? {
-        Outcome::Range(found) => found.kvs.into_iter().next(),
-        Outcome::Put(_) | Outcome::DeleteRange(_) => None,
-    }
 }
 
 fn is_named(other: &Record, record: &Record, node: &Node) -> bool {

@@ -45,8 +45,8 @@ use crate::core::future::BoxFuture;
 use crate::core::limits::StoreLimits;
 use crate::driver;
 use crate::driver::etcd::{
-    Compare, DeleteRangeRequest, KeyValue, Moment, Operation, Outcome, PutRequest, RangeRequest,
-    Span, TxnRequest, TxnResponse,
+    Compare, DeleteRangeRequest, KeyValue, Moment, Operation, PutRequest, RangeRequest, Span,
+    TxnRequest,
 };
 use crate::store::etcd::keys::Keys;
 use crate::store::query::{PAGE_BYTES_MAX, SCAN_RECORDS_MAX};
@@ -241,7 +241,7 @@ async fn change(
         };
         let answer = etcd.txn(question).await?;
         let (succeeded, revision) = (answer.succeeded, Moment::of(answer.header).revision);
-        let found = first(answer);
+        let found = answer.found();
         if succeeded {
             if let Some(old) = found.filter(|old| old.lease != 0) {
                 // The lease of what was replaced holds nothing. If it stays, time ends it.
@@ -273,13 +273,6 @@ async fn is_absent(etcd: &driver::Etcd, found: &KeyValue) -> Result<bool> {
     }
     let life = etcd.lease_life(found.lease).await?;
     Ok(life.is_none_or(|life| sealed::is_over_by(found, life)))
-}
-
-fn first(answer: TxnResponse) -> Option<KeyValue> {
-    match answer.responses.into_iter().next()?.outcome? {
-        Outcome::Range(found) => found.kvs.into_iter().next(),
-        Outcome::Put(_) | Outcome::DeleteRange(_) => None,
-    }
 }
 
 impl Store for Etcd {

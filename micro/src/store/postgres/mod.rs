@@ -156,7 +156,8 @@ impl Shared {
 
     async fn read(&self, space: &Space, key: &Key) -> Result<Option<Record>> {
         self.is_open()?;
-        let rows = self.database.rows(sql::READ, place(space, key)).await.map_err(repeatable)?;
+        let rows =
+            self.database.rows(sql::READ, place(space, key)).await.map_err(Error::of_a_read)?;
         let Some(row) = rows.first() else { return Ok(None) };
         let metadata: String = column(row, 1)?;
         let facts = (column(row, 2)?, column(row, 3)?);
@@ -225,7 +226,7 @@ impl Shared {
             query.keys_only,
             count(PAGE_BYTES_MAX),
         ];
-        let rows = self.database.rows(sql::LIST, params).await.map_err(repeatable)?;
+        let rows = self.database.rows(sql::LIST, params).await.map_err(Error::of_a_read)?;
         rows::page(query, &rows)
     }
 
@@ -233,7 +234,7 @@ impl Shared {
         self.is_open()?;
         let mut following = self.following.lock().await;
         // What was written before is told to the others here, and never to this one.
-        self.follow(&mut following, Some(space)).await.map_err(repeatable)?;
+        self.follow(&mut following, Some(space)).await.map_err(Error::of_a_read)?;
         let watch = self.hub.lock().unwrap_or_else(PoisonError::into_inner).watch(space, prefix);
         self.wake.notify_one();
         watch
@@ -295,11 +296,6 @@ impl Hear for Shared {
 
 fn place(space: &Space, key: &Key) -> crate::driver::postgres::Params {
     params![space.database().to_owned(), space.table().to_owned(), key.as_str().to_owned()]
-}
-
-/// What only reads may be repeated, however it failed.
-fn repeatable(error: Error) -> Error {
-    if error.retry() == Retry::Unknown { error.with_retry(Retry::Safe) } else { error }
 }
 
 impl Store for Postgres {
