@@ -30,7 +30,8 @@ use crate::selector::{Outcome, route_key};
 /// A call to an endpoint. It starts when it is first polled; dropping it cancels it.
 ///
 /// The call inherits deadline, trace and persistent metadata from the handler it is made in. It
-/// has exactly one outcome, by its deadline.
+/// has exactly one outcome, by its deadline. That of a stream is its beginning; the deadline holds
+/// for the rest of it where [`Call::bounded`] asks for that.
 ///
 /// # Retries
 /// A call is repeated by itself only if the request provably did not run, or the endpoint is
@@ -183,6 +184,18 @@ impl<T, E> Call<T, E> {
             plan.context = Some(context.clone());
         }
         self
+    }
+}
+
+/// An option of calls that are answered by a stream.
+impl<T, E> Call<Streaming<T>, E> {
+    /// Has the deadline of the call hold for the whole stream, not only until it begins.
+    ///
+    /// A stream that is not over by then ends with a 408, whatever is still on its way, and is
+    /// reset: its handler is given up, with the calls that it makes for it. Without this a stream
+    /// lasts for as long as both ends want it.
+    pub fn bounded(self) -> Self {
+        self.with(|options| options.bounded = true)
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use crate::client::attempt::Chosen;
+use crate::client::bounded::Bound;
 use crate::client::failure::{expired, named, unfit, unknown};
 use crate::client::hedge;
 use crate::client::layer::{Next, Reply, Request};
@@ -72,9 +73,14 @@ pub(super) async fn drive(mut plan: Plan, progress: Progress) -> Result<(Reply, 
         return Err(error.clone());
     }
     let format = plan.format().clone();
+    let bound = Bound::of(&plan, progress.began);
     let reply = match plan.client().layers.clone() {
         None => tries(plan, progress).await?,
         Some(layers) => layered(layers, Request::new(plan, progress.began)).await?,
+    };
+    let reply = match bound {
+        Some(bound) => bound.around(reply),
+        None => reply,
     };
     Ok((reply, format))
 }

@@ -8,6 +8,7 @@
 
 mod attempt;
 mod bearer;
+mod bounded;
 mod builder;
 mod call;
 mod credentials;

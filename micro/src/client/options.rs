@@ -26,6 +26,8 @@ pub(super) struct Options {
     pub(super) filter: Option<Filter>,
     pub(super) key: Option<u64>,
     pub(super) idempotent: bool,
+    /// Whether the deadline holds for the whole of a stream of responses.
+    pub(super) bounded: bool,
     /// The first option that was not valid; the call fails with it.
     pub(super) error: Option<Error>,
 }

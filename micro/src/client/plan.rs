@@ -97,7 +97,9 @@ impl Plan {
 
     /// Returns whether the first try may run without a task, a box or a wait.
     pub(super) fn is_plain(&self) -> bool {
-        let plain = |o: &Options| o.hedge.is_none() && o.to.is_none() && o.try_timeout.is_none();
+        let plain = |o: &Options| {
+            o.hedge.is_none() && o.to.is_none() && o.try_timeout.is_none() && !o.bounded
+        };
         self.source.is_none()
             && self.client().layers.is_none()
             && self.body.is_ok()
