@@ -9,6 +9,7 @@ use crate::core::error::{Error, Result};
 use crate::core::net::{Address, Listener};
 use crate::server::builder::Builder;
 use crate::server::listen::{Port, accept};
+use crate::server::loopback::Loopback;
 use crate::server::roster::Order;
 use crate::server::router::Router;
 
@@ -64,6 +65,11 @@ impl Server {
         let name = address.clone();
         self.port.scope.tasks.spawn("accept", accept(Arc::clone(&self.port), listener, name));
         Ok(bound)
+    }
+
+    /// Returns the way in of the process itself, which needs no listener.
+    pub(crate) fn loopback(&self) -> Loopback {
+        Loopback::to(&self.port)
     }
 
     /// Returns how many calls run, connections that were upgraded to another protocol included.

@@ -134,7 +134,7 @@ fn is_fault_of_peer(error: &io::Error) -> bool {
 }
 
 /// Gives a connection its place and its task, or closes it where there is no place.
-fn admit(port: &Arc<Port>, stream: Stream, bound: &Arc<str>) {
+pub(super) fn admit(port: &Arc<Port>, stream: Stream, bound: &Arc<str>) {
     let socket = match &stream {
         // A peer that has left already has no address.
         Stream::Tcp(tcp) => match (tcp.peer_addr(), tcp.local_addr()) {

@@ -86,6 +86,9 @@ pub(crate) struct Backends {
     /// As whom calls are made.
     pub(crate) session: Option<Arc<Session>>,
     pub(crate) transport: Arc<dyn Transport>,
+    /// Whether the transport is the usual one, which was not handed over.
+    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "clients have no node"))]
+    pub(crate) is_native: bool,
     pub(crate) selector: Arc<dyn Selector>,
     pub(crate) codecs: Codecs,
     /// How calls are encoded.
@@ -121,6 +124,7 @@ impl Backends {
         let content_type = settings.client_content_type.as_deref().map(ContentType::parse);
         let content_type = content_type.unwrap_or_default();
         let trust = Trust::read(settings)?;
+        let is_handed = given.transport.is_some();
         let transport = match given.transport {
             Some(transport) => handed("transport", settings.transport.as_ref(), transport),
             None => {
@@ -132,6 +136,7 @@ impl Backends {
             secure::refuse_bus(settings)?;
         }
         let transport = open::reaching(transport, &content_type, &trust);
+        let is_native = !is_handed && transport.name() == "native";
         let format = open::format(&content_type, &given.codecs)?;
         let session = settings.auth_token.clone().map(|token| Arc::new(Session::fixed(token)));
         let (broker, broker_url) = match given.broker {
@@ -164,6 +169,7 @@ impl Backends {
             authority: None,
             session,
             transport,
+            is_native,
             selector,
             codecs: given.codecs,
             format,
@@ -208,6 +214,17 @@ impl Backends {
             return "https";
         }
         "http"
+    }
+
+    /// Tells whether calls to the process's own port say nothing that the network would have to
+    /// add: no certificate, no frames but those of the native transport.
+    #[cfg(feature = "server")]
+    pub(crate) fn dials_plainly(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if self.identity.is_some() || self.certificate.is_some() {
+            return false;
+        }
+        self.is_native
     }
 
     /// Returns what a store works within.

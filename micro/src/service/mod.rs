@@ -41,6 +41,8 @@ mod mount;
 pub mod observe;
 pub mod open;
 #[cfg(feature = "server")]
+mod own;
+#[cfg(feature = "server")]
 mod port;
 #[cfg(feature = "server")]
 mod readiness;

@@ -32,6 +32,7 @@ use crate::service::mount::Mount;
 #[cfg(all(unix, feature = "stdio"))]
 use crate::service::observe::take_output;
 use crate::service::observe::{Observe, Reach, install, show};
+use crate::service::own::OwnNode;
 use crate::service::readiness::Readiness;
 use crate::service::record::{Place, add_free, record};
 use crate::service::running::{Inner, Running};
@@ -182,7 +183,8 @@ impl Service {
         (config, seen): (Config, Seen),
         settings: &Settings,
     ) -> Result<Running> {
-        let client = backends.client().monitor(seen.monitor.clone());
+        let own = OwnNode::over(&backends.transport);
+        let client = own.known_to(backends.client()).monitor(seen.monitor.clone());
         let client = self.client.drain(..).fold(client, |client, step| step(client));
         let client = client.build();
         let store = kept.handle(&self.name)?;
@@ -215,6 +217,7 @@ impl Service {
         let server = server(&backends, readiness.clone(), steps)?;
         let Bound { address, port } = listen(&server, &backends, settings).await?;
         let place = place(&backends, settings, self.metadata, &address)?;
+        own.serves(&place, (&backends, settings), &server);
         if let Some(inbox) = backends.broker.inbox() {
             // A port of its own speaks HTTP; another transport's listener may not.
             inbox.reached_at(&place.address, is_on_the_port(backends.transport.as_ref()));
