@@ -1,14 +1,22 @@
 //! What a process tells the registry of the functions that listen for it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use micro::prelude::*;
 use micro::registry::{Memory, Registry};
+use tokio::sync::Notify;
+
+const CREATED: Topic<u64> = Topic::new("orders.created");
+
+/// The orders that were heard of, by the one test that creates some.
+static HEARD: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+static HEARS: Notify = Notify::const_new();
 
 /// Writes down what happens.
 #[subscriber(topic = "orders.created", queue = "audit")]
 async fn audit(order: u64) -> Result<()> {
-    let _ = order;
+    HEARD.lock().unwrap().push(order);
+    HEARS.notify_one();
     Ok(())
 }
 
@@ -42,4 +50,30 @@ async fn a_free_subscriber_is_an_endpoint_of_its_process() {
     assert_eq!(greeter[0].endpoints.len(), 1);
     running.stop().await;
     assert_eq!(registry.list().await.unwrap(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_linked_subscriber_is_mounted_once() {
+    let hermetic = || {
+        let service = Service::new("shop").no_env().registry(Memory::new());
+        service.transport(micro::transport::Memory::default()).mount(Greeter)
+    };
+    for (service, subscribed) in [
+        (hermetic(), 0),
+        (hermetic().mount_linked(), 1),
+        (hermetic().mount_linked().subscribe::<audit>(), 1),
+        (hermetic().subscribe::<audit>().mount_linked(), 1),
+    ] {
+        let running = service.start().await.unwrap();
+        let topics = running.subscribers().iter().map(|free| free.topic);
+        assert_eq!(topics.collect::<Vec<_>>(), vec![CREATED.name(); subscribed]);
+        let served = running.services().iter().map(|served| served.name);
+        assert_eq!(served.collect::<Vec<_>>(), ["greeter"]);
+        running.broker().publish(&CREATED, &7).await.unwrap();
+        if subscribed > 0 {
+            HEARS.notified().await;
+        }
+        running.stop().await;
+        assert_eq!(std::mem::take(&mut *HEARD.lock().unwrap()), vec![7; subscribed]);
+    }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use micro::core::error::Retry;
+use micro_tests::chain::FrontClient;
 use micro_tests::probe::ProbeClient;
 
 use crate::harness::http::get;
@@ -100,6 +101,21 @@ async fn a_killed_server_leaves_nothing_that_its_successor_trips_over() {
     assert_eq!(nodes(&place, "probe").await, ["probe-a"]);
     second.stop().await;
     assert!(!place.path("socket").exists(), "the socket of a server that stopped remains");
+}
+
+#[tokio::test]
+async fn a_program_of_one_line_serves_what_it_wires_and_what_is_linked() {
+    let place = Place::new();
+    let hop = async |role: &str| place.server(role).arg(role).serving().await;
+    let _hops = (hop("back").await, hop("middle").await);
+    let mut front = place.server("front").env("TEST_RUN_WIRED", "1").serving().await;
+    let client: FrontClient = place.client();
+    assert_eq!(client.enter(false).await.unwrap().len(), 3);
+    let record = place.registry().lookup("front").await.unwrap().unwrap().remove(0);
+    let names: Vec<_> = record.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
+    assert_eq!(names, ["Front.Enter", "Note"]);
+    front.stop().await;
+    assert_eq!(nodes(&place, "front").await, [""; 0]);
 }
 
 #[tokio::test]
