@@ -43,6 +43,20 @@ impl Quick {
     }
 }
 
+const LETTERS: Topic<String> = Topic::new("letters");
+
+#[derive(Debug)]
+struct Postbox(tokio::sync::mpsc::Sender<String>);
+
+#[service]
+impl Postbox {
+    /// Hands on what arrives.
+    #[subscriber(topic = LETTERS)]
+    async fn on_letter(&self, letter: String) -> Result<()> {
+        self.0.send(letter).await.or_error("postbox")
+    }
+}
+
 fn hermetic() -> Service {
     Service::new("test")
         .no_env()
@@ -389,6 +403,22 @@ async fn limits_of_the_program_hold_unless_settings_change_them() {
     let service = hermetic().mount(Quick).limits(limits).env([("MICRO_CLIENT_RETRIES", "x")]);
     let error = service.start().await.unwrap_err();
     assert!(error.detail().contains("MICRO_CLIENT_RETRIES"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_publishes_where_it_has_a_broker() {
+    let (arrives, mut letters) = tokio::sync::mpsc::channel(1);
+    let running = hermetic().mount(Postbox(arrives)).start().await.unwrap();
+    let (client, letter): (Client, _) = (running.client(), "dear Ada".to_owned());
+    client.publish(&LETTERS, &letter).await.unwrap();
+    assert_eq!(letters.recv().await, Some(letter.clone()));
+    running.stop().await;
+
+    let alone = Client::builder().build();
+    assert!(alone.publisher().is_none());
+    let error = alone.publish(&LETTERS, &letter).await.unwrap_err();
+    assert_eq!(error.code(), 412, "{error}");
+    assert!(error.detail().contains("no broker"), "{error}");
 }
 
 #[tokio::test]
