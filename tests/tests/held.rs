@@ -1,5 +1,5 @@
-//! Which test holds which fault and limit of the port: every hostile peer and every bound that the
-//! crate names is held by tests, and the tests that are named here exist.
+//! Which test holds which fault of the port and which limit: every hostile peer and every bound that
+//! the crate names is held by tests, and the tests that are named here exist.
 
 use std::fs;
 use std::path::Path;
@@ -107,7 +107,16 @@ const HELD: &[Held] = &[
             ("transport/native/frame.rs", &["an_overlong_frame_is_refused_by_its_header_alone"]),
         ],
     ),
-    ("F45 compressed bombs", &[("registry/mdns/txt.rs", &["hostile_texts_are_refused"])]),
+    (
+        "F45 compressed bombs",
+        &[
+            ("server/tests/compression.rs", &["a_bomb_costs_no_more_than_a_message"]),
+            ("server/http/coding/unpack.rs", &["a_bomb_is_refused_while_it_is_read"]),
+            ("codec/grpc/gzip.rs", &["a_bomb_is_refused_early"]),
+            ("registry/packed.rs", &["what_was_packed_comes_back_up_to_the_limit"]),
+            ("registry/mdns/txt.rs", &["hostile_texts_are_refused"]),
+        ],
+    ),
     (
         "F46 nesting without end",
         &[(
@@ -325,11 +334,156 @@ const HELD: &[Held] = &[
             &["the_deadline_is_the_least_of_callers_endpoints_and_processs"],
         )],
     ),
+    (
+        "L17 dialing a node",
+        &[("client/tests/dials.rs", &["callers_share_one_dial_and_its_failure_and_go_elsewhere"])],
+    ),
+    (
+        "L18 retries, their budget and the pauses between them",
+        &[
+            (
+                "client/tests/retries.rs",
+                &[
+                    "a_call_is_repeated_twice_unless_told_otherwise",
+                    "r15_an_overload_is_multiplied_by_no_more_than_the_budget",
+                    "a_node_asks_for_a_pause_up_to_the_limit",
+                ],
+            ),
+            (
+                "core/budget.rs",
+                &["the_limits_of_retries_allow_a_fifth_of_the_calls_and_ten_a_second_besides"],
+            ),
+            ("core/backoff.rs", &["pauses_stay_within_the_limits_of_retries"]),
+        ],
+    ),
+    (
+        "L19 nesting and elements of a message, keys that come twice",
+        &[
+            (
+                "codec/depth/tests.rs",
+                &[
+                    "msgpack_arrays_stop_at_the_limit",
+                    "json_stops_at_the_limit",
+                    "elements_stop_at_the_limit",
+                ],
+            ),
+            ("codec/tests.rs", &["a_field_that_comes_twice_is_refused"]),
+        ],
+    ),
+    (
+        "L20 what compressed bytes become",
+        &[
+            ("server/http/coding/unpack.rs", &["a_bomb_is_refused_while_it_is_read"]),
+            ("codec/grpc/gzip.rs", &["a_message_inflates_to_its_limit_and_no_further"]),
+        ],
+    ),
+    (
+        "L21 bytes that wait to be written, writes without progress",
+        &[
+            (
+                "transport/native/tests/hostile.rs",
+                &["a_client_that_never_reads_holds_little_and_is_closed"],
+            ),
+            (
+                "transport/native/tests/hostile_server.rs",
+                &["a_server_that_reads_nothing_makes_callers_wait_then_fails_them"],
+            ),
+            (
+                "server/tests/floods.rs",
+                &["f09_a_peer_that_reads_nothing_is_closed_however_it_asks"],
+            ),
+        ],
+    ),
+    (
+        "L22 subscriptions, topics, and what waits for a subscription",
+        &[(
+            "broker/memory/tests.rs",
+            &[
+                "limits_hold_at_the_limit_and_one_more",
+                "what_waits_is_bounded_at_the_limit_above_it_and_far_above_it",
+            ],
+        )],
+    ),
+    (
+        "L23 messages in hand, their time and their deliveries",
+        &[
+            ("broker/memory/tests.rs", &["a_subscription_has_as_many_messages_in_hand_as_it_may"]),
+            ("broker/delivery.rs", &["a_handler_that_hangs_is_dropped_and_retried"]),
+            (
+                "broker/tests.rs",
+                &["k4_what_takes_its_receivers_down_is_given_up_and_can_be_replayed"],
+            ),
+            ("testkit/broker/settling.rs", &["given_up_messages_go_to_the_dead_letters"]),
+        ],
+    ),
+    (
+        "L24 bytes and claims of a token, keys of a set",
+        &[(
+            "auth/jwt/tests.rs",
+            &[
+                "l24_long_and_deep_tokens_are_refused",
+                "a04_no_shared_secret_and_no_short_key_is_ever_a_key",
+            ],
+        )],
+    ),
+    (
+        "L25 nodes, services and metadata of a registry, lives of records",
+        &[
+            ("registry/memory.rs", &["nodes_and_services_are_limited"]),
+            ("registry/file.rs", &["services_and_nodes_are_limited"]),
+            ("registry/lease/tests.rs", &["the_limits_that_are_given_hold"]),
+        ],
+    ),
+    (
+        "L26 keys, values, pages and lives of records, what a store holds",
+        &[
+            ("store/key.rs", &["names_are_bounded_and_hold_no_control_characters"]),
+            (
+                "store/memory.rs",
+                &["records_and_bytes_are_bounded_at_the_limit_above_it_and_far_above_it"],
+            ),
+            ("testkit/store/basics.rs", &["what_cannot_be_kept_is_refused"]),
+            ("testkit/store/lists.rs", &["pages_cover_everything_once"]),
+        ],
+    ),
+    ("L27 a document of settings", &[("config/file/mod.rs", &["each_fault_names_the_file"])]),
+    (
+        "L28 the phases of a stop",
+        &[(
+            "../tests/stop.rs",
+            &[
+                "a_stop_ends_in_time_whatever_hooks_and_calls_do",
+                "a_stop_ends_in_time_whatever_the_last_hooks_do",
+            ],
+        )],
+    ),
+    (
+        "L29 questions about the inside, profiles",
+        &[
+            (
+                "debug/monitor.rs",
+                &[
+                    "l29_questions_at_the_limit_are_answered_and_further_ones_refused",
+                    "l29_l30_questions_and_traces_have_their_number_a_second",
+                ],
+            ),
+            ("server/tests/inside.rs", &["l29_numbers_are_read_at_a_pace"]),
+            ("debug/profile.rs", &["l29_profiles_are_as_long_and_as_fine_as_they_may_be"]),
+            ("debug/sampler.rs", &["l29_the_rarest_stacks_are_left_out_for_want_of_room"]),
+        ],
+    ),
+    (
+        "L30 baggage, labels of metrics",
+        &[
+            ("server/http/baggage.rs", &["members_past_the_limits_are_left_out"]),
+            ("debug/monitor.rs", &["l30_endpoints_past_the_limit_of_labels_are_counted_as_other"]),
+        ],
+    ),
 ];
 
 #[test]
-fn every_fault_and_limit_of_the_port_is_held_by_tests_that_exist() {
-    let ids = (40..54).map(|n| format!("F{n} ")).chain((1..17).map(|n| format!("L{n} ")));
+fn every_fault_of_the_port_and_every_limit_is_held_by_tests_that_exist() {
+    let ids = (40..54).map(|n| format!("F{n} ")).chain((1..31).map(|n| format!("L{n} ")));
     for id in ids {
         assert!(HELD.iter().any(|held| held.0.starts_with(&id)), "nothing holds {id}");
     }

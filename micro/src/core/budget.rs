@@ -163,6 +163,24 @@ mod tests {
     }
 
     #[test]
+    fn the_limits_of_retries_allow_a_fifth_of_the_calls_and_ten_a_second_besides() {
+        let (start, limits) = (clock::now(), RetryLimits::default());
+        assert_eq!((limits.budget_percent, limits.budget_per_second), (20, 10));
+        for (calls, retries) in [(0, 100), (500, 200), (5000, 1100)] {
+            let budget = Budget::from_limits(start, &limits);
+            (0..calls).for_each(|_| budget.deposit(start));
+            assert_eq!(drain(&budget, start), retries, "{calls} calls");
+        }
+        let share = RetryLimits { budget_percent: 50, budget_per_second: 0, ..limits.clone() };
+        let reserve = RetryLimits { budget_percent: 0, budget_per_second: 50, ..limits };
+        for (limits, retries) in [(share, 50), (reserve, 500)] {
+            let budget = Budget::from_limits(start, &limits);
+            (0..100).for_each(|_| budget.deposit(start));
+            assert_eq!(drain(&budget, start), retries, "{limits:?}");
+        }
+    }
+
+    #[test]
     fn a_fifth_of_the_calls_may_be_retried() {
         let start = clock::now();
         let budget = Budget::new(start, 20, 0);

@@ -316,6 +316,28 @@ mod tests {
         store.write(&space, Write::new(key("b"), "1")).await.unwrap();
     }
 
+    /// At the limit, one above it and ten times as much: ten records fit, of five bytes each.
+    #[tokio::test]
+    async fn records_and_bytes_are_bounded_at_the_limit_above_it_and_far_above_it() {
+        let by_records = StoreLimits { memory_records_max: 10, ..StoreLimits::default() };
+        let by_bytes = StoreLimits { memory_bytes_max: 50, ..StoreLimits::default() };
+        for (limits, tries) in [by_records, by_bytes]
+            .into_iter()
+            .flat_map(|limits| [10, 11, 100].map(|tries| (limits.clone(), tries)))
+        {
+            let (store, space) = (Memory::with_limits(limits.clone()), Space::unbound());
+            let mut taken = 0;
+            for n in 0..tries {
+                let write = Write::new(key(&format!("k{n:02}")), "12");
+                match store.write(&space, write).await {
+                    Ok(_) => taken += 1,
+                    Err(error) => assert_eq!(error.code(), 429, "{error}"),
+                }
+            }
+            assert_eq!((taken, store.state().bytes), (10, 50), "{tries} within {limits:?}");
+        }
+    }
+
     #[tokio::test]
     async fn a_full_store_takes_a_replacement_that_fits() {
         let limits = StoreLimits { memory_bytes_max: 5, ..StoreLimits::default() };
