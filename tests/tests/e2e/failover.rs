@@ -1,5 +1,7 @@
 //! Servers die, stop and are replaced under load, and no call notices.
 
+use std::time::{Duration, Instant};
+
 use micro::Result;
 use micro::prelude::Streaming;
 use micro_tests::probe::ProbeClient;
@@ -18,10 +20,14 @@ fn rounds() -> usize {
     if is_long() { 5 } else { 1 }
 }
 
+/// How many seconds half of a round takes at the rate of the load.
+fn seconds() -> u32 {
+    if is_long() { 10 } else { 3 }
+}
+
 /// How many answers make half of a round.
 fn half() -> usize {
-    let seconds = if is_long() { 10 } else { 3 };
-    seconds * RATE as usize
+    (seconds() * RATE) as usize
 }
 
 /// One server in three of a place, under load.
@@ -48,6 +54,23 @@ impl Scene {
         })
         .await;
         Self { place, servers, load }
+    }
+
+    /// Waits for half a round of answers; returns how long they took.
+    async fn half(&self) -> Duration {
+        let began = Instant::now();
+        self.load.answers(half()).await;
+        began.elapsed()
+    }
+}
+
+/// Checks that the load of a long round came at its rate, but for a quarter of the time: less of it
+/// would not be the load that is claimed.
+fn check_rate(what: &str, took: Duration) {
+    let planned = Duration::from_secs(u64::from(2 * seconds()));
+    println!("{what}: {} answers in {took:?}", 2 * half());
+    if is_long() {
+        assert!(took < planned * 5 / 4, "{what}: {took:?} for {planned:?} of load");
     }
 }
 
@@ -84,10 +107,11 @@ async fn a_killed_server_fails_no_idempotent_call() {
     let _heavy = Heavy::room().await;
     for round in 0..rounds() {
         let mut scene = Scene::new(read).await;
-        scene.load.answers(half()).await;
+        let before = scene.half().await;
         scene.servers[round % 3].kill().await;
-        scene.load.answers(half()).await;
+        let took = before + scene.half().await;
         check("kill", &scene.load.end().await);
+        check_rate("kill", took);
     }
 }
 
@@ -96,10 +120,11 @@ async fn a_stopped_server_fails_no_call_of_any_kind() {
     let _heavy = Heavy::room().await;
     for round in 0..rounds() {
         let mut scene = Scene::new(any).await;
-        scene.load.answers(half()).await;
+        let before = scene.half().await;
         scene.servers[round % 3].stop().await;
-        scene.load.answers(half()).await;
+        let took = before + scene.half().await;
         check("stop", &scene.load.end().await);
+        check_rate("stop", took);
     }
 }
 
