@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::de::{Expected, Unexpected};
 
+use crate::core::secret::without_passwords;
+
 /// Parts of keys whose values are not shown.
 const SECRET_PARTS: [&str; 9] =
     ["password", "passwd", "secret", "token", "key", "credential", "auth", "cookie", "private"];
@@ -23,7 +25,7 @@ pub(super) struct Fault {
     origin: Option<Arc<str>>,
     /// What is wrong.
     message: String,
-    /// The value at fault, shown only if its key is no secret.
+    /// The value at fault, shown only if its key is no secret, and without passwords.
     found: Option<String>,
     /// The field that is not there.
     missing: Option<&'static str>,
@@ -56,9 +58,9 @@ impl fmt::Display for Fault {
             // The root is nowhere in particular.
             return if key.is_empty() { Ok(()) } else { write!(f, " in `{key}` from {origin}") };
         }
-        write!(f, "`{key}` from {origin}: {}", self.message)?;
+        write!(f, "`{key}` from {origin}: {}", without_passwords(&self.message))?;
         match &self.found {
-            Some(found) if !is_secret(key) => write!(f, ", found {found}"),
+            Some(found) if !is_secret(key) => write!(f, ", found {}", without_passwords(found)),
             _ => Ok(()),
         }
     }

@@ -307,6 +307,29 @@ mod tests {
         assert!(!error.detail().contains("hunter2"), "{error}");
         assert!(!format!("{config:?}").contains("hunter2"));
         assert_eq!(config.settings().first().unwrap().value, "***");
+        let config = load(vec![file(json!({"db": {"password": 1234}}))]).await;
+        let error = config.get::<String>("db.password").unwrap_err();
+        assert!(!error.detail().contains("1234"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_password_of_a_url_shows_neither_in_errors_nor_in_listings() {
+        let url = "nats://u:hunter2@h,redis://v:hunter2@g";
+        let lists = json!({"text": url, "urls": [url, {"deep": url}]});
+        let config = load(vec![file(lists), flat(&[("loose", url)])]).await;
+        for key in ["text", "loose"] {
+            for error in [
+                config.get::<u16>(key).unwrap_err(),
+                config.get::<Mode>(key).unwrap_err(),
+                config.get::<Duration>(key).unwrap_err(),
+            ] {
+                assert!(!error.detail().contains("hunter2"), "{error}");
+            }
+        }
+        let error = config.get::<Vec<u16>>("urls").unwrap_err();
+        assert!(error.detail().contains("nats://u:***@h,redis://v:***@g"), "{error}");
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert!(config.settings().iter().all(|setting| setting.value.contains("redis://v:***@g")));
     }
 
     #[tokio::test]
