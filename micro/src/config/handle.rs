@@ -281,7 +281,7 @@ mod tests {
             (json!({"host": "a", "prt": 1}), ["`smtp.prt`", "unknown key", "`port`"]),
             (json!({"host": "a", "port": 1, "wait": 5}), ["`smtp.wait`", "unit", "`5`"]),
             (json!({"host": "a", "port": 1, "to": [1]}), ["`smtp.to[0]`", "app.json", "string"]),
-            (json!({"port": 1}), ["`smtp.host`", "is missing", ""]),
+            (json!({"port": 1}), ["`smtp.host`", "is missing", "read as `Smtp`"]),
             (json!({"host": "a", "port": 1, "mode": "fast"}), ["`smtp.mode`", "fast", "plain"]),
         ] {
             let config = load(vec![file(json!({ "smtp": document }))]).await;
@@ -294,7 +294,7 @@ mod tests {
     async fn a_key_that_is_not_set_names_the_sources_and_the_variable() {
         let config = load(vec![file(json!({})), flat(&[])]).await;
         let error = config.get::<Smtp>("mail.smtp").unwrap_err();
-        for part in ["`mail.smtp`", "app.json, flags", "MICRO_CONFIG_MAIL__SMTP"] {
+        for part in ["`mail.smtp`", "`Smtp`", "app.json, flags", "MICRO_CONFIG_MAIL__SMTP"] {
             assert!(error.detail().contains(part), "{error}");
         }
         assert_eq!(config.find::<u8>("mail").unwrap(), None);

@@ -224,7 +224,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         if name == "Duration" && fields == ["secs", "nanos"] {
             return self.duration(visitor);
         }
-        self.table(fields, visitor)
+        self.table(fields, visitor).map_err(|fault| fault.of_struct(name))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
