@@ -135,6 +135,8 @@ pub(crate) struct Subscription {
     pub(crate) topic: Topic,
     pub(crate) queue: Option<String>,
     pub(crate) concurrency: u32,
+    /// The variant of the runtime's `Overflow`.
+    pub(crate) overflow: &'static str,
     pub(crate) manual_ack: bool,
     pub(crate) event: Event,
     pub(crate) output: Type,

@@ -20,7 +20,7 @@ pub use crate::codec::glue::{
 pub use crate::codec::{DecFn, Decode, EncFn, Encode};
 pub use crate::core::body::Body;
 pub use crate::core::descriptor::{
-    CallKind, EndpointSpec, Schema, ServiceDescriptor, SubscriptionSpec,
+    CallKind, EndpointSpec, Overflow, Schema, ServiceDescriptor, SubscriptionSpec,
 };
 pub use crate::core::future::BoxFuture;
 

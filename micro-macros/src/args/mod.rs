@@ -20,8 +20,8 @@ const SERVICE: &[&str] =
     &["name", "version", "scope", "public", "timeout", "metadata", "client", "crate"];
 const HANDLER: &[&str] =
     &["name", "scope", "public", "timeout", "idempotent", "detached", "metadata"];
-const SUBSCRIBER: &[&str] = &["topic", "queue", "concurrency", "ack"];
-const FREE_SUBSCRIBER: &[&str] = &["topic", "queue", "concurrency", "ack", "crate"];
+const SUBSCRIBER: &[&str] = &["topic", "queue", "concurrency", "overflow", "ack"];
+const FREE_SUBSCRIBER: &[&str] = &["topic", "queue", "concurrency", "overflow", "ack", "crate"];
 const WIRE: &[&str] = &["config", "default"];
 
 /// Who may call: nothing said, everybody, or holders of one of the scopes.
@@ -72,6 +72,26 @@ pub(crate) enum TopicSource {
     Constant(Path),
 }
 
+/// What happens when events come faster than they are handled.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overflow {
+    #[default]
+    Block,
+    Disconnect,
+    DropOldest,
+}
+
+impl Overflow {
+    /// Names the variant of the runtime.
+    pub(crate) fn variant(self) -> &'static str {
+        match self {
+            Self::Block => "Block",
+            Self::Disconnect => "Disconnect",
+            Self::DropOldest => "DropOldest",
+        }
+    }
+}
+
 /// Arguments of `#[subscriber]`.
 #[derive(Debug, Default)]
 pub(crate) struct SubscriberArgs {
@@ -82,6 +102,7 @@ pub(crate) struct SubscriberArgs {
     pub(crate) queue: Option<String>,
     /// Zero when unsaid.
     pub(crate) concurrency: u32,
+    pub(crate) overflow: Overflow,
     /// The word `manual`, when the handler acknowledges by itself.
     pub(crate) manual_ack: Option<Ident>,
 }
@@ -139,6 +160,7 @@ pub(crate) fn subscriber(tokens: TokenStream, free: bool, errors: &mut Errors) -
             }
             "queue" => out.queue = arg.name("queue", errors).map(|name| name.value()),
             "concurrency" => out.concurrency = arg.concurrency(errors),
+            "overflow" => out.overflow = arg.overflow(errors),
             "crate" => out.krate = arg.krate(errors),
             _ => out.manual_ack = arg.manual_ack(errors),
         }

@@ -2,6 +2,7 @@
 
 use crate::args::Access;
 use crate::args::ClientChoice;
+use crate::args::Overflow;
 use crate::args::TopicSource;
 use crate::args::pieces::Arg;
 use crate::args::pieces::Value;
@@ -202,6 +203,19 @@ impl Arg {
             self.wrong("`concurrency` takes a whole number from 1 up such as 16", errors);
         }
         number
+    }
+
+    pub(super) fn overflow(&self, errors: &mut Errors) -> Overflow {
+        let word = self.parsed(<Ident as Parse>::parse).map(|word| word.to_string());
+        match word.as_deref() {
+            Some("block") => Overflow::Block,
+            Some("disconnect") => Overflow::Disconnect,
+            Some("drop_oldest") => Overflow::DropOldest,
+            _ => {
+                self.wrong("`overflow` takes `block`, `disconnect` or `drop_oldest`", errors);
+                Overflow::default()
+            }
+        }
     }
 
     pub(super) fn manual_ack(&self, errors: &mut Errors) -> Option<Ident> {

@@ -150,6 +150,7 @@ pub(crate) fn subscription(
         },
         queue: args.queue,
         concurrency: args.concurrency,
+        overflow: args.overflow.variant(),
         manual_ack: args.manual_ack.is_some(),
         event: Event { ty: envelope.unwrap_or(payload).clone(), envelope: envelope.is_some() },
         output: (**output).clone(),

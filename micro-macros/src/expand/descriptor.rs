@@ -150,6 +150,7 @@ pub(crate) fn subscription(krate: &Path, subscription: &Subscription) -> TokenSt
     let topic = topic(krate, subscription);
     let queue = option(subscription.queue.as_ref());
     let concurrency = proc_macro2::Literal::u32_unsuffixed(subscription.concurrency);
+    let overflow = Ident::new(subscription.overflow, Span::call_site());
     let manual = subscription.manual_ack;
     quote! {
         #(#cfgs)*
@@ -158,6 +159,7 @@ pub(crate) fn subscription(krate: &Path, subscription: &Subscription) -> TokenSt
             topic: #topic,
             queue: #queue,
             concurrency: #concurrency,
+            overflow: __m::Overflow::#overflow,
             manual_ack: #manual,
             doc: #doc,
             description: #description,

@@ -167,6 +167,7 @@ fn subscribers_of_a_service() {
     method("subscriber_topic_constant", &with("topic = topics::MADE", "Made"));
     method("subscriber_queue", &with("topic = \"made\", queue = \"q\"", "Made"));
     method("subscriber_concurrency", &with("topic = \"made\", concurrency = 16", "Made"));
+    method("subscriber_overflow", &with("topic = \"made\", overflow = drop_oldest", "Made"));
     method("subscriber_ack_auto", &with("topic = \"made\", ack = auto", "Made"));
     method("subscriber_ack_manual", &with("topic = \"made\", ack = manual", "Event<Made>"));
     method("subscriber_raw", &with("topic = MADE", "Event<Raw>"));

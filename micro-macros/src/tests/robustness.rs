@@ -15,7 +15,7 @@ const ITEMS: &[(&str, &str)] = &[
          detached, metadata(k = \"v\"))] pub(crate) async fn a(&self, ctx: &Context, r: T) \
          -> Result<Streaming<T>, E> { x } \
          #[cfg_attr(x, handler(a))] async fn b(self: Arc<Self>, r: Streaming<B>) -> AResult {} \
-         #[subscriber(topic = a::B, queue = \"q\", concurrency = 8, ack = manual)] \
+         #[subscriber(topic = a::B, queue = \"q\", concurrency = 8, overflow = block, ack = manual)] \
          async fn c(&self, e: Event<C>) -> Result<()> {} \
          const X: Y<{ 1 }> = Z; type W = V; m! { a } }",
     ),

@@ -9,11 +9,15 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::core::clock;
+#[cfg(feature = "client")]
+use crate::core::context::Parts;
 use crate::core::error::Error;
 use crate::core::error::Result;
 use crate::core::error::Retry;
 use crate::core::panic;
 use crate::core::status::Code;
+#[cfg(feature = "client")]
+use crate::core::trace::{TRACE_KEY, Trace};
 
 use super::Handler;
 use super::message::Message;
@@ -32,6 +36,19 @@ impl Delivery {
     /// Makes a delivery, for a backend.
     pub fn new(message: Arc<Message>, attempt: u32) -> Self {
         Self { message, attempt }
+    }
+
+    /// Returns what the context begins with in which the message is handled: its metadata and its
+    /// place in the trace, but no deadline.
+    #[cfg(feature = "client")]
+    pub fn parts(&self) -> Parts {
+        let metadata = self.message.metadata.clone();
+        Parts {
+            trace: metadata.get(TRACE_KEY).and_then(Trace::parse).map(Trace::child),
+            metadata,
+            remote: Some("broker".into()),
+            ..Parts::default()
+        }
     }
 }
 

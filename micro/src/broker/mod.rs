@@ -84,6 +84,7 @@ pub use self::topic::Topic;
 pub use self::topic::matches;
 pub use self::topic::validate_pattern;
 pub use self::topic::validate_topic;
+pub use crate::core::descriptor::Overflow;
 
 /// What handles the deliveries of a subscription; see [`deliver`] for how a backend calls it.
 pub type Handler = Arc<dyn Fn(Delivery) -> BoxFuture<'static, Ack> + Send + Sync>;
@@ -193,17 +194,4 @@ impl SubscribeOptions {
         self.overflow = overflow;
         self
     }
-}
-
-/// What happens to messages that a slow subscription has no room for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Overflow {
-    /// Publishers wait, for a limited time.
-    #[default]
-    Block,
-    /// The subscription ends; what waits for it is dropped and counted.
-    Disconnect,
-    /// The message that has waited longest is dropped and counted.
-    DropOldest,
 }

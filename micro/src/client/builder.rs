@@ -220,7 +220,9 @@ impl Builder {
         });
         let idle = self.scope.limits.connection.client_idle_timeout;
         let pool = Pool::new(self.connections.max(1), idle);
-        let publisher = self.broker.map(|broker| Publisher::in_format(broker, self.format.clone()));
+        let publisher = self
+            .broker
+            .map(|broker| Publisher::in_format(broker, self.format.clone(), self.codecs.clone()));
         Client {
             inner: Arc::new(Inner {
                 registry,

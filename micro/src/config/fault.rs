@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::de::{Expected, Unexpected};
 
+use crate::core::secret::without_passwords;
+
 /// Parts of keys whose values are not shown.
 const SECRET_PARTS: [&str; 9] =
     ["password", "passwd", "secret", "token", "key", "credential", "auth", "cookie", "private"];
@@ -23,10 +25,12 @@ pub(super) struct Fault {
     origin: Option<Arc<str>>,
     /// What is wrong.
     message: String,
-    /// The value at fault, shown only if its key is no secret.
+    /// The value at fault, shown only if its key is no secret, and without passwords.
     found: Option<String>,
     /// The field that is not there.
     missing: Option<&'static str>,
+    /// The struct that has the field.
+    wanted_by: Option<&'static str>,
 }
 
 impl Fault {
@@ -34,6 +38,12 @@ impl Fault {
     pub(super) fn new(message: impl Into<String>, found: Option<&str>) -> Self {
         let found = found.map(|text| format!("`{}`", text.escape_debug()));
         Self { message: message.into(), found, ..Self::default() }
+    }
+
+    /// Says which struct was being read, unless one further in has said so.
+    pub(super) fn of_struct(mut self, name: &'static str) -> Self {
+        self.wanted_by = self.wanted_by.or(Some(name));
+        self
     }
 
     /// Says where it is, unless something further in has said so.
@@ -54,11 +64,17 @@ impl fmt::Display for Fault {
             let dot = if key.is_empty() { "" } else { "." };
             write!(f, "`{key}{dot}{field}` is missing")?;
             // The root is nowhere in particular.
-            return if key.is_empty() { Ok(()) } else { write!(f, " in `{key}` from {origin}") };
+            if !key.is_empty() {
+                write!(f, " in `{key}` from {origin}")?;
+            }
+            return match self.wanted_by {
+                Some(name) => write!(f, ", which is read as `{name}`"),
+                None => Ok(()),
+            };
         }
-        write!(f, "`{key}` from {origin}: {}", self.message)?;
+        write!(f, "`{key}` from {origin}: {}", without_passwords(&self.message))?;
         match &self.found {
-            Some(found) if !is_secret(key) => write!(f, ", found {found}"),
+            Some(found) if !is_secret(key) => write!(f, ", found {}", without_passwords(found)),
             _ => Ok(()),
         }
     }

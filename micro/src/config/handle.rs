@@ -281,7 +281,7 @@ mod tests {
             (json!({"host": "a", "prt": 1}), ["`smtp.prt`", "unknown key", "`port`"]),
             (json!({"host": "a", "port": 1, "wait": 5}), ["`smtp.wait`", "unit", "`5`"]),
             (json!({"host": "a", "port": 1, "to": [1]}), ["`smtp.to[0]`", "app.json", "string"]),
-            (json!({"port": 1}), ["`smtp.host`", "is missing", ""]),
+            (json!({"port": 1}), ["`smtp.host`", "is missing", "read as `Smtp`"]),
             (json!({"host": "a", "port": 1, "mode": "fast"}), ["`smtp.mode`", "fast", "plain"]),
         ] {
             let config = load(vec![file(json!({ "smtp": document }))]).await;
@@ -294,7 +294,7 @@ mod tests {
     async fn a_key_that_is_not_set_names_the_sources_and_the_variable() {
         let config = load(vec![file(json!({})), flat(&[])]).await;
         let error = config.get::<Smtp>("mail.smtp").unwrap_err();
-        for part in ["`mail.smtp`", "app.json, flags", "MICRO_CONFIG_MAIL__SMTP"] {
+        for part in ["`mail.smtp`", "`Smtp`", "app.json, flags", "MICRO_CONFIG_MAIL__SMTP"] {
             assert!(error.detail().contains(part), "{error}");
         }
         assert_eq!(config.find::<u8>("mail").unwrap(), None);
@@ -307,6 +307,29 @@ mod tests {
         assert!(!error.detail().contains("hunter2"), "{error}");
         assert!(!format!("{config:?}").contains("hunter2"));
         assert_eq!(config.settings().first().unwrap().value, "***");
+        let config = load(vec![file(json!({"db": {"password": 1234}}))]).await;
+        let error = config.get::<String>("db.password").unwrap_err();
+        assert!(!error.detail().contains("1234"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_password_of_a_url_shows_neither_in_errors_nor_in_listings() {
+        let url = "nats://u:hunter2@h,redis://v:hunter2@g";
+        let lists = json!({"text": url, "urls": [url, {"deep": url}]});
+        let config = load(vec![file(lists), flat(&[("loose", url)])]).await;
+        for key in ["text", "loose"] {
+            for error in [
+                config.get::<u16>(key).unwrap_err(),
+                config.get::<Mode>(key).unwrap_err(),
+                config.get::<Duration>(key).unwrap_err(),
+            ] {
+                assert!(!error.detail().contains("hunter2"), "{error}");
+            }
+        }
+        let error = config.get::<Vec<u16>>("urls").unwrap_err();
+        assert!(error.detail().contains("nats://u:***@h,redis://v:***@g"), "{error}");
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert!(config.settings().iter().all(|setting| setting.value.contains("redis://v:***@g")));
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::config::fault::is_secret;
 use crate::config::tree::{Kind, Node};
+use crate::core::secret::without_passwords;
 
 /// One value as [`Config::settings`](crate::config::Config::settings) lists it.
 ///
@@ -13,7 +14,8 @@ use crate::config::tree::{Kind, Node};
 pub struct Setting {
     /// The dotted key; items of lists are `key[0]`.
     pub key: String,
-    /// The value as JSON; `***` where the key looks as if it held a secret.
+    /// The value as JSON; `***` where the key looks as if it held a secret, and for the password
+    /// in a URL.
     pub value: String,
     /// Where it is set.
     pub origin: String,
@@ -59,8 +61,8 @@ fn show(node: &Node) -> String {
         Kind::Null => "null".to_owned(),
         Kind::Bool(value) => value.to_string(),
         Kind::Number(value) => value.to_string(),
-        Kind::Text(text) => format!("\"{}\"", text.escape_debug()),
-        Kind::Loose(text) => text.escape_debug().to_string(),
+        Kind::Text(text) => format!("\"{}\"", without_passwords(text).escape_debug()),
+        Kind::Loose(text) => without_passwords(text).escape_debug().to_string(),
         Kind::List(_) => "[]".to_owned(),
         Kind::Table(_) => "{}".to_owned(),
     }

@@ -10,6 +10,8 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
+use serde_json::Number;
+
 use crate::config::fault::Fault;
 use crate::config::parse_duration;
 use crate::config::tree::{Kind, Node};
@@ -119,6 +121,16 @@ fn guess<'de, V: Visitor<'de>>(text: &str, visitor: V) -> Result<V::Value, Fault
     }
 }
 
+/// Reads a number itself, so that one that does not fit is shown only where values are.
+fn visit_number<'de, V: Visitor<'de>>(number: &Number, visitor: V) -> Result<V::Value, Fault> {
+    match (number.as_u64(), number.as_i64(), number.as_f64()) {
+        (Some(value), _, _) => visitor.visit_u64(value),
+        (None, Some(value), _) => visitor.visit_i64(value),
+        (None, None, Some(value)) => visitor.visit_f64(value),
+        (None, None, None) => Err(Fault::custom("expected a number that fits 64 bits")),
+    }
+}
+
 macro_rules! numbers {
     ($($method:ident $visit:ident $kind:ty, $expected:literal;)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
@@ -134,9 +146,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         match &self.node.kind {
             Kind::Null => visitor.visit_unit(),
             Kind::Bool(value) => visitor.visit_bool(*value),
-            Kind::Number(number) => number
-                .deserialize_any(visitor)
-                .map_err(|error: serde_json::Error| Fault::custom(error)),
+            Kind::Number(number) => visit_number(number, visitor),
             Kind::Text(text) => visitor.visit_str(text),
             Kind::Loose(text) => guess(text, visitor),
             Kind::List(items) => return self.list(items, visitor),
@@ -214,7 +224,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         if name == "Duration" && fields == ["secs", "nanos"] {
             return self.duration(visitor);
         }
-        self.table(fields, visitor)
+        self.table(fields, visitor).map_err(|fault| fault.of_struct(name))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(

@@ -7,6 +7,7 @@ use crate::config::document::Document;
 use crate::config::reader::Reader;
 use crate::config::tree::Node;
 use crate::core::error::{Error, Result};
+use crate::core::short_name::short_name;
 
 /// One state of all settings, never changed.
 #[derive(Debug, PartialEq)]
@@ -40,10 +41,14 @@ impl Snapshot {
             let hint =
                 format!("{}{}", "MICRO_CONFIG_", key.to_ascii_uppercase().replace('.', "__"));
             let looked = self.sources.join(", ");
+            let wanted = short_name(std::any::type_name::<T>());
             let detail = if looked.is_empty() {
-                format!("`{key}` is not set: nothing is configured")
+                format!("`{key}`, a `{wanted}`, is not set: nothing is configured")
             } else {
-                format!("`{key}` is not set; looked in {looked} (a variable would be {hint})")
+                format!(
+                    "`{key}` is not set; looked for a `{wanted}` in {looked} \
+                     (a variable would be {hint})"
+                )
             };
             Error::precondition_failed("micro.config", detail)
         })

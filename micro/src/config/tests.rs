@@ -35,7 +35,11 @@ async fn cf1_precedence_is_printed_with_the_origin_of_each_value() {
     flags.set("smtp.port", "3", "--port");
     let defaults =
         json!({"smtp": {"host": "default", "retries": 2}, "db": {"keys": {"a": "hunter2"}}});
-    let env = [("P_SMTP__PORT", "2"), ("P_DB__PASSWORD", "hunter2")];
+    let env = [
+        ("P_SMTP__PORT", "2"),
+        ("P_DB__PASSWORD", "hunter2"),
+        ("P_MICRO__BROKER", "nats://u:hunter2@h:4222"),
+    ];
     let sources: Vec<Arc<dyn Source>> = vec![
         Arc::new(Memory::new("defaults", defaults)),
         Arc::new(File::new(&path)),
@@ -48,6 +52,7 @@ async fn cf1_precedence_is_printed_with_the_origin_of_each_value() {
     let wanted = [
         "db.keys.a = ***  # defaults".to_owned(),
         "db.password = ***  # P_DB__PASSWORD".into(),
+        "micro.broker = nats://u:***@h:4222  # P_MICRO__BROKER".into(),
         format!("smtp.host = \"file\"  # {file}:2"),
         "smtp.port = 3  # --port".into(),
         "smtp.retries = 2  # defaults".into(),

@@ -90,6 +90,19 @@ pub struct EndpointSpec {
     pub metadata: &'static [(&'static str, &'static str)],
 }
 
+/// What happens to messages that a slow subscription has no room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// Publishers wait, for a limited time.
+    #[default]
+    Block,
+    /// The subscription ends; what waits for it is dropped and counted.
+    Disconnect,
+    /// The message that has waited longest is dropped and counted.
+    DropOldest,
+}
+
 /// One subscription, as its `#[subscriber]` declares it.
 #[derive(Clone, Copy, Debug)]
 pub struct SubscriptionSpec {
@@ -101,6 +114,8 @@ pub struct SubscriptionSpec {
     pub queue: Option<&'static str>,
     /// How many events are handled at a time; `0` means the default.
     pub concurrency: usize,
+    /// What happens when events come faster than they are handled.
+    pub overflow: Overflow,
     /// Whether the handler acknowledges through its `Event`.
     pub manual_ack: bool,
     /// The doc comment.

@@ -19,6 +19,7 @@ pub mod or_error;
 pub(crate) mod panic;
 pub mod proven;
 pub mod secret;
+pub(crate) mod short_name;
 pub mod shutdown;
 pub mod stall;
 pub mod status;

@@ -5,6 +5,11 @@ use std::fmt;
 use serde::Deserialize;
 use serde::Deserializer;
 
+use crate::core::metadata::is_secret;
+
+/// What stands where a secret is.
+const MASK: &str = "***";
+
 /// A password, token or key: `Debug` prints `***`, and there is no `Display` and no `Serialize`.
 ///
 /// Reading it takes a visible [`Secret::expose`]. What this does not do: wipe the memory when it
@@ -46,7 +51,7 @@ impl<T> From<T> for Secret<T> {
 
 impl<T> fmt::Debug for Secret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+        f.write_str(MASK)
     }
 }
 
@@ -57,9 +62,62 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Secret<T> {
     }
 }
 
+/// Hides the passwords in the URLs and addresses of a text: `nats://ada:***@10.0.0.1`.
+///
+/// Options whose names look secret are hidden too. People forget to encode what a password may
+/// not hold, so everything from the first `:` of an address to its last `@` counts as one: rather
+/// too much is hidden than too little.
+pub(crate) fn without_passwords(text: &str) -> String {
+    let mut parts = text.split("://");
+    // What comes before the first scheme is prose, or an address that has none.
+    let words = parts.next().unwrap_or_default().split_inclusive(char::is_whitespace);
+    let mut out: String = words.map(without_password).collect();
+    for part in parts {
+        out.push_str("://");
+        out.push_str(&without_password(part));
+    }
+    out
+}
+
+fn without_password(address: &str) -> String {
+    let shown = address.rsplit_once('@').and_then(|(user, host)| {
+        let (user, _) = user.split_once(':')?;
+        Some(format!("{user}:{MASK}@{host}"))
+    });
+    let shown = shown.unwrap_or_else(|| address.to_owned());
+    let Some((base, options)) = shown.split_once('?') else { return shown };
+    let option = |option: &str| match option.split_once('=') {
+        Some((name, _)) if is_secret(&name.to_ascii_lowercase()) => format!("{name}={MASK}"),
+        _ => option.to_owned(),
+    };
+    format!("{base}?{}", options.split('&').map(option).collect::<Vec<_>>().join("&"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_in_a_url_is_hidden_and_nothing_else_is() {
+        for (text, shown) in [
+            ("nats://u:hunter2@h:4222/a", "nats://u:***@h:4222/a"),
+            ("nats://u:hunter2@h,redis://v:hunter2@g", "nats://u:***@h,redis://v:***@g"),
+            ("nats://u:hunter2@h,v:hunter2@g", "nats://u:***@g"),
+            ("nats://u:hun@ter2/hunter2@h", "nats://u:***@h"),
+            ("nats://u:12?hunter2@h", "nats://u:***@h"),
+            ("nats://:hunter2@h", "nats://:***@h"),
+            ("redis:u:hunter2@h", "redis:***@h"),
+            ("u:hunter2@h:1 v:hunter2@g", "u:***@h:1 v:***@g"),
+            ("consul://h?token=hunter2&ttl=5s", "consul://h?token=***&ttl=5s"),
+            ("consul?Api-Token=hunter2", "consul?Api-Token=***"),
+        ] {
+            assert_eq!(without_passwords(text), shown);
+        }
+        for text in ["nats://ada@h:1", "local", "git@h:a/b", "http://[::1]:80/a?b=c", "a: b@c", ""]
+        {
+            assert_eq!(without_passwords(text), text);
+        }
+    }
 
     #[derive(Debug, Deserialize)]
     struct Section {

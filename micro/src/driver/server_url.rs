@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::core::error::{Error, Result};
-use crate::core::secret::Secret;
+use crate::core::secret::{Secret, without_passwords};
 
 /// Hosts of one server, at most: members of a cluster that a client tries in turn.
 pub const HOSTS_MAX: usize = 16;
@@ -171,7 +171,8 @@ impl ServerUrl {
     pub fn take_as<T: std::str::FromStr>(&mut self, option: &str) -> Result<Option<T>> {
         let Some(text) = self.take(option) else { return Ok(None) };
         let Ok(value) = text.parse() else {
-            let value = text.escape_debug();
+            let value = without_passwords(&text);
+            let value = value.escape_debug();
             let why = format!("has the option `{option}` with a wrong value: `{value}`");
             return Err(invalid(&self.scheme, &why));
         };
@@ -184,8 +185,17 @@ impl ServerUrl {
     /// 412 that names the component and an option that it does not have.
     pub fn finish(&self, component: &str) -> Result<()> {
         let Some((option, _)) = self.options.first() else { return Ok(()) };
-        let detail =
-            format!("the {component} `{}` has no option `{}`", self.scheme, option.escape_debug());
+        let detail = match option.contains('@') {
+            // The rest of a password, perhaps.
+            true => format!(
+                "the {component} `{}` has an `@` in an option: a `?` in a password is `%3F`",
+                self.scheme
+            ),
+            false => {
+                let option = option.escape_debug();
+                format!("the {component} `{}` has no option `{option}`", self.scheme)
+            }
+        };
         Err(Error::precondition_failed(ERROR_ID, detail))
     }
 
@@ -301,6 +311,10 @@ mod tests {
         assert_eq!(error.detail(), "the store `nats` has no option `secret`");
         assert!(url.take("secret").is_some());
         url.finish("store").unwrap();
+        let url = ServerUrl::parse("nats://u:12?hunter2@h", 1).unwrap();
+        let error = url.finish("store").unwrap_err();
+        assert!(error.detail().contains("`%3F`"), "{error}");
+        assert!(!error.detail().contains("hunter2"), "{error}");
     }
 
     #[test]

@@ -14,7 +14,6 @@ use crate::core::error::{Error, Result};
 use crate::core::exchange::DONE;
 use crate::core::future::BoxFuture;
 use crate::core::shutdown::{Shutdown, TaskTracker};
-use crate::core::trace::TRACE_KEY;
 use crate::core::trace::Trace;
 use crate::debug::{Calls, Monitor, Outcome, SpanKind};
 use crate::server::serve::IntoError;
@@ -177,7 +176,9 @@ impl Subscribed {
     /// Returns how the broker is asked for it.
     pub fn options(&self) -> SubscribeOptions {
         let concurrency = NonZeroUsize::new(self.spec.concurrency).unwrap_or(CONCURRENCY_DEFAULT);
-        let options = SubscribeOptions::default().with_concurrency(concurrency);
+        let options = SubscribeOptions::default()
+            .with_concurrency(concurrency)
+            .with_overflow(self.spec.overflow);
         match self.spec.queue {
             Some(queue) => options.with_queue(queue),
             None => options,
@@ -193,18 +194,38 @@ impl fmt::Debug for Subscribed {
 
 /// Makes the context in which an event is handled: its trace and metadata, but no deadline.
 fn context(delivery: &Delivery, service: Option<Arc<str>>, around: &Surroundings) -> Context {
-    let metadata = delivery.message.metadata.clone();
     let callee = Callee {
         spec: None,
         service,
         shutdown: around.shutdown.clone(),
         tasks: around.tasks.clone(),
     };
-    Context::from_parts(Parts {
-        trace: metadata.get(TRACE_KEY).and_then(Trace::parse).map(Trace::child),
-        metadata,
-        remote: Some("broker".into()),
-        callee: Some(Arc::new(callee)),
-        ..Parts::default()
-    })
+    Context::from_parts(Parts { callee: Some(Arc::new(callee)), ..delivery.parts() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Overflow;
+
+    #[test]
+    fn what_is_declared_is_what_the_broker_is_asked_for() {
+        let spec = SubscriptionSpec {
+            name: "Mailer.OnMade",
+            topic: "made",
+            queue: Some("mailer"),
+            concurrency: 3,
+            overflow: Overflow::DropOldest,
+            manual_ack: false,
+            doc: "",
+            description: "",
+            metadata: &[],
+        };
+        let handler: Handler = Arc::new(|_| Box::pin(std::future::ready(Ack::Ack)));
+        let wanted = SubscribeOptions::default()
+            .with_queue("mailer")
+            .with_concurrency(NonZeroUsize::new(3).unwrap())
+            .with_overflow(Overflow::DropOldest);
+        assert_eq!(Subscribed { spec, handler }.options(), wanted);
+    }
 }

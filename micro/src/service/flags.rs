@@ -6,6 +6,7 @@ use std::fmt::Write;
 use crate::config::Flat;
 use crate::core::error::{Error, Result};
 use crate::core::nearest::nearest;
+use crate::core::secret::without_passwords;
 use crate::service::settings::{SECTION, SPECS, foreign};
 
 /// A flag of the program itself.
@@ -43,6 +44,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>, own: &[Own]) -> Re
             continue;
         }
         let Some(flag) = arg.strip_prefix("--") else {
+            let arg = without_passwords(&arg);
             let arg = arg.escape_debug();
             return Err(wrong(format!("unexpected argument `{arg}`; flags begin with `--`")));
         };

@@ -120,7 +120,7 @@ fn pairs(metadata: &[(&str, &str)]) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::descriptor::CallKind;
+    use crate::core::descriptor::{CallKind, Overflow};
 
     const ENDPOINT: EndpointSpec = EndpointSpec {
         name: "Orders.Watch",
@@ -144,6 +144,7 @@ mod tests {
         topic: "paid",
         queue: Some("orders"),
         concurrency: 0,
+        overflow: Overflow::Block,
         manual_ack: false,
         doc: "",
         description: "",

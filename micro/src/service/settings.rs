@@ -1,5 +1,6 @@
 //! The settings of a process, under the names that flags, variables and files share.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -108,7 +109,7 @@ pub(crate) fn foreign(name: &str) -> Option<String> {
 pub(crate) const SECTION: &str = "micro";
 
 /// The settings as they are read from every source.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Settings {
     pub(crate) server_name: Option<String>,
@@ -152,6 +153,13 @@ pub(crate) struct Settings {
     pub(crate) client_retries: Option<u32>,
     /// Read before the document is: the path of a file that is part of it.
     pub(crate) config: Option<String>,
+}
+
+/// Shows nothing: the URLs of backends may hold passwords.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").finish_non_exhaustive()
+    }
 }
 
 impl Settings {

@@ -40,6 +40,11 @@ pub fn settings() -> impl Iterator<Item = Setting> {
     SPECS.iter().map(|spec| Setting { name: spec.name, value: spec.value, help: spec.help })
 }
 
+fn layers(flags: impl IntoIterator<Item = OsString>) -> Result<Layers> {
+    let flags = flags::parse(flags, &[])?.values;
+    Ok(Layers { flags, ..Layers::of_variables(env::of_process()) })
+}
+
 /// The backends that a [`Service`](crate::service::Service) would have with the same settings.
 #[derive(Debug)]
 pub struct Toolbox {
@@ -59,14 +64,21 @@ impl Toolbox {
     /// # Errors
     /// 400 for a wrong flag, 412 when a setting is wrong or names what cannot be opened.
     pub async fn open(flags: impl IntoIterator<Item = OsString>) -> Result<Self> {
-        let flags = flags::parse(flags, &[])?.values;
-        let layers = Layers { flags, ..Layers::of_variables(env::of_process()) };
-        let (config, settings) = layers.load().await?;
+        let (config, settings) = layers(flags)?.load().await?;
         let backends = without_service(&settings)?;
         if settings.auth_identity.is_some() {
             tracing::warn!("a command calls without a certificate: it joins no authority");
         }
         Ok(Self { backends, settings, config, kept: OnceCell::new() })
+    }
+
+    /// Reads what [`Toolbox::open`] reads and opens nothing, so that settings can be looked at
+    /// that name what cannot be opened.
+    ///
+    /// # Errors
+    /// 400 for a wrong flag, 412 when a setting is wrong.
+    pub async fn configuration(flags: impl IntoIterator<Item = OsString>) -> Result<Config> {
+        Ok(layers(flags)?.load().await?.0)
     }
 
     /// Begins a client over the backends.

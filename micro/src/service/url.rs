@@ -1,11 +1,13 @@
 //! How a backend is named: `local`, `file:///etc/nodes.json`, `etcd://10.0.0.1:2379?ttl=5s`.
 
+use std::fmt;
+
 use crate::core::error::{Error, Result};
 use crate::core::nearest::nearest;
 use crate::driver::ServerUrl;
 
 /// A backend's name with its address and options.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Url {
     pub(crate) scheme: String,
     /// What follows `://`, without the options.
@@ -28,6 +30,13 @@ impl Backend {
 
     pub(crate) const fn behind(scheme: &'static str, feature: &'static str, enabled: bool) -> Self {
         Self { scheme, missing: if enabled { None } else { Some(feature) } }
+    }
+}
+
+/// Shows the backend and nothing of its address, which may hold a password.
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Url").field("scheme", &self.scheme).finish_non_exhaustive()
     }
 }
 
@@ -114,8 +123,14 @@ impl Url {
 
     fn finish(&self, component: &str) -> Result<()> {
         if let Some((option, _)) = self.options.first() {
-            let option = option.escape_debug();
-            let detail = format!("the {component} `{}` has no option `{option}`", self.scheme);
+            let detail = match option.contains('@') {
+                // The rest of a password, perhaps.
+                true => format!("the {component} `{}` has an `@` in an option", self.scheme),
+                false => {
+                    let option = option.escape_debug();
+                    format!("the {component} `{}` has no option `{option}`", self.scheme)
+                }
+            };
             return Err(Error::precondition_failed("micro.open", detail));
         }
         Ok(())
@@ -166,6 +181,11 @@ mod tests {
             assert!(error.detail().contains(part), "{error}");
         }
         assert!(Url::parse("://user:hunter2@h").unwrap_err().detail().contains("a backend is"));
+        for text in ["etcd://u:hunter2@h?token=hunter2", "local://u:12?hunter2@h"] {
+            let url = Url::parse(text).unwrap();
+            let error = url.check("registry", &BACKENDS).unwrap_err();
+            assert!(!format!("{url:?} {error}").contains("hunter2"), "{url:?} {error}");
+        }
     }
 
     #[test]

@@ -13,8 +13,8 @@ use crate::client::{Client, Publisher};
 use crate::config::Config;
 use crate::core::error::{Error, Result};
 use crate::core::future::BoxFuture;
+use crate::core::short_name::short_name;
 use crate::core::shutdown::{Shutdown, TaskTracker};
-use crate::service::schema::short_name;
 use crate::store::Handle as Store;
 
 /// A value that is made from the running service.

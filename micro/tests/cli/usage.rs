@@ -118,7 +118,8 @@ fn settings_are_shown_with_their_places_and_without_secrets() {
     let file = world.path("app.json");
     std::fs::write(&file, r#"{"smtp": {"port": 25, "password": "hunter2"}}"#).unwrap();
     let file = file.display().to_string();
-    let args = ["config", "dump", "--config", &file, "--set", "smtp.host=localhost"];
+    let mut args = vec!["config", "dump", "--config", &file, "--set", "smtp.host=localhost"];
+    args.extend(["--broker", "nats://u:hunter2@h"]);
     let text = world.micro(&[&args[..], &["--table"]].concat()).done();
     assert!(!text.contains("hunter2"), "{text}");
     let row = |key: &str| text.lines().find(|line| line.starts_with(key)).unwrap_or_default();
@@ -126,8 +127,10 @@ fn settings_are_shown_with_their_places_and_without_secrets() {
     assert!(row("smtp.port").contains("app.json:1"), "{text}");
     assert!(row("smtp.password").contains("***"), "{text}");
     assert!(row("micro.registry ").contains("MICRO_REGISTRY"), "{text}");
+    assert!(row("micro.broker ").contains("nats://u:***@h"), "{text}");
 
     let list = world.micro(&args).json();
+    assert!(!list.to_string().contains("hunter2"), "{list}");
     let port = list.as_array().unwrap().iter().find(|line| line["key"] == "smtp.port").unwrap();
     assert_eq!(port["value"], 25);
 }

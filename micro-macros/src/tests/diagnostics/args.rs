@@ -37,7 +37,7 @@ fn keys() -> Vec<Case> {
             &[(
                 Id::D27,
                 "unknown argument `colour`; expected one of `topic`, `queue`, `concurrency`, \
-                 `ack`",
+                 `overflow`, `ack`",
                 "colour",
             )],
         ),
@@ -134,6 +134,10 @@ fn values() -> Vec<Case> {
         subscriber_args(
             "topic = \"t\", concurrency = 0",
             &[(Id::D29, "`concurrency` takes a whole number from 1 up such as 16", "0")],
+        ),
+        subscriber_args(
+            "topic = \"t\", overflow = drop",
+            &[(Id::D29, "`overflow` takes `block`, `disconnect` or `drop_oldest`", "drop")],
         ),
         subscriber_args(
             "topic = \"t\", ack = never",

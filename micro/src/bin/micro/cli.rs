@@ -87,10 +87,11 @@ pub(crate) async fn run(matches: &ArgMatches) -> Outcome {
     let Some((name, args)) = matches.subcommand() else {
         return Err(Failure::usage("which command? `micro --help` lists them"));
     };
-    // These need nothing that runs.
+    // These need nothing that runs, and open nothing.
     match name {
         "completions" => return commands::completions::run(args, screen),
         "new" => return commands::new::run(args, screen),
+        "config" => return Box::pin(commands::config::run(flags(matches), screen)).await,
         _ => {}
     }
     let tools = Toolbox::open(flags(matches)).await?;

@@ -54,6 +54,10 @@ impl Guard {
         }
         let principal = Principal::of(account);
         let Some(spec) = access.spec else {
+            // What a path of the process's own shows is asked for as the endpoint that shows it.
+            if let Some((service, endpoint)) = access.endpoint.split_once('.') {
+                return self.auth.decide(principal, &Resource::service(service, endpoint));
+            }
             // A path that can be read in two ways might be granted in one and served in the other.
             return match (pattern::normalised(access.path), access.path) {
                 (Ok(path), _) => self.auth.decide(principal, &Resource::route(path)),

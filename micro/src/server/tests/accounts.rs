@@ -68,8 +68,12 @@ fn inbound(rig: &Rig, endpoint: &str, header: &str, messages: Option<RawStream>)
 /// Calls as the transports other than HTTP do.
 async fn natively(rig: &Rig, endpoint: &str, header: &str) -> u16 {
     let messages = (endpoint == "Sum").then(|| Streaming::from_iter([Bytes::from_static(b"3")]));
+    dispatched(rig, inbound(rig, endpoint, header, messages)).await
+}
+
+async fn dispatched(rig: &Rig, call: Inbound) -> u16 {
     let code = |outcome: Result<Outgoing>| outcome.map_or_else(|error| error.code(), |_| 200);
-    match rig.server.router().dispatch(inbound(rig, endpoint, header, messages)) {
+    match rig.server.router().dispatch(call) {
         Ok(running) => code(running.await),
         Err(error) => error.code(),
     }
@@ -99,6 +103,33 @@ async fn nobody_gets_in_by_any_way_without_good_credentials() {
         }
     }
     assert!(refusals.len() <= 3, "they tell too much: {refusals:?}");
+}
+
+/// What no endpoint can decode: whoever sees a 400 saw it decoded.
+const NOISE: &[u8] = b"{\xff";
+
+#[tokio::test(start_paused = true)]
+async fn credentials_are_judged_before_what_nobody_can_decode() {
+    let rig = guarded(Handle::new(Two::default()));
+    for (what, header) in HEADERS {
+        let code = if matches!(what, "plain" | "staff") { 400 } else { 401 };
+        for endpoint in ["Echo", "Count", "Sum"] {
+            let noise = || Bytes::from_static(NOISE);
+            let messages = (endpoint == "Sum").then(|| Streaming::from_iter([noise()]));
+            let mut call = inbound(&rig, endpoint, header, messages);
+            if call.messages.is_none() {
+                call.body = noise();
+            }
+            assert_eq!(dispatched(&rig, call).await, code, "{endpoint} {what}");
+        }
+        let mut request = post("Echo", "").map(|_| Full::new(Bytes::from_static(NOISE)));
+        if !header.is_empty() {
+            request = with(request, "authorization", header);
+        }
+        let mut http = rig.off_host().await;
+        let got = got(http.send_request(request).await.unwrap()).await;
+        assert_eq!(got.status, code, "{what}: {got:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,18 @@
 //! What the process shows of itself, to whom, and that it counts what it served.
 
 use super::*;
+use crate::auth::{Handle, Resource, Rule, Rules, StoredRules};
 use crate::core::account::Account;
+use crate::core::descriptor::{EndpointSpec, ServiceDescriptor};
 use crate::core::error::{Error, Result};
+use crate::core::exchange::Outgoing;
+use crate::core::shutdown::TaskTracker;
 use crate::debug::{Check, CheckKind, EndpointStats, Memory, Monitor, Root, SpanQuery};
 use crate::server::policy::{Access, Policy};
+use crate::server::serve::{Endpoint, Serve};
+use crate::server::testing::{Two, spec};
+use crate::server::{Guard, Subscription};
+use crate::store;
 
 /// Lets callers in who bring the word.
 #[derive(Debug)]
@@ -183,6 +191,77 @@ async fn a20_callers_from_other_hosts_need_an_account_to_see_the_inside() {
             assert_eq!(answer.status, status, "{token}: {}", answer.body);
         }
     }
+}
+
+/// Endpoints by the names of those that show the inside of a process.
+#[derive(Debug)]
+struct Inside;
+
+const SHOWN: [EndpointSpec; 3] = [spec("Debug.Log"), spec("Debug.Dump"), spec("Debug.Profile")];
+
+const NOTHING: Endpoint<Inside> = Endpoint {
+    call: |_, _, _| Box::pin(async { Ok(Outgoing::Message(Bytes::from_static(b"null"))) }),
+};
+
+impl Serve for Inside {
+    const DESCRIPTOR: &'static ServiceDescriptor = &ServiceDescriptor {
+        name: "debug",
+        version: "1.0.0",
+        type_name: "Debug",
+        doc: "",
+        endpoints: &SHOWN,
+        subscriptions: &[],
+        metadata: &[],
+    };
+    const SUBSCRIPTIONS: &'static [Subscription<Self>] = &[];
+    const ENDPOINTS: &'static [Endpoint<Self>] = &[NOTHING, NOTHING, NOTHING];
+}
+
+/// Asks for everything inside as a caller on another host; returns the one status of all.
+async fn looked_at(rig: &Rig, token: &'static str) -> u16 {
+    let shown = SHOWN.iter().map(|spec| request("POST", &format!("/inside/{}", spec.name), ""));
+    let mut statuses = std::collections::BTreeSet::new();
+    for request in shown.chain([request("GET", "/metrics", "")]) {
+        let request = match token {
+            "" => request,
+            token => with(request, "authorization", token),
+        };
+        let mut caller = rig.off_host().await;
+        statuses.insert(caller.send_request(request).await.unwrap().status().as_u16());
+    }
+    assert_eq!(statuses.len(), 1, "{token}: {statuses:?}");
+    statuses.into_iter().next().unwrap()
+}
+
+/// A20: an account is enough to look inside, until a rule says who may.
+#[tokio::test(start_paused = true)]
+async fn a20_a_rule_that_denies_the_inside_holds_for_accounts_of_other_hosts() {
+    let table = store::Handle::new(store::Memory::new()).table("rules").unwrap();
+    let rules = StoredRules::open(table, &TaskTracker::new()).await.unwrap();
+    let auth = Handle::new(Two::default()).with_rules(rules.clone());
+    let mut limits = Limits::default();
+    limits.debug.questions_burst = 1000;
+    let rig = Rig::new(|builder| {
+        let builder = builder.limits(limits).policy(Arc::new(Guard::new(auth)));
+        builder.mount_internal(&["inside"], Inside)
+    });
+    for (token, status) in [("", 401), ("Bearer plain", 200), ("Bearer staff", 200)] {
+        assert_eq!(looked_at(&rig, token).await, status, "{token}: without rules");
+    }
+    let inside = || Resource::service("*", "Debug.*");
+    for rule in [
+        Rule::grant("all", "*", Resource::any()),
+        Rule::deny("inside", "*", inside()),
+        Rule::grant("operators", "staff", inside()).with_priority(1),
+    ] {
+        rules.grant(&rule).await.unwrap();
+    }
+    for (token, status) in [("", 401), ("Bearer plain", 403), ("Bearer staff", 200)] {
+        assert_eq!(looked_at(&rig, token).await, status, "{token}: with rules");
+    }
+    let mut caller = rig.off_host().await;
+    let call = with(post("Echo", "\"x\""), "authorization", "Bearer plain");
+    assert_eq!(caller.send_request(call).await.unwrap().status(), 200, "all else is granted");
 }
 
 /// F50: no web page reads the numbers of a process on loopback.

@@ -297,6 +297,23 @@ async fn each_request_is_admitted_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn credentials_are_judged_before_parameters_that_nobody_can_decode() {
+    let auth = Handle::shared(Arc::new(Two::default()));
+    let rig = Rig::new(|builder| builder.policy(Arc::new(Guard::new(auth))));
+    let document = r#"{"jsonrpc":"2.0","method":"Sample.Echo","params":[7],"id":1}"#;
+    for (token, code) in [("", 401), ("Bearer forged", 401), ("Bearer staff", 400)] {
+        let mut http = rig.off_host().await;
+        let mut asked = request("POST", "/rpc", document);
+        if !token.is_empty() {
+            asked = with(asked, "authorization", token);
+        }
+        let got = got(http.send_request(asked).await.unwrap()).await;
+        let seen: Value = serde_json::from_str(&got.body).unwrap();
+        assert_eq!(seen["error"]["data"]["code"], code, "{token}: {seen}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_page_of_an_allowed_origin_asks_and_reads() {
     let rig = Rig::new(|builder| builder.allow_origin("https://shop.example"));
     let origin = |request| with(request, "origin", "https://shop.example");

@@ -172,7 +172,7 @@ impl Member {
         // Progress: each turn waits at least the shortest pause.
         loop {
             let pause = if failed { pauses.next_delay() } else { until_due(identity) };
-            clock::sleep(pause.clamp(PAUSE_MIN, REVOKED_INTERVAL)).await;
+            clock::sleep(bounded(pause)).await;
             if Arc::strong_count(identity) <= OWN_HOLDERS {
                 return;
             }
@@ -208,11 +208,57 @@ fn is_away(error: &Error) -> bool {
 
 /// Returns how long it is until two thirds of the certificate's life are over.
 fn until_due(identity: &Identity) -> Duration {
-    let due = identity.shown(|shown| shown.issued() + (shown.until() - shown.issued()) / 3 * 2);
-    due.unwrap_or_default().saturating_sub(clock::unix_now())
+    let life = identity.shown(|shown| (shown.issued(), shown.until()));
+    let (issued, until) = life.unwrap_or_default();
+    due(issued, until).saturating_sub(clock::unix_now())
+}
+
+/// Returns when two thirds of a life are over, since 1970-01-01 UTC as its ends are.
+fn due(issued: Duration, until: Duration) -> Duration {
+    issued.saturating_add(until.saturating_sub(issued) / 3 * 2)
+}
+
+/// Bounds a pause, however near or far what is waited for: who was revoked is asked meanwhile.
+fn bounded(pause: Duration) -> Duration {
+    pause.clamp(PAUSE_MIN, REVOKED_INTERVAL)
 }
 
 /// Returns whether two thirds of the certificate's life are over.
 pub(super) fn is_due(identity: &Identity) -> bool {
     until_due(identity).is_zero()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_certificate_is_due_at_two_thirds_of_its_life_and_not_before() {
+        for (life, wanted) in [(3, 2), (60, 40), (3600, 2400), (86_400, 57_600), (0, 0)] {
+            for issued in [0, 1, 1_700_000_000] {
+                let due = due(seconds(issued), seconds(issued + life));
+                assert_eq!(due, seconds(issued + wanted), "{life} s from {issued}");
+            }
+        }
+        // A third that is no whole number is cut to the nanosecond below.
+        assert_eq!(due(seconds(10), seconds(20)), Duration::new(16, 666_666_666));
+        // Ends that are turned around are due at once.
+        assert_eq!(due(seconds(20), seconds(10)), seconds(20));
+    }
+
+    #[test]
+    fn a_pause_is_bounded_both_ways_and_a_retry_stays_within() {
+        assert_eq!(bounded(Duration::ZERO), PAUSE_MIN);
+        assert_eq!(bounded(PAUSE_MIN), PAUSE_MIN);
+        assert_eq!(bounded(seconds(1_000_000)), REVOKED_INTERVAL);
+        let mut pauses = Backoff::new(PAUSE_MIN * 5, REVOKED_INTERVAL);
+        for _ in 0..1000 {
+            let pause = bounded(pauses.next_delay());
+            assert!((PAUSE_MIN..=REVOKED_INTERVAL).contains(&pause), "{pause:?}");
+        }
+    }
 }

@@ -43,6 +43,29 @@ async fn jwt_conforms() {
     conformance(make).await.unwrap_or_else(|failures| panic!("{failures}"));
 }
 
+/// A verifier issues nothing, and is held to what is left.
+#[cfg(feature = "jwt")]
+#[tokio::test(start_paused = true)]
+async fn a_jwt_verifier_conforms() {
+    use crate::auth::{Jwt, JwtConfig, KeyText};
+    use crate::core::shutdown::TaskTracker;
+
+    // The public key of RFC 8037, appendix A.2.
+    let keys = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig",
+        "kid": "rfc", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    let make = async || {
+        let open = async || {
+            let (config, tasks) =
+                (JwtConfig::new("https://id.example", "shop"), TaskTracker::new());
+            let jwt = Jwt::verifier(config, KeyText::new(keys), &tasks).await.unwrap();
+            let jwt: Arc<dyn Auth> = Arc::new(jwt);
+            jwt
+        };
+        Subject { one: open().await, two: open().await }
+    };
+    conformance(make).await.unwrap_or_else(|failures| panic!("{failures}"));
+}
+
 /// Every flaw must be caught, and by the claim that names it.
 #[tokio::test(start_paused = true)]
 async fn broken_accounts_fail() {

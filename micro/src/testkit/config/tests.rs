@@ -130,6 +130,67 @@ async fn flags_conform() {
     conforms(Subject::fixed(make)).await;
 }
 
+/// Records of a store, one for each part of the document.
+#[cfg(feature = "server")]
+mod stored {
+    use super::*;
+    use crate::service::Stored;
+    use crate::store::{Handle, Memory, Query};
+
+    struct InStore(Handle);
+
+    /// Runs what never waits to its end.
+    fn at_once<T>(future: impl Future<Output = T>) -> T {
+        let mut future = std::pin::pin!(future);
+        let mut task = std::task::Context::from_waker(std::task::Waker::noop());
+        match future.as_mut().poll(&mut task) {
+            std::task::Poll::Ready(value) => value,
+            std::task::Poll::Pending => panic!("a store in memory waits"),
+        }
+    }
+
+    async fn replace(handle: &Handle, document: &Value) {
+        let document = document.as_object().unwrap();
+        for (key, value) in document {
+            handle.put(key, value).await.unwrap();
+        }
+        let mut scan = handle.scan(Query::new());
+        let mut gone = Vec::new();
+        while let Some(record) = scan.next().await.unwrap() {
+            gone.extend((!document.contains_key(&record.key)).then_some(record.key));
+        }
+        for key in gone {
+            handle.delete(&key).await.unwrap();
+        }
+    }
+
+    impl Place for InStore {
+        fn source(&self) -> Arc<dyn Source> {
+            Arc::new(Stored::new(self.0.clone()))
+        }
+
+        fn put(&self, document: Value) -> BoxFuture<'_, ()> {
+            Box::pin(async move { replace(&self.0, &document).await })
+        }
+
+        fn spoil(&self) -> Option<BoxFuture<'_, ()>> {
+            Some(Box::pin(async {
+                let _version = self.0.write("spoiled", "{").await.unwrap();
+            }))
+        }
+    }
+
+    #[tokio::test]
+    async fn records_of_a_store_conform() {
+        let make = |document: Value| {
+            let place = InStore(Handle::new(Memory::new()).table("config").unwrap());
+            at_once(replace(&place.0, &document));
+            Box::new(place) as Box<dyn Place>
+        };
+        conforms(Subject::changing(make)).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn broken_sources_fail() {
     let sound = Subject::changing(|document| Broken::place(Flaw::None, document));

@@ -11,6 +11,24 @@ async fn memory_conforms() {
     conformance(make).await.unwrap_or_else(|failures| panic!("{failures}"));
 }
 
+/// Nobody collects: what is sent elsewhere changes nothing of what is kept here.
+#[cfg(feature = "otlp")]
+#[tokio::test]
+async fn otlp_conforms() {
+    use crate::core::limits::DebugLimits;
+    use crate::core::shutdown::TaskTracker;
+    use crate::debug::Otlp;
+
+    let tasks = TaskTracker::new();
+    let make = async || {
+        let (kept, limits) = (Arc::new(Memory::new()), DebugLimits::default());
+        let otlp = Otlp::open("http://127.0.0.1:9", "shop", kept, &limits, &tasks).unwrap();
+        Subject::new(Arc::new(otlp))
+    };
+    conformance(make).await.unwrap_or_else(|failures| panic!("{failures}"));
+    tasks.abort_all();
+}
+
 /// A backend that sends everything elsewhere and shows nothing.
 #[derive(Debug)]
 struct Mute;

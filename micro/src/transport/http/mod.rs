@@ -13,6 +13,8 @@
 //! safe to retry; a connection that breaks after that leaves open whether the call ran. Giving a
 //! call up resets its stream, or closes its connection where that has no streams.
 //!
+//! The blanks around the value of an entry of metadata are HTTP/1.1's, and lost.
+//!
 //! Calls only: the port of a server answers HTTP by itself.
 
 mod answer;

@@ -27,6 +27,8 @@
 //! # Not supported
 //!
 //! TLS, HTTP/2 (go-micro loses calls on it) and listening: a server answers this on its one port.
+//! Errors name no pause before a repetition, the blanks around a value of metadata are lost, and an
+//! endpoint that one service of a node has is found under the name of any.
 
 mod connection;
 pub(crate) mod headers;

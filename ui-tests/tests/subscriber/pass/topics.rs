@@ -37,7 +37,7 @@ impl Mailer {
         Ok(())
     }
 
-    #[subscriber(topic = topics::MADE)]
+    #[subscriber(topic = topics::MADE, overflow = drop_oldest)]
     async fn on_any(&self, order: Event<Raw>) -> Result<()> {
         drop(order);
         Ok(())
@@ -59,5 +59,8 @@ fn main() {
     assert_eq!((specs[0].queue, specs[0].concurrency), (Some("mailer"), 8));
     assert_eq!((specs[1].queue, specs[1].concurrency), (None, 0));
     assert!(specs[2].manual_ack && !specs[1].manual_ack);
+    let overflow: Vec<_> = specs.iter().map(|spec| spec.overflow).collect();
+    use micro::broker::Overflow::{Block, DropOldest};
+    assert_eq!(overflow, [Block, Block, Block, DropOldest, Block]);
     assert_eq!(<Mailer as micro::Serve>::SUBSCRIPTIONS.len(), 5);
 }

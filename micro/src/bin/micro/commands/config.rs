@@ -1,10 +1,13 @@
 //! `micro config dump`: every setting, and where it comes from.
 
+use std::ffi::OsString;
+
 use clap::Command;
+use micro::service::Toolbox;
 use serde_json::{Value, json};
 
-use crate::cli::Bench;
 use crate::failure::Outcome;
+use crate::screen::Screen;
 use crate::table::Table;
 
 pub(crate) fn command() -> Command {
@@ -17,14 +20,14 @@ pub(crate) fn command() -> Command {
         .subcommand(Command::new("dump").about(dump))
 }
 
-pub(crate) fn run(bench: &Bench) -> Outcome {
-    let settings = bench.tools.config().settings();
-    if !bench.screen.is_json() {
+pub(crate) async fn run(flags: Vec<OsString>, screen: Screen) -> Outcome {
+    let settings = Toolbox::configuration(flags).await?.settings();
+    if !screen.is_json() {
         let mut table = Table::new(["KEY", "VALUE", "FROM"]);
         for setting in &settings {
             table.row([&setting.key, &setting.value, &setting.origin]);
         }
-        return bench.screen.text(&table.text());
+        return screen.text(&table.text());
     }
     let line = |setting: &micro::config::Setting| {
         // What a source holds as loose text is no JSON, and is shown as the text that it is.
@@ -32,5 +35,5 @@ pub(crate) fn run(bench: &Bench) -> Outcome {
         let value = value.unwrap_or_else(|_| Value::from(setting.value.as_str()));
         json!({"key": setting.key, "value": value, "from": setting.origin})
     };
-    bench.screen.document(&settings.iter().map(line).collect::<Vec<_>>())
+    screen.document(&settings.iter().map(line).collect::<Vec<_>>())
 }

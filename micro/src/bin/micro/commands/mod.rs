@@ -64,7 +64,6 @@ pub(crate) async fn run(name: &str, args: &ArgMatches, bench: &Bench) -> Outcome
         "profile" => profile::run(args, bench).await,
         "store" => store::run(args, bench).await,
         "auth" => auth::run(args, bench).await,
-        "config" => config::run(bench),
         other => Err(Failure::usage(format!("no command `{other}`"))),
     }
 }

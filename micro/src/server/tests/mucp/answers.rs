@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use super::*;
+use crate::auth::Handle;
+use crate::server::Guard;
 use crate::server::http::Peer;
 use crate::server::policy::Origin;
+use crate::server::testing::Two;
 use crate::transport::mucp::tests::golden;
 
 /// Recorded calls whose answers are the same here, and where they differ why.
@@ -227,4 +230,20 @@ async fn callers_meet_the_policy_the_browser_rule_and_the_users_own_routes() {
     assert_eq!(&ask(&routed, &[&post(lines, "{}")]).await.body[..], b"{\"msg\":\"Hello \"}\n");
     let elsewhere = String::from_utf8(post(lines, "{}")).unwrap().replace("POST /", "POST /a");
     assert_eq!(&ask(&routed, &[elsewhere.as_bytes()]).await.body[..], b"own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_are_judged_before_what_nobody_can_decode() {
+    let auth = Handle::shared(Arc::new(Two::default()));
+    let rig = Rig::new(|builder| {
+        let guard = Guard::new(auth).everywhere();
+        builder.mount(Greeter::default()).policy(Arc::new(guard))
+    });
+    let lines = "Micro-Endpoint: Greeter.Hello|Content-Type: application/json";
+    for (token, code) in
+        [("", 401), ("|Authorization: Bearer forged", 401), ("|Authorization: Bearer staff", 400)]
+    {
+        let answer = ask(&rig, &[&post(&format!("{lines}{token}"), "{{")]).await;
+        assert_eq!(error(&answer).code(), code, "{token}");
+    }
 }

@@ -207,3 +207,37 @@ async fn a_token_comes_as_a_header_or_as_a_subprotocol() {
         assert!(!response.contains("staff"), "the token is not said again: {response}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn credentials_are_judged_before_what_nobody_can_decode() {
+    let auth = Handle::shared(Arc::new(Two::default()));
+    let rig = Rig::new(|builder| builder.policy(Arc::new(Guard::new(auth).everywhere())));
+    let staff = "authorization: Bearer staff\r\n";
+    let forged = "authorization: Bearer forged\r\n";
+    for endpoint in ["Echo", "Count", "Sum"] {
+        for headers in ["", forged] {
+            let mut pipe = rig.dial();
+            let head = format!(
+                "GET /sample/Sample.{endpoint} HTTP/1.1\r\nhost: localhost\r\n\
+                 connection: upgrade\r\nupgrade: websocket\r\n{KEY}{headers}\r\n"
+            );
+            // The message is there before anybody is asked who sent it.
+            pipe.write_all(&[head.as_bytes(), &text("{")].concat()).await.unwrap();
+            let mut first = [0; 12];
+            pipe.read_exact(&mut first).await.unwrap();
+            assert_eq!(&first, b"HTTP/1.1 401", "{endpoint} {headers}");
+        }
+        let path = format!("/sample/Sample.{endpoint}");
+        let mut client = rig.open(&path, staff).await.unwrap();
+        client.say("{").await;
+        let seen = client.all().await;
+        assert!(matches!(seen.last(), Some(Seen::Closed(4400, _))), "{endpoint}: {seen:?}");
+    }
+    for (headers, code) in [("", 401), (forged, 401), (staff, 400)] {
+        let mut client = rig.open("/rpc", headers).await.unwrap();
+        client.say(r#"{"jsonrpc":"2.0","method":"Sample.Echo","params":[7],"id":1}"#).await;
+        let Seen::Text(answer) = client.next().await else { panic!("no answer") };
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["error"]["data"]["code"], code, "{headers}: {answer}");
+    }
+}

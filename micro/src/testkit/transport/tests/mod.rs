@@ -1,6 +1,8 @@
 //! The suite against the transports of this crate, and against transports with one flaw each.
 
 mod broken;
+#[cfg(feature = "server")]
+mod port;
 
 use self::broken::{Broken, Flaw};
 use super::*;
