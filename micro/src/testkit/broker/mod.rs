@@ -5,8 +5,8 @@
 //!
 //! # The rules of delivery
 //!
-//! Each has a test of its name in `broker/tests.rs`, for every embedded backend, beside the checks
-//! here that every backend has to pass.
+//! Each has a test of its name in `broker/tests.rs`, for every embedded backend but K10, which within
+//! one process has no connection to lose, beside the checks here that every backend has to pass.
 //!
 //! | rule | demand | here |
 //! |---|---|---|
