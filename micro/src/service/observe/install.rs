@@ -100,6 +100,12 @@ pub(crate) fn show(
     }
     let (stalls, help) = (Arc::clone(stalls), "Handlers that were found to hold a worker.");
     monitor.show(("stalls", help), counter, move || stalls.load(Ordering::Relaxed));
+    if let Some(auth) = backends.auth.clone().filter(|auth| auth.clock_ahead().is_some()) {
+        let help = "Seconds by which a token of a good key was ahead of the clock here, at most.";
+        monitor.show(("auth_clock_ahead_seconds", help), gauge, move || {
+            auth.clock_ahead().unwrap_or_default().as_secs()
+        });
+    }
     show_settings(monitor, config);
     show_messages(monitor, &backends.broker);
 }
