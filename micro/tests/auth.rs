@@ -98,6 +98,10 @@ async fn a_token_is_asked_for_where_a_scope_is_and_makes_the_account_of_the_hand
         assert_eq!(seen, status, "{path} {body}");
     }
     assert_eq!(http(&address, "/shop/Shop.Restock", Some(ada_token)).await.1, "\"ada\"");
+    // A18: one clock, and it shows.
+    let gauges = running.monitor().stats("test").gauges;
+    let ahead = gauges.iter().find(|gauge| gauge.name == "auth_clock_ahead_seconds");
+    assert_eq!(ahead.map(|gauge| gauge.value), Some(0));
 
     auth.revoke_account("ada").await.unwrap();
     assert_eq!(http(&address, "/shop/Shop.Restock", Some(ada_token)).await.0, 401);

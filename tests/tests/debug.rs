@@ -162,7 +162,15 @@ async fn every_service_tells_the_numbers_of_its_process() {
     assert_eq!((buy.outcomes.ok, buy.outcomes.rejected, buy.latency.count()), (1, 1, 2));
     assert!(stats.errors >= 1 && stats.requests >= 2 && stats.runtime.is_some(), "{stats:?}");
     let names: Vec<_> = stats.gauges.iter().map(|gauge| gauge.name.as_str()).collect();
-    assert_eq!(names, ["in_flight", "connections", "tasks", "stalls"]);
+    let own = ["in_flight", "connections", "tasks", "stalls"];
+    let settings = ["config_reloads", "config_reload_failures"];
+    let messages = ["published", "unrouted", "routed", "delivered", "acked", "retried", "dead"]
+        .into_iter()
+        .chain(["dropped", "returned", "lag"])
+        .map(|count| format!("broker_{count}"));
+    let wanted: Vec<_> =
+        own.into_iter().chain(settings).map(str::to_owned).chain(messages).collect();
+    assert_eq!(names, wanted);
     // Under the name of the process too, though nothing is registered by it.
     let client: Client = world.shop.client();
     let address = world.shop.address().to_string();

@@ -39,6 +39,7 @@ impl Orders {
             self.store.update("last", |last: Option<u64>| last.unwrap_or_default() + 1).await?;
         self.store.put(&format!("order-{id}"), &order).await?;
         self.broker.publish(&PLACED, &Placed { id, order }).await?;
+        tracing::info!(id, "placed");
         Ok(id)
     }
 }

@@ -38,7 +38,10 @@ impl Stock {
         });
         let left = left.await?;
         match short {
-            None => Ok(left),
+            None => {
+                tracing::info!(%item, count, "taken");
+                Ok(left)
+            }
             Some(left) => Err(Error::conflict("stock", format!("of {item} there are {left} left"))),
         }
     }

@@ -1,6 +1,7 @@
 //! The handle through which a program works with accounts and rules: `micro::Auth`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::auth::Auth;
 use crate::auth::Capabilities;
@@ -61,6 +62,12 @@ impl Handle {
     /// Returns what the backend of accounts can do.
     pub fn capabilities(&self) -> Capabilities {
         self.auth.capabilities()
+    }
+
+    /// Returns how far ahead of the clock here that of an issuer of tokens was at most; see
+    /// [`Auth::clock_ahead`].
+    pub fn clock_ahead(&self) -> Option<Duration> {
+        self.auth.clock_ahead()
     }
 
     /// Tells whose a token is.

@@ -54,6 +54,7 @@ mod session;
 mod token;
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::core::error::Error;
 use crate::core::error::Result;
@@ -117,6 +118,12 @@ pub trait Auth: fmt::Debug + Send + Sync + 'static {
 
     /// Ends one refresh token, with those that came of it, and leaves the account; one that is absent is no error.
     fn revoke_token<'a>(&'a self, refresh: &'a str) -> BoxFuture<'a, Result<()>>;
+
+    /// Returns how far ahead of the clock here that of an issuer was at most, by the times in tokens
+    /// of good keys, since the backend was made; `None` where tokens tell no time.
+    fn clock_ahead(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// What an [`Auth`] backend can do; what is not declared returns `Unsupported` (501).

@@ -128,6 +128,14 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     fn inbox(&self) -> Option<Arc<dyn Inbox>> {
         None
     }
+
+    /// Returns what has become of the messages of this process so far, if the backend counts.
+    ///
+    /// Decorators pass it on. It must not wait: it is asked whenever somebody reads the numbers of
+    /// the process.
+    fn counts(&self) -> Option<Counts> {
+        None
+    }
 }
 
 /// What a broker backend can do.

@@ -119,6 +119,7 @@ pub(super) async fn tries(mut plan: Plan, mut progress: Progress) -> Result<Repl
             excluded: &progress.excluded,
             deadline: pace.deadline,
             patient: progress.failed_over,
+            attempt: progress.retries.saturating_add(1),
         };
         let streams = source.is_some();
         let tried = match plan.hedge() {

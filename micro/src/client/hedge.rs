@@ -20,7 +20,8 @@ pub(super) async fn race(first: &Turn<'_>, after: Duration) -> Result<Reply, Fai
         return done;
     }
     let Some(chosen) = another(first) else { return one.await };
-    let second = Turn { chosen: &chosen, patient: true, ..*first };
+    let attempt = first.attempt.saturating_add(1);
+    let second = Turn { chosen: &chosen, patient: true, attempt, ..*first };
     let mut no_source = None;
     let mut two = pin!(second.run(&mut no_source));
     tokio::select! {

@@ -10,6 +10,7 @@ use crate::client::attempt::{Attempt, Chosen, is_unsent};
 use crate::client::layer::Reply;
 use crate::client::lent::Lent;
 use crate::client::plan::Plan;
+use crate::core::attempt;
 use crate::core::clock;
 use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::{Connection, Exchange};
@@ -36,6 +37,8 @@ pub(super) struct Turn<'a> {
     pub(super) deadline: Instant,
     /// Whether another node may be tried while there is time.
     pub(super) patient: bool,
+    /// Which try of the call it is, from 1; repetitions of what never left are not counted.
+    pub(super) attempt: u32,
 }
 
 /// A try that failed.
@@ -75,7 +78,10 @@ impl Turn<'_> {
             let connection = self.open().await?;
             let now = clock::now();
             let until = self.until(now);
-            let head = self.plan.head(now, until);
+            let mut head = self.plan.head(now, until);
+            if self.attempt > 1 {
+                attempt::tell(&mut head.extra.get_or_insert_default().metadata, self.attempt);
+            }
             let counted = Attempt::start(self.chosen.clone(), now).traced(self.plan, &head);
             let body = self.plan.body.clone().unwrap_or_default();
             let lent = source.take().map(Lent::new);

@@ -1,6 +1,8 @@
 //! Rank 0: the types that every component speaks. No backends, no vendor crates.
 
 pub mod account;
+#[cfg(feature = "client")]
+pub(crate) mod attempt;
 pub mod backoff;
 pub mod body;
 pub mod budget;

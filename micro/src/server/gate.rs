@@ -32,6 +32,8 @@ pub(super) struct Gate {
 pub(super) enum Refused {
     /// As many calls are in as fit, and as many wait.
     Full,
+    /// As many calls are in as fit, and the call is one that does not wait: it is repeated.
+    Repeated,
     /// There was no room for as long as the call would wait.
     Waited,
     /// The gate is closed.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::codec::{Codecs, Format};
 use crate::core::account::Account;
+use crate::core::attempt;
 use crate::core::clock;
 use crate::core::clock::Instant;
 use crate::core::content_type::ContentType;
@@ -112,6 +113,10 @@ impl Router {
         let context = self.context(entry, call, deadline, arrival);
         match entry.enter(now, context.parts().trace.as_ref()) {
             Ok(slot) => Ok(self.start(entry, context, incoming, slot)),
+            // The queue is for those who ask for the first time: an overload grows by the others.
+            Err(Refused::Full) if attempt::is_repeated(context.metadata()) => {
+                Err(self.refusal(entry, Refused::Repeated))
+            }
             Err(Refused::Full) if !entry.internal => {
                 let until = self.queue_end(now, deadline);
                 self.queue(entry, context, incoming, (now, until))
@@ -409,6 +414,11 @@ fn refusal(id: &str, refused: Refused, in_max: usize, wait_max: Duration) -> Err
     let error = match refused {
         Refused::Full => {
             let detail = format!("the limit of {in_max} calls is reached and the queue is full");
+            Error::too_many_requests(id, detail).with_retry_after(wait_max)
+        }
+        Refused::Repeated => {
+            let detail =
+                format!("the limit of {in_max} calls is reached; repeated ones do not wait");
             Error::too_many_requests(id, detail).with_retry_after(wait_max)
         }
         Refused::Waited => {

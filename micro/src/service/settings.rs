@@ -244,6 +244,16 @@ mod tests {
         value.map(|secret| secret.expose().clone()).unwrap_or_default()
     }
 
+    /// A16: that a peer is who it says is checked, whatever the environment says.
+    #[test]
+    fn a16_no_setting_turns_a_check_of_peers_off() {
+        for spec in SPECS {
+            for word in ["insecure", "verify", "skip", "danger", "trust_all", "no_tls"] {
+                assert!(!spec.name.contains(word), "{} sounds like an opt-out", spec.name);
+            }
+        }
+    }
+
     /// Every setting, a value for it, and the field that holds it then.
     const FIELDS: &[(&str, &str, Seen)] = &[
         ("server_name", "shop", |s| text(s.server_name.as_ref())),

@@ -226,7 +226,7 @@ impl Service {
         subscriptions.make(&backends.broker, subscribed, START_WAIT, &backends.tasks).await?;
         // The server's own: marks are told by address, and a constant may have several.
         let stalls = watch_for_stalls(&backends, server.services())?;
-        show(&seen.monitor, &server, &backends, &stalls);
+        show(&seen.monitor, &server, &backends, &config, &stalls);
         let free: Vec<_> = self.subscribers.iter().map(|free| free.spec).collect();
         let mut records = records(&services, &place);
         add_free(&mut records, &name, &free, &place);

@@ -1,6 +1,6 @@
 //! The rules for stores, each under its id.
 //!
-//! St6 has no subject: no backend here speaks SQL.
+//! St6, of statements and their parameters, is held against PostgreSQL: `backends/postgres`.
 
 use std::time::Duration;
 

@@ -18,7 +18,7 @@ fn buy(world: &World) -> String {
 }
 
 /// Reads lines of JSON until each of some has been seen.
-fn until_seen(
+pub(crate) fn until_seen(
     lines: impl Iterator<Item = std::io::Result<String>>,
     wanted: &[[&str; 2]],
     trace: &str,

@@ -8,6 +8,7 @@
 )]
 
 mod calls;
+mod examples;
 mod inside;
 mod kept;
 mod made;

@@ -28,7 +28,7 @@ pub use self::nats::{NATS, nats};
 pub use self::postgres::{POSTGRES, postgres};
 pub use self::rabbitmq::{RABBITMQ, rabbitmq};
 pub use self::redis::{REDIS, redis};
-pub use self::trial::{trial, trial_alone};
+pub use self::trial::{trial, trial_alone, trial_on};
 pub use self::zookeeper::{ZOOKEEPER, zookeeper};
 
 /// How long a server may take until it answers: no measure of speed, the machine may be busy.

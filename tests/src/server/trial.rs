@@ -14,17 +14,31 @@ pub fn trial<T: Future<Output = ()>>(
     needs: &Program,
     test: impl FnOnce() -> T + Send + 'static,
 ) -> Trial {
-    let there = needs.path().is_some();
+    trial_on(name, &[needs], test)
+}
+
+/// Makes a test that needs several programs; it is ignored where one of them is missing.
+///
+/// A panic fails it.
+pub fn trial_on<T: Future<Output = ()>>(
+    name: &str,
+    needs: &[&Program],
+    test: impl FnOnce() -> T + Send + 'static,
+) -> Trial {
+    let missing: Vec<_> = needs.iter().filter(|program| program.path().is_none()).collect();
     let required = std::env::var_os("MICRO_REQUIRE_SERVERS").is_some_and(|value| value == "1");
-    let (missing, package) = (needs.name, needs.package);
-    let examine = move || -> Result<(), Failed> {
-        if !there {
-            return Err(format!("{missing} is missing: install {package}").into());
-        }
-        run(test)
+    let listed = |fact: fn(&Program) -> &'static str| {
+        missing.iter().map(|program| fact(program)).collect::<Vec<_>>().join(", ")
     };
-    let trial = Trial::test(name, examine).with_ignored_flag(!there && !required);
-    if there { trial } else { trial.with_kind(format!("needs {package}")) }
+    let (names, packages) = (listed(|program| program.name), listed(|program| program.package));
+    if missing.is_empty() {
+        return Trial::test(name, move || run(test));
+    }
+    let kind = format!("needs {packages}");
+    let examine = move || -> Result<(), Failed> {
+        Err(format!("{names} is missing: install {packages}").into())
+    };
+    Trial::test(name, examine).with_ignored_flag(!required).with_kind(kind)
 }
 
 /// Makes a test that needs no program, run as those that do.

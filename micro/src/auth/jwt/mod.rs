@@ -41,6 +41,7 @@ mod tests;
 mod url;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -163,6 +164,8 @@ pub struct Jwt {
     revoked: Option<Arc<Revoked>>,
     issuing: Option<Issuing>,
     cache: Cache,
+    /// Seconds by which a token of a good key was ahead of this clock, at most.
+    ahead_max: AtomicU64,
     time: fn() -> Duration,
 }
 
@@ -250,7 +253,8 @@ impl Jwt {
 
     fn made(config: JwtConfig, ring: Arc<Ring>) -> Self {
         let (revoked, issuing, cache) = (None, None, Cache::default());
-        Self { config, ring, revoked, issuing, cache, time: clock::unix_now }
+        let ahead_max = AtomicU64::new(0);
+        Self { config, ring, revoked, issuing, cache, ahead_max, time: clock::unix_now }
     }
 
     /// Publishes the key that signs next, and withdraws those that no living token needs.
@@ -299,8 +303,9 @@ impl Jwt {
         self.ring.verify(named, message.as_bytes(), &signature)?;
         let claims = base64url::decode(claims.as_bytes()).ok_or(Reason::NoToken)?;
         let claims = claims::read(&claims)?;
-        if claims.iat.abs_diff(now) > SKEW_LOUD.as_secs() && claims.iat > now {
-            let ahead = claims.iat - now;
+        let ahead = claims.iat.saturating_sub(now);
+        self.ahead_max.fetch_max(ahead, Ordering::Relaxed);
+        if ahead > SKEW_LOUD.as_secs() {
             tracing::warn!(ahead, "a token of a known key is from the future: set the clocks");
         }
         claims.check(&self.config.issuer, &self.config.audience, now)?;
@@ -410,5 +415,9 @@ impl Auth for Jwt {
 
     fn revoke_token<'a>(&'a self, refresh: &'a str) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move { self.issuing()?.accounts.revoke_token(refresh).await })
+    }
+
+    fn clock_ahead(&self) -> Option<Duration> {
+        Some(Duration::from_secs(self.ahead_max.load(Ordering::Relaxed)))
     }
 }

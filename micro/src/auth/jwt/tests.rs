@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::key::{PublishedKey, keys};
 use super::*;
+use crate::debug::{self, Recorder};
 use crate::store::Memory;
 
 /// The time of tests, in seconds since 1970.
@@ -397,6 +398,35 @@ async fn a18_a_token_from_another_time_is_refused_however_far_away() {
     claims["exp"] = json!(1);
     let token = forge.sign(&json!({"alg": "EdDSA", "kid": "k"}), &claims);
     assert_eq!(reason(&jwt, &token), Some(Reason::Expired));
+}
+
+/// Clocks that differ are seen, and far ones are loud: by good keys alone.
+#[tokio::test]
+async fn a18_clocks_that_differ_are_measured_and_warned_of() {
+    let (jwt, forge) = with_forge().await;
+    let sign = |forge: &Forge, ahead: u64| {
+        let mut claims = with("iat", json!(NOW + ahead));
+        claims["exp"] = json!(NOW + ahead + 60);
+        forge.sign(&json!({"alg": "EdDSA", "kid": "k"}), &claims)
+    };
+    assert_eq!(jwt.clock_ahead(), Some(Duration::ZERO));
+    for (ahead, warned, most) in
+        [(20, false, 20), (300, false, 300), (301, true, 301), (5, false, 301)]
+    {
+        let log = debug::Memory::new();
+        let capture = debug::Capture::alone(Arc::new(log.clone()));
+        let token = sign(&forge, ahead);
+        let refused = tracing::subscriber::with_default(capture, || reason(&jwt, &token));
+        assert_eq!(refused.is_none(), ahead <= LEEWAY.as_secs(), "{ahead}");
+        let records = log.logs(&debug::LogQuery::default()).await.unwrap();
+        let loud = records.iter().any(|record| {
+            record.level == debug::Level::Warn && record.message.contains("set the clocks")
+        });
+        assert_eq!(loud, warned, "{ahead}: {records:?}");
+        assert_eq!(jwt.clock_ahead(), Some(Duration::from_secs(most)), "{ahead}");
+    }
+    assert!(reason(&jwt, &sign(&Forge::new(), 9999)).is_some());
+    assert_eq!(jwt.clock_ahead(), Some(Duration::from_secs(301)), "anybody could say that");
 }
 
 #[tokio::test]

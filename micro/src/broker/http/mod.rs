@@ -232,6 +232,13 @@ impl Broker for Http {
     fn inbox(&self) -> Option<Arc<dyn Inbox>> {
         Some(Arc::<Inner>::clone(&self.inner))
     }
+
+    /// Returns what became of the copies that were given to this process, beside how many messages
+    /// it published and how many of them nobody was subscribed to.
+    fn counts(&self) -> Option<Counts> {
+        let Sent { published, unrouted, .. } = self.inner.tally.read();
+        Some(Counts { published, unrouted, ..self.inner.engine.counts() })
+    }
 }
 
 impl Inner {

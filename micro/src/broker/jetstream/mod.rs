@@ -287,6 +287,10 @@ impl Broker for JetStream {
             Err(Error::timeout(ID, format!("close: {cut} subscribers cut")))
         })
     }
+
+    fn counts(&self) -> Option<Counts> {
+        Some(self.inner.tally.counts())
+    }
 }
 
 impl Drop for JetStream {

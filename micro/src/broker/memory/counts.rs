@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// Messages accepted from publishers, dead letters among them.
+    /// Messages accepted from publishers, which confirms them; dead letters are among them.
     pub published: u64,
     /// Messages that nobody was subscribed to; they are gone.
     pub unrouted: u64,
@@ -29,7 +29,7 @@ pub struct Counts {
     pub dropped: u64,
     /// Copies given back, when a subscription ended, to be delivered to another one.
     pub returned: u64,
-    /// Copies that wait or are being handled.
+    /// Copies that wait or are being handled: how far subscriptions lag behind.
     pub in_flight: u64,
 }
 

@@ -213,6 +213,10 @@ impl Broker for Memory {
     fn close(&self, deadline: Instant) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.inner.close(deadline))
     }
+
+    fn counts(&self) -> Option<Counts> {
+        Some(self.inner.tally.counts())
+    }
 }
 
 impl fmt::Debug for Memory {

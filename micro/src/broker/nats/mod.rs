@@ -274,6 +274,10 @@ impl Broker for Nats {
             Err(Error::timeout(ID, text))
         })
     }
+
+    fn counts(&self) -> Option<Counts> {
+        Some(self.inner.tally.counts())
+    }
 }
 
 impl Drop for Nats {

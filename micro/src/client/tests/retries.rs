@@ -11,7 +11,7 @@ use crate::codec::Format;
 use crate::core::body::Body;
 use crate::core::budget::Budget;
 use crate::core::clock::{self, Instant};
-use crate::core::context::Context;
+use crate::core::context::{Context, Parts};
 use crate::core::descriptor::CallKind;
 use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::{Dispatch, Inbound, Running, Target};
@@ -156,6 +156,44 @@ async fn r15_an_overload_is_multiplied_by_no_more_than_the_budget() {
     assert_eq!(sent(Budget::none).await, 500);
     assert_eq!(sent(|now| Budget::new(now, 20, 0)).await, 600);
     assert_eq!(sent(Budget::unlimited).await, 1500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r15_a_repetition_says_which_try_it_is() {
+    let mut lab = Lab::default();
+    for name in ["a", "b", "c"] {
+        lab.node(name, at_once(Err(refusal()))).await;
+    }
+    let client = lab.builder().budget(Budget::unlimited(clock::now())).build();
+    call(&client).metadata("tenant", "acme").retries(2).await.unwrap_err();
+    let extras = lab.extras();
+    let told: Vec<_> = extras.iter().map(|extra| extra.metadata.get("x-attempt")).collect();
+    assert_eq!(told, [None, Some("2"), Some("3")]);
+    assert!(extras.iter().all(|extra| extra.metadata.get("tenant") == Some("acme")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn r15_what_is_called_for_a_repeated_call_is_not_repeated_by_itself() {
+    for (attempt, asked, sent) in
+        [("1", None, 3), ("2", None, 1), ("3", None, 1), ("2", Some(1), 2)]
+    {
+        let mut lab = Lab::default();
+        for name in ["a", "b", "c", "d"] {
+            lab.node(name, at_once(Err(refusal()))).await;
+        }
+        let client = lab.builder().budget(Budget::unlimited(clock::now())).build();
+        let mut parts = Parts::default();
+        parts.metadata.insert("x-attempt", attempt).unwrap();
+        let nested = call(&client).context(&Context::from_parts(parts));
+        let nested = match asked {
+            Some(retries) => nested.retries(retries),
+            None => nested,
+        };
+        nested.await.unwrap_err();
+        assert_eq!(lab.order().len(), sent, "{attempt} {asked:?}");
+        // What came in does not go on: each hop counts for itself.
+        assert_eq!(lab.extras()[0].metadata.get("x-attempt"), None);
+    }
 }
 
 #[tokio::test(start_paused = true)]

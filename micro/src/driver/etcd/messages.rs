@@ -1,5 +1,7 @@
 //! The messages of etcd's API that are spoken here, with the numbers of its public protocol.
 
+use std::fmt;
+
 use bytes::Bytes;
 use prost::{Message, Oneof};
 
@@ -333,6 +335,7 @@ pub(super) struct LeaseKeepAliveResponse {
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
+#[prost(skip_debug)]
 pub(super) struct AuthenticateRequest {
     #[prost(string, tag = "1")]
     pub(super) name: String,
@@ -340,10 +343,25 @@ pub(super) struct AuthenticateRequest {
     pub(super) password: String,
 }
 
+impl fmt::Debug for AuthenticateRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The password is a secret.
+        f.debug_struct("AuthenticateRequest").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 #[derive(Clone, PartialEq, Eq, Message)]
+#[prost(skip_debug)]
 pub(super) struct AuthenticateResponse {
     #[prost(string, tag = "2")]
     pub(super) token: String,
+}
+
+impl fmt::Debug for AuthenticateResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The token is a secret.
+        f.debug_struct("AuthenticateResponse").finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]
@@ -377,6 +395,15 @@ mod tests {
         };
         let watch = WatchRequest { ask: Some(Ask::Create(create)) };
         assert_eq!(watch.encode_to_vec(), b"\x0a\x09\x0a\x01a\x18\x09\x20\x01\x40\x01");
+    }
+
+    #[test]
+    fn a19_neither_password_nor_token_is_shown() {
+        let (name, password) = ("ada".to_owned(), "hunter2".to_owned());
+        let asked = AuthenticateRequest { name, password };
+        let shown = format!("{asked:?} {:?}", AuthenticateResponse { token: "hunter2".to_owned() });
+        assert!(shown.contains("ada") && !shown.contains("hunter2"), "{shown}");
+        assert_eq!(asked.encode_to_vec(), b"\x0a\x03ada\x12\x07hunter2");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::core::clock;
 use crate::core::error::Error;
 use crate::registry::Event;
 use crate::registry::Memory;
-use crate::registry::record::Node;
+use crate::registry::record::{Endpoint, Node};
 
 const TTL: Duration = Duration::from_secs(3600);
 
@@ -194,6 +194,77 @@ async fn r12_a_registry_that_forgets_everything_is_not_believed_at_once() {
     assert_eq!(view.load().instances.len(), 1);
     clock::sleep(Duration::from_secs(4)).await;
     assert!(view.load().is_empty(), "confirmed by a second answer");
+}
+
+/// A service and a node are two names, and a snapshot is another one when any part of a record is.
+#[tokio::test(start_paused = true)]
+async fn r7_every_part_of_a_record_counts_and_names_do_not_run_together() {
+    let (fragile, cached) = setup(Fragile::default());
+    let view = cached.view("greeter");
+    let mut revision = view.ready().await.unwrap().revision;
+    let mut present = record("1");
+    let changes: [fn(&mut Record); 6] = [
+        |_| {},
+        |record| record.version = "2".into(),
+        |record| {
+            record.endpoints.push(Endpoint { name: "Greeter.More".into(), ..Endpoint::default() });
+        },
+        |record| {
+            let facts = &mut record.endpoints[0].metadata;
+            facts.insert("description".into(), "Says more.".into());
+        },
+        |record| {
+            record.nodes[0].metadata.insert("zone".into(), "a".into());
+        },
+        |record| record.nodes[0].address = "127.0.0.1:2".into(),
+    ];
+    for change in changes {
+        change(&mut present);
+        fragile.register(&present, TTL).await.unwrap();
+        let moved = clock::timeout(Duration::from_secs(5), view.changed(revision)).await;
+        let snapshot = moved.expect("every change is another revision").unwrap();
+        assert!(snapshot.revision > revision);
+        assert_eq!(snapshot.instances.to_vec(), present.instances());
+        revision = snapshot.revision;
+    }
+    fragile.register(&present, TTL).await.unwrap();
+    let moved = clock::timeout(Duration::from_secs(5), view.changed(revision)).await;
+    assert!(moved.is_err(), "a renewal is no change");
+
+    for (service, node) in [("ab", "c"), ("a", "bc")] {
+        fragile.register(&Record { name: service.into(), ..record(node) }, TTL).await.unwrap();
+    }
+    fragile.deregister(&Record { name: "a".into(), ..record("bc") }).await.unwrap();
+    let left = cached.view("ab").wait_for_instances().await.unwrap();
+    assert_eq!((left.instances.len(), &*left.instances[0].id), (1, "c"));
+    assert!(cached.view("a").ready().await.unwrap().is_empty());
+}
+
+/// Some backends answer a lookup from a member that is behind. Readers go by the watch, which never
+/// goes back, and learn how old its word is.
+#[tokio::test(start_paused = true)]
+async fn r10_readers_go_by_the_watch_and_its_age_shows() {
+    let (fragile, cached) = setup(Fragile::default());
+    fragile.register(&record("1"), TTL).await.unwrap();
+    let view = cached.view("greeter");
+    view.ready().await.unwrap();
+    // From here on lookups are answered as of before the node came.
+    fragile.forgetful.store(true, Ordering::SeqCst);
+    assert_eq!(cached.lookup("greeter").await.unwrap().unwrap().len(), 1);
+    assert_eq!((view.stale_for(), fragile.lookups.load(Ordering::SeqCst)), (None, 0));
+    let revision = view.revision();
+    fragile.down.store(true, Ordering::SeqCst);
+    fragile.end_watches();
+    clock::sleep(Duration::from_secs(60)).await;
+    assert!(view.stale_for().unwrap() > Duration::from_secs(50));
+    assert_eq!(cached.lookup("greeter").await.unwrap().unwrap().len(), 1);
+    // What is told after the gap counts, and as the latest.
+    fragile.register(&record("2"), TTL).await.unwrap();
+    fragile.forgetful.store(false, Ordering::SeqCst);
+    fragile.down.store(false, Ordering::SeqCst);
+    let resumed = view.changed(revision).await.unwrap();
+    assert_eq!((resumed.instances.len(), view.stale_for()), (2, None));
+    assert!(resumed.revision > revision);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,8 +2,10 @@
 //!
 //! # Consistency
 //! A lookup is answered by the member that is asked, by what it knows (serializable), as long as it
-//! knows a leader. A watch begins with a state that is linearizable and tells every revision whole
-//! and in order; after a break it goes on with the next revision.
+//! knows a leader: it may be behind by what that member has not heard. A watch begins with a state
+//! that is linearizable and tells every revision whole and in order; after a break it goes on with the
+//! next revision. Clients read through [`Cached`](crate::registry::Cached), which goes by the watch:
+//! no late answer takes it back, and `View::stale_for` tells how old a state is.
 //!
 //! # Durability
 //! A record lives as long as its lease is renewed, whatever becomes of the server meanwhile; one

@@ -98,6 +98,33 @@ async fn a_call_waits_for_a_share_of_its_time_and_no_longer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn r15_a_repeated_call_does_not_wait_for_room() {
+    let rig = Rig::limited(|limits| {
+        limits.call.in_flight_max = 1;
+        limits.call.queue_wait_max = Duration::from_secs(2);
+    });
+    let mut busy = rig.http1().await;
+    let hang = busy.send_request(with(post("Hang", ""), "timeout", "1000s"));
+    let others = async {
+        rig.until_started(1).await;
+        let waits = [("1", 503, 2), ("2", 429, 0), ("7", 429, 0), ("many", 503, 2)];
+        for (attempt, status, seconds) in waits {
+            let start = clock::now();
+            let echo = with(post("Echo", "\"x\""), "timeout", "100s");
+            let refused = rig.send(with(echo, "x-attempt", attempt)).await;
+            let took = (clock::now() - start).as_secs();
+            assert_eq!((refused.status, took), (status, seconds), "{attempt}");
+            assert_eq!(refused.headers["micro-retry"], "safe", "{attempt}");
+        }
+        rig.seen.release.notify_waiters();
+    };
+    assert_eq!(tokio::join!(hang, others).0.unwrap().status(), 200);
+    // Where there is room it runs as any other.
+    let repeated = rig.send(with(post("Echo", "\"x\""), "x-attempt", "2")).await;
+    assert_eq!(repeated.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_queued_call_runs_when_there_is_room() {
     let rig = Rig::limited(|limits| limits.call.in_flight_max = 1);
     let hang = rig.call("Hang", "");

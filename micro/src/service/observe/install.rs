@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::broker::{Broker, Counts};
+use crate::config::Config;
 #[cfg(all(unix, feature = "stdio"))]
 use crate::core::error::Error;
 use crate::core::error::Result;
@@ -74,6 +76,7 @@ pub(crate) fn show(
     monitor: &Monitor,
     server: &Server,
     backends: &Backends,
+    config: &Config,
     stalls: &Arc<AtomicU64>,
 ) {
     let (gauge, counter) = (GaugeKind::Gauge, GaugeKind::Counter);
@@ -97,4 +100,87 @@ pub(crate) fn show(
     }
     let (stalls, help) = (Arc::clone(stalls), "Handlers that were found to hold a worker.");
     monitor.show(("stalls", help), counter, move || stalls.load(Ordering::Relaxed));
+    if let Some(auth) = backends.auth.clone().filter(|auth| auth.clock_ahead().is_some()) {
+        let help = "Seconds by which a token of a good key was ahead of the clock here, at most.";
+        monitor.show(("auth_clock_ahead_seconds", help), gauge, move || {
+            auth.clock_ahead().unwrap_or_default().as_secs()
+        });
+    }
+    show_settings(monitor, config);
+    show_messages(monitor, &backends.broker);
+}
+
+/// Shows what became of the changes of the settings.
+fn show_settings(monitor: &Monitor, config: &Config) {
+    let (applied, refused) = (config.clone(), config.clone());
+    let help = "Changes of the settings that were taken while the process ran.";
+    monitor.show(("config_reloads", help), GaugeKind::Counter, move || applied.reloads().applied);
+    let help = "Changes of the settings that were refused; those before them stay.";
+    monitor.show(("config_reload_failures", help), GaugeKind::Counter, move || {
+        refused.reloads().refused
+    });
+}
+
+/// A number about messages: its name, what it is, and which of the counts.
+type Number = (&'static str, &'static str, GaugeKind, fn(&Counts) -> u64);
+
+/// What is shown of the counts of a broker.
+const MESSAGES: [Number; 10] = [
+    (
+        "broker_published",
+        "Messages that the broker took from publishers, dead letters among them.",
+        GaugeKind::Counter,
+        |counts| counts.published,
+    ),
+    ("broker_unrouted", "Messages that nobody was subscribed to.", GaugeKind::Counter, |counts| {
+        counts.unrouted
+    }),
+    (
+        "broker_routed",
+        "Copies of messages, one for each group that gets one.",
+        GaugeKind::Counter,
+        |counts| counts.routed,
+    ),
+    ("broker_delivered", "Copies handed to a handler, each time.", GaugeKind::Counter, |counts| {
+        counts.delivered
+    }),
+    ("broker_acked", "Copies that a handler acknowledged.", GaugeKind::Counter, |counts| {
+        counts.acked
+    }),
+    (
+        "broker_retried",
+        "Failed deliveries that another was to follow.",
+        GaugeKind::Counter,
+        |counts| counts.retried,
+    ),
+    ("broker_dead", "Copies given up as dead letters.", GaugeKind::Counter, |counts| counts.dead),
+    (
+        "broker_dropped",
+        "Copies lost to overflow or with the last subscription of a group.",
+        GaugeKind::Counter,
+        |counts| counts.dropped,
+    ),
+    (
+        "broker_returned",
+        "Copies given back to be delivered to another subscription.",
+        GaugeKind::Counter,
+        |counts| counts.returned,
+    ),
+    ("broker_lag", "Copies that wait or are being handled.", GaugeKind::Gauge, |counts| {
+        counts.in_flight
+    }),
+];
+
+/// Shows what becomes of the messages of a broker that counts them.
+fn show_messages(monitor: &Monitor, broker: &Arc<dyn Broker>) {
+    if broker.counts().is_none() {
+        return;
+    }
+    for (name, help, kind, read) in MESSAGES {
+        // Not held: handlers hold the monitor, and a broker its handlers.
+        let broker = Arc::downgrade(broker);
+        monitor.show((name, help), kind, move || {
+            broker.upgrade().and_then(|broker| broker.counts()).map_or(0, |counts| read(&counts))
+        });
+    }
 }

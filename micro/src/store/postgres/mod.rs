@@ -207,7 +207,13 @@ impl Shared {
 
     async fn list(&self, space: &Space, query: &Query) -> Result<Page> {
         self.is_open()?;
+        // No key holds a NUL, and the server takes none in a text.
+        if query.prefix.contains('\0') || query.suffix.contains('\0') {
+            return Ok(Page::new(Vec::new(), None));
+        }
         let after = query.after.clone().filter(|after| *after >= query.prefix);
+        let before_nul = |after: String| after.split('\0').next().unwrap_or_default().to_owned();
+        let after = after.map(before_nul);
         // No key is empty: nothing is left out where a page does not begin after a key.
         let (from, left_out) = match after {
             Some(after) => (after.clone(), after),

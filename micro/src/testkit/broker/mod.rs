@@ -5,8 +5,8 @@
 //!
 //! # The rules of delivery
 //!
-//! Each has a test of its name in `broker/tests.rs`, for every embedded backend, beside the checks
-//! here that every backend has to pass.
+//! Each has a test of its name in `broker/tests.rs`, for every embedded backend but K10, which within
+//! one process has no connection to lose, beside the checks here that every backend has to pass.
 //!
 //! | rule | demand | here |
 //! |---|---|---|
@@ -23,7 +23,7 @@
 //! | K11 | draining fetches nothing more and finishes what runs | `draining_lets_handlers_finish`, `a_member_that_drains_loses_nothing` |
 //! | K12 | names are checked, patterns only where declared | `invalid_topics_are_refused`, `patterns_cover_what_they_say_or_are_refused` |
 //! | K13 | what cannot be decoded goes to the dead letters | `a_rejected_message_goes_to_the_dead_letters_at_once` |
-//! | K14 | counts add up | not for all: the trait has no counts |
+//! | K14 | counts add up | `what_is_counted_adds_up`, where the backend counts |
 //!
 //! Names of topics are not divided by environment (K12): processes of two environments share
 //! neither a registry nor a server.
@@ -104,6 +104,7 @@ checks! {
     settling::retries_pause_longer_and_longer if |c| c.redelivery,
     settling::a_dead_letter_can_be_published_again if |c| c.dead_letters,
     settling::each_group_settles_for_itself if |c| c.redelivery && c.queue_groups,
+    settling::what_is_counted_adds_up if |_| true,
     overflow::a_full_subscription_makes_publishers_wait_and_loses_nothing if |c| c.overflow,
     overflow::the_oldest_gives_way_where_that_is_asked_for if |c| c.overflow,
     overflow::a_slow_subscription_ends_where_that_is_asked_for if |c| c.overflow,

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::broker::Broker;
 use crate::broker::Capabilities;
+use crate::broker::Counts;
 use crate::broker::Handler;
 use crate::broker::Message;
 use crate::broker::SubscribeOptions;
@@ -67,5 +68,29 @@ impl Broker for Pair {
             let second = self.second.close(deadline).await;
             self.first.close(deadline).await.and(second)
         })
+    }
+
+    fn counts(&self) -> Option<Counts> {
+        let first = self.first.counts()?;
+        if Arc::ptr_eq(&self.first, &self.second) {
+            return Some(first);
+        }
+        Some(sum(first, self.second.counts()?))
+    }
+}
+
+/// Returns the counts of two processes as those of one.
+fn sum(first: Counts, second: Counts) -> Counts {
+    Counts {
+        published: first.published + second.published,
+        unrouted: first.unrouted + second.unrouted,
+        routed: first.routed + second.routed,
+        delivered: first.delivered + second.delivered,
+        acked: first.acked + second.acked,
+        retried: first.retried + second.retried,
+        dead: first.dead + second.dead,
+        dropped: first.dropped + second.dropped,
+        returned: first.returned + second.returned,
+        in_flight: first.in_flight + second.in_flight,
     }
 }

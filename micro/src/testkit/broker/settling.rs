@@ -183,3 +183,37 @@ fn read(delivery: &Delivery) -> DeadLetter {
         Err(error) => fail(&format!("no dead letter: {error}")),
     }
 }
+
+/// K14. A backend that counts nothing has nothing to be wrong about.
+pub(super) async fn what_is_counted_adds_up(broker: Arc<dyn Broker>) {
+    const MESSAGES: u8 = 30;
+    if broker.counts().is_none() {
+        return;
+    }
+    let topic = topic();
+    let mut inbox = decide(&broker, &topic, options("q", 1), |delivery| {
+        let number = delivery.message.body.last().copied().unwrap_or_default() % 3;
+        match (number, delivery.attempt) {
+            (0, _) => Ack::reject("a third"),
+            (1, 1) => Ack::Retry { after: Some(Duration::ZERO) },
+            _ => Ack::Ack,
+        }
+    })
+    .await;
+    for number in 0..MESSAGES {
+        publish(&broker, numbered(&topic, number.into())).await;
+    }
+    inbox.bodies(MESSAGES.into()).await;
+    let deadline = clock::after(clock::now(), PATIENCE);
+    // Progress: all of it is settled at last; the deadline ends the wait.
+    loop {
+        let counts = broker.counts().unwrap_or_default();
+        let ends = counts.acked + counts.dead + counts.dropped + counts.returned;
+        let all = counts.published.min(counts.delivered) >= u64::from(MESSAGES);
+        if all && counts.in_flight == 0 && counts.routed == ends {
+            return;
+        }
+        assert!(clock::now() < deadline, "the counts do not add up: {counts:?}");
+        clock::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::broker::Control;
+use crate::broker::Counts;
 use crate::broker::Http;
 use crate::broker::Memory;
 use crate::broker::Overflow;
@@ -69,6 +70,7 @@ enum Fault {
     LeaksSubscriptions,
     LosesTheFirst,
     MakesAllOneGroup,
+    Miscounts,
     OneAtATime,
     PublishesTwice,
     RefusesWhenFull,
@@ -252,6 +254,12 @@ impl Broker for Broken {
     fn close(&self, deadline: Instant) -> BoxFuture<'_, Result<()>> {
         self.memory.close(deadline)
     }
+
+    fn counts(&self) -> Option<Counts> {
+        let counts = self.memory.counts();
+        let acked = if self.fault == Fault::Miscounts { counts.acked + 1 } else { counts.acked };
+        Some(Counts { acked, ..counts })
+    }
 }
 
 /// Returns the checks that a broker with the fault fails.
@@ -289,6 +297,7 @@ async fn each_broken_broker_fails_the_check_for_its_fault() {
         (Fault::LeaksSubscriptions, "a_closed_subscription_gets_nothing"),
         (Fault::LosesTheFirst, "a_message_published_right_after_subscribing_arrives"),
         (Fault::MakesAllOneGroup, "subscriptions_without_a_queue_each_get_every_message"),
+        (Fault::Miscounts, "what_is_counted_adds_up"),
         (Fault::OneAtATime, "concurrency_is_reached_and_not_exceeded"),
         (Fault::PublishesTwice, "a_message_arrives_once"),
         (Fault::RefusesWhenFull, "a_full_subscription_makes_publishers_wait_and_loses_nothing"),

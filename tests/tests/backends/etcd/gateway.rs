@@ -81,7 +81,7 @@ pub(super) async fn range(port: u16, prefix: &str) -> Vec<(String, String, i64)>
 }
 
 /// Puts a value and returns the revision of that.
-pub(super) async fn put(port: u16, key: &str, value: &str) -> i64 {
+pub(crate) async fn put(port: u16, key: &str, value: &str) -> i64 {
     let question = json!({"key": encode(key.as_bytes()), "value": encode(value.as_bytes())});
     revision(&post(port, "/v3/kv/put", question).await)
 }

@@ -1,7 +1,7 @@
 //! etcd: registry, store and settings.
 
 mod conformance;
-mod gateway;
+pub(crate) mod gateway;
 mod interop;
 mod members;
 mod outage;

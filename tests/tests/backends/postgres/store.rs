@@ -16,6 +16,7 @@ pub(super) fn trials() -> Vec<Trial> {
         a_change_that_becomes_visible_late_is_not_passed_over,
         what_is_over_is_removed_from_the_table,
         a_page_ends_with_its_bytes,
+        st6_no_name_is_a_part_of_a_statement,
         the_user_of_the_url_is_asked_for_a_password,
         a_user_without_rights_to_make_tables_uses_those_there_are,
     ]
@@ -107,6 +108,58 @@ async fn a_page_ends_with_its_bytes() {
     assert_eq!((page.records.len(), page.next.as_deref()), (3, Some("2")));
     let page = store.list(&space, &Query::new().keys_only()).await.unwrap();
     assert_eq!((page.records.len(), page.next), (6, None));
+}
+
+/// What a program or its users call things reaches the server as it is, never as SQL.
+async fn st6_no_name_is_a_part_of_a_statement() {
+    const HOSTILE: [&str; 14] = [
+        "'; DROP TABLE micro.store_record; --",
+        "' OR '1'='1",
+        "''",
+        "\"",
+        "\\",
+        "\\'; SELECT 1; --",
+        "E'\\x27'",
+        "$1",
+        "$$; DROP SCHEMA micro CASCADE; $$",
+        "%",
+        "_%",
+        "/* */ --",
+        "\u{2019}\u{2bc}\u{ff07}",
+        "NULL",
+    ];
+    let lab = Lab::new();
+    let process = Process::new();
+    let store = process.store(&lab.url(&lab.database().await)).await;
+    let (beside, own) = (Space::unbound(), Key::new("beside").unwrap());
+    store.write(&beside, Write::new(own.clone(), "here")).await.unwrap();
+    for text in HOSTILE {
+        let (space, key) = (Space::new(text, text).unwrap(), Key::new(text).unwrap());
+        let (value, metadata) = (format!("{text}\0{text}"), [(text.to_owned(), text.to_owned())]);
+        let write = Write::new(key.clone(), value.clone()).with_metadata(metadata.clone().into());
+        let version = store.write(&space, write).await.unwrap();
+        let record = store.read(&space, &key).await.unwrap().unwrap();
+        assert_eq!((record.value, record.metadata), (value.into(), metadata.into()), "{text}");
+        let query = Query::new().with_prefix(text).with_suffix(text);
+        let page = store.list(&space, &query).await.unwrap();
+        let keys: Vec<_> = page.records.iter().map(|record| record.key.as_str()).collect();
+        assert_eq!(keys, [text]);
+        let page = store.list(&space, &Query::new().with_after(text)).await.unwrap();
+        assert!(page.records.is_empty(), "{text}");
+        store.delete(&space, &key, Some(version)).await.unwrap();
+        assert_eq!(store.read(&space, &key).await.unwrap(), None, "{text}");
+    }
+    // A NUL is in no name, and a question for one finds nothing rather than fails.
+    assert_eq!(Key::new("a\0b").unwrap_err().code(), 400);
+    assert_eq!(Space::new("a\0b", "t").unwrap_err().code(), 400);
+    for query in [Query::new().with_prefix("b\0"), Query::new().with_suffix("\0")] {
+        assert!(store.list(&beside, &query).await.unwrap().records.is_empty());
+    }
+    for (after, found) in [("beside\0", 0), ("b\0eside", 1)] {
+        let page = store.list(&beside, &Query::new().with_after(after)).await.unwrap();
+        assert_eq!(page.records.len(), found, "{after:?}");
+    }
+    assert_eq!(store.read(&beside, &own).await.unwrap().unwrap().value, "here");
 }
 
 async fn the_user_of_the_url_is_asked_for_a_password() {

@@ -332,15 +332,21 @@ async fn nobody_gets_in() {
             if matches!(shown, Shown::Certificate(_)) && !way.shows_certificates() {
                 // Without TLS nothing was shown.
                 assert_eq!(code, 401, "{name} by {way:?}: {detail}");
+                assert!(said.contains("not admitted"), "{name} by {way:?}: no reason in {said}");
                 continue;
             }
             let told = (code, detail.as_str());
             assert_eq!(told, (401, "the credentials are not valid"), "{name} by {way:?}");
             assert!(said.contains(reason), "{name} by {way:?}: no `{reason}` in {said}");
         }
+        log.take();
         let (code, detail) = rig.call(way, None).await.expect_err("nothing shown");
+        let said = log.take();
         let told = (code, detail.as_str());
         assert_eq!(told, (401, "the caller has to authenticate"), "nothing by {way:?}");
+        for part in ["not admitted", "decision=", "remote="] {
+            assert!(said.contains(part), "nothing by {way:?}: no `{part}` in {said}");
+        }
     }
     assert_eq!(rig.vault.told.load(Ordering::SeqCst), 0, "an event came from nobody");
     rig.running.stop().await;

@@ -276,7 +276,7 @@ async fn the_files_are_followed_until_the_lifecycle_closes() {
 }
 
 #[tokio::test]
-async fn a18_a_server_is_who_the_address_names_by_an_authority_that_is_trusted() {
+async fn a16_a_server_is_who_the_address_names_by_an_authority_that_is_trusted() {
     let (office, other) = (Office::open(), Office::open());
     let names = vec!["a.test".to_owned(), "127.0.0.1".to_owned(), "*.b.test".to_owned()];
     office.keep("server", &Wanted { names, ..Wanted::of("") });
