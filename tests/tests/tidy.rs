@@ -288,6 +288,28 @@ fn sources_are_ascii_and_promise_nothing_for_later() {
 }
 
 #[test]
+fn no_file_holds_a_private_key() {
+    let mut faults = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let entry = entry.unwrap();
+            let (path, name) = (entry.path(), entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                folders.extend((name != "target" && name != ".git").then_some(path));
+            } else if let Ok(bytes) = fs::read(&path) {
+                let text = String::from_utf8_lossy(&bytes);
+                // In two pieces, so that this line is none itself.
+                let marks = ["-----BEGIN ", concat!("PRIVATE", " KEY-----")];
+                let held = text.lines().any(|line| marks.iter().all(|mark| line.contains(mark)));
+                faults.extend(held.then(|| path.display().to_string()));
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
 fn every_task_has_an_owner() {
     let mut faults = Vec::new();
     for (path, text) in sources("micro/src") {
