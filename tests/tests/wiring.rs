@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use micro::config::Memory as Settings;
 use micro::prelude::*;
+use micro::testkit;
 use micro::{FromService, Wiring};
 use serde_json::json;
 
@@ -78,10 +79,10 @@ fn process() -> Service {
 
 #[tokio::test]
 async fn a_type_that_can_be_cloned_is_one_value_for_the_process() {
-    let running = process().wire::<Shop>().start().await.unwrap();
-    let shop: ShopClient = running.client();
+    let env = testkit::Service::new().wire::<Shop>().start().await.unwrap();
+    let shop: ShopClient = env.client();
     assert!(shop.one_of_each().await.unwrap());
-    running.stop().await;
+    env.stop().await;
 }
 
 #[tokio::test]

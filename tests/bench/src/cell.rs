@@ -84,6 +84,11 @@ impl Cell {
         names.iter().filter_map(|name| name.parse().ok()).collect()
     }
 
+    /// The cells in which the processor has least to wait for.
+    pub(crate) fn busiest() -> Vec<Self> {
+        ["small/256x1", "small/256x1@mt"].iter().filter_map(|name| name.parse().ok()).collect()
+    }
+
     /// The cells of a quick run: one for each kind of bottleneck.
     pub(crate) fn quick() -> Vec<Self> {
         let names =

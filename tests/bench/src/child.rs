@@ -1,6 +1,7 @@
-//! Child processes: this program again, pinned if need be, killed however the parent leaves.
+//! Child processes: this program or another build of it, pinned if need be, killed however the parent leaves.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
@@ -17,9 +18,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts this program with `arguments`, on `core` alone if one is given.
-    pub(crate) fn start(arguments: &[&str], core: Option<u32>) -> Outcome<Self> {
-        let program = std::env::current_exe()?;
+    /// Starts a program with `arguments`, on `core` alone if one is given.
+    pub(crate) fn start(program: &Path, arguments: &[&str], core: Option<u32>) -> Outcome<Self> {
         let mut command = match core {
             None => Command::new(program),
             Some(core) => {
@@ -31,7 +31,7 @@ impl Process {
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|error| match core {
             Some(_) => format!("cannot run taskset, which pins processes to cores: {error}"),
-            None => format!("cannot run this program again: {error}"),
+            None => format!("cannot run {}: {error}", program.display()),
         })?;
         let input = child.stdin.take();
         let (found, lines) = sync_channel(1);

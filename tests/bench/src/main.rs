@@ -3,7 +3,21 @@
 //!
 //! This one program is the orchestrator and, executing itself, both roles of its children:
 //! `bench serve CONTENDER ct|mt` and `bench drive CONTENDER WORKLOAD`.
+//!
+//! * `cargo run --release` runs every contender in every cell, prints rows and writes Markdown. It
+//!   fails where `raw` is not so many times as fast as tarpc as a limit has to be.
+//! * `cargo run --release -- --quick` does so within a minute, for a look; it fails over nothing
+//!   but contenders that do not work.
+//! * `cargo run --release -- --against OTHER` compares this build with another one, such as that of
+//!   the commit before: build there, copy its `target/release/bench` away, build here. Both run
+//!   `native` in turns, twenty rounds unless `--rounds` says otherwise, in the cells of `--cells`;
+//!   printed are the quartiles of the ratios of processor seconds for 100 000 calls. It fails
+//!   where an upper quartile is above 1.05. On a machine that does something else meanwhile only
+//!   these ratios are worth anything.
 
+mod against;
+mod bench;
+mod bounds;
 mod cell;
 mod child;
 mod contender;
@@ -47,6 +61,12 @@ fn run(arguments: &[String]) -> Outcome<()> {
         ["serve", contender, "ct"] => role::serve(contender.parse()?, Threads::Ct),
         ["serve", contender, "mt"] => role::serve(contender.parse()?, Threads::Mt),
         ["drive", contender, workload] => role::drive(contender.parse()?, workload),
-        words => orchestrate::run(&options::parse(words)?),
+        words => {
+            let options = options::parse(words)?;
+            match &options.against {
+                Some(other) => against::run(&options, other),
+                None => orchestrate::run(&options),
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::bounds;
 use crate::machine;
 use crate::options::Options;
 use crate::outcome::Outcome;
@@ -32,6 +33,9 @@ fn render(options: &Options, results: &Results) -> Outcome<String> {
     }
     writeln!(text, "- at the end: {}", machine::describe())?;
     writeln!(text, "- {}", rows::disturbance(results))?;
+    for bound in bounds::bounds(results) {
+        writeln!(text, "- {bound}")?;
+    }
     writeln!(text, "\nMedian [lower quartile, upper quartile] of the rounds.")?;
     for cell in &options.cells {
         writeln!(text, "\n## {cell}\n")?;

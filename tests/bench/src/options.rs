@@ -10,7 +10,8 @@ use crate::outcome::{Outcome, ensure};
 
 /// What the options are, for those who get them wrong.
 const USAGE: &str = "options: [--quick] [--cells small/256x1,stream/1x1@mt,...] \
-                     [--contenders raw,tarpc,...] [--rounds N] [--seconds S] [--markdown FILE]";
+                     [--contenders raw,tarpc,...] [--rounds N] [--seconds S] [--markdown FILE] \
+                     [--against PROGRAM]";
 
 /// How long a quick run may take in all.
 const QUICK: Duration = Duration::from_secs(55);
@@ -32,12 +33,14 @@ pub(crate) struct Options {
     pub(crate) limit: Option<Duration>,
     /// Where the Markdown goes; a quick run writes none unless told to.
     pub(crate) markdown: Option<PathBuf>,
+    /// Another build of this program, to be compared with this one.
+    pub(crate) against: Option<PathBuf>,
 }
 
 /// Reads the options and fills in what they leave open.
 pub(crate) fn parse(words: &[&str]) -> Outcome<Options> {
     let (mut quick, mut cells, mut contenders) = (false, None, None);
-    let (mut rounds, mut seconds, mut markdown) = (None, None, None);
+    let (mut rounds, mut seconds, mut markdown, mut against) = (None, None, None, None);
     let mut words = words.iter();
     while let Some(word) = words.next() {
         if *word == "--quick" {
@@ -50,13 +53,19 @@ pub(crate) fn parse(words: &[&str]) -> Outcome<Options> {
             "--contenders" => contenders = Some(list::<Contender>(value()?)?),
             "--rounds" => rounds = Some(value()?.parse::<u32>()?),
             "--seconds" => seconds = Some(value()?.parse::<f64>()?),
+            "--against" => against = Some(PathBuf::from(value()?)),
             "--markdown" => markdown = Some(PathBuf::from(value()?)),
             _ => return Err(format!("{word} is not an option; {USAGE}").into()),
         }
     }
-    let cells = cells.unwrap_or_else(|| if quick { Cell::quick() } else { Cell::all() });
-    let contenders = contenders.unwrap_or_else(|| Contender::ALL.to_vec());
-    let rounds = rounds.unwrap_or(if quick { 3 } else { 9 });
+    let (usual_cells, usual_contenders, usual_rounds) = match (&against, quick) {
+        (Some(_), _) => (Cell::busiest(), vec![Contender::Native], 20),
+        (None, true) => (Cell::quick(), Contender::ALL.to_vec(), 3),
+        (None, false) => (Cell::all(), Contender::ALL.to_vec(), 9),
+    };
+    let cells = cells.unwrap_or(usual_cells);
+    let contenders = contenders.unwrap_or(usual_contenders);
+    let rounds = rounds.unwrap_or(usual_rounds);
     let measured = match seconds {
         Some(seconds) => Duration::try_from_secs_f64(seconds)?,
         None if quick => quick_window(cells.len() * contenders.len(), rounds),
@@ -74,6 +83,7 @@ pub(crate) fn parse(words: &[&str]) -> Outcome<Options> {
         warm_up: (measured / 4).min(Duration::from_millis(300)),
         limit: quick.then_some(QUICK),
         markdown,
+        against,
     })
 }
 
@@ -110,6 +120,13 @@ mod tests {
         let measurements = options.cells.len() * options.contenders.len();
         let total = each * u32::try_from(measurements).unwrap() * options.rounds;
         assert!(total < QUICK, "{total:?}");
+    }
+
+    #[test]
+    fn two_builds_are_compared_by_one_contender_in_twenty_rounds() {
+        let options = parse(&["--against", "/tmp/before"]).unwrap();
+        assert_eq!((options.cells.len(), options.contenders.len(), options.rounds), (2, 1, 20));
+        assert!(options.against.is_some() && parse(&[]).unwrap().against.is_none());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use crate::bounds;
 use crate::cell::Cell;
 use crate::contender::Contender;
 use crate::machine;
@@ -29,6 +30,9 @@ pub(crate) fn print(options: &Options, results: &Results) -> Outcome<()> {
                 writeln!(out, "{}", line(*cell, *contender, &row))?;
             }
         }
+    }
+    for bound in bounds::bounds(results) {
+        writeln!(out, "# {bound}")?;
     }
     writeln!(out, "# {}", disturbance(results))?;
     Ok(out.flush()?)

@@ -4,10 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::IntoFuture;
 use std::time::Duration;
 
+#[cfg(feature = "mdns")]
+use hickory_proto::rr::RData;
 use micro_tests::probe::ProbeClient;
 use tokio::task::JoinSet;
 
+#[cfg(feature = "mdns")]
+use crate::harness::PATIENCE;
 use crate::harness::{Heavy, Place, until};
+#[cfg(feature = "mdns")]
+use crate::multicast::Capture;
 
 const CALLS: usize = 10_000;
 
@@ -29,8 +35,20 @@ async fn a_client_process_finds_a_server_process_by_local() {
 async fn a_client_process_finds_a_server_process_by_mdns() {
     let _heavy = Heavy::room().await;
     let place = Place::new();
+    let capture = Capture::start();
     let mut server = place.server("one").env("MICRO_REGISTRY", "mdns").serving().await;
     server.line("registry mdns").await;
+    let address = server.address().await;
+    let port = address.rsplit(':').next().unwrap().parse().unwrap();
+    let told = tokio::time::timeout(PATIENCE, capture.told("greeter", port)).await;
+    let told = told.unwrap_or_else(|_| panic!("no packet tells of `greeter` at {address}"));
+    let of = |kind: fn(&RData) -> bool| told.iter().find(|record| kind(&record.data));
+    let service = of(|data| matches!(data, RData::SRV(_))).expect("an SRV record");
+    let RData::SRV(target) = &service.data else { unreachable!() };
+    let text = of(|data| matches!(data, RData::TXT(_))).expect("a TXT record");
+    assert_eq!(text.name, service.name, "{told:?}");
+    let host = of(|data| matches!(data, RData::A(_))).expect("an A record");
+    assert_eq!((&host.name, host.data.to_string()), (&target.target, "127.0.0.1".to_owned()));
     until("a greeting", async || {
         let caller = place.process(env!("CARGO_BIN_EXE_caller")).arg("Ada");
         let mut caller = caller.env("MICRO_REGISTRY", "mdns").spawn();

@@ -15,4 +15,6 @@ mod hostile;
 mod http;
 mod leaks;
 mod lifecycle;
+#[cfg(feature = "mdns")]
+mod multicast;
 mod outage;

@@ -13,6 +13,7 @@ use crate::core::error::Error;
 use crate::registry::Event;
 use crate::registry::Memory;
 use crate::registry::record::{Endpoint, Node};
+use crate::testkit::Faulty;
 
 const TTL: Duration = Duration::from_secs(3600);
 
@@ -117,6 +118,12 @@ fn setup(fragile: Fragile) -> (Arc<Fragile>, Cached) {
     (fragile, cached)
 }
 
+fn setup_faulty() -> (Faulty<Memory>, Cached) {
+    let faulty = Faulty::new(Memory::new());
+    let cached = Cached::new(Arc::new(faulty.clone()), TaskTracker::new());
+    (faulty, cached)
+}
+
 #[tokio::test(start_paused = true)]
 async fn r6_callers_share_one_watch_and_follow_changes() {
     let (fragile, cached) = setup(Fragile::default());
@@ -151,16 +158,16 @@ async fn r3_a_service_that_cannot_be_looked_up_holds_up_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn a_registry_down_at_start_is_an_error_and_its_return_is_noticed() {
-    let (fragile, cached) = setup(Fragile::default());
-    fragile.register(&record("1"), TTL).await.unwrap();
-    fragile.down.store(true, Ordering::SeqCst);
+    let (faulty, cached) = setup_faulty();
+    faulty.register(&record("1"), TTL).await.unwrap();
+    faulty.down();
     let view = cached.view("greeter");
     assert_eq!(view.ready().await.unwrap_err().code(), 503);
     assert_eq!(cached.lookup("greeter").await.unwrap_err().code(), 503);
     clock::sleep(Duration::from_secs(600)).await;
-    assert!(fragile.watches.load(Ordering::SeqCst) < 3000, "retries back off");
+    assert!(faulty.asked() < 3000, "retries back off");
 
-    fragile.down.store(false, Ordering::SeqCst);
+    faulty.up();
     let start = clock::now();
     assert_eq!(view.wait_for_instances().await.unwrap().instances.len(), 1);
     assert!(clock::now() - start <= Duration::from_secs(2));
@@ -169,12 +176,11 @@ async fn a_registry_down_at_start_is_an_error_and_its_return_is_noticed() {
 
 #[tokio::test(start_paused = true)]
 async fn the_last_snapshot_is_served_for_as_long_as_the_registry_fails() {
-    let (fragile, cached) = setup(Fragile::default());
-    fragile.register(&record("1"), TTL).await.unwrap();
+    let (faulty, cached) = setup_faulty();
+    faulty.register(&record("1"), TTL).await.unwrap();
     let view = cached.view("greeter");
     view.ready().await.unwrap();
-    fragile.down.store(true, Ordering::SeqCst);
-    fragile.end_watches();
+    faulty.down();
     clock::sleep(Duration::from_secs(3000)).await;
     assert_eq!(view.ready().await.unwrap().instances.len(), 1);
     assert_eq!(cached.lookup("greeter").await.unwrap().unwrap().len(), 1);

@@ -1,0 +1,6 @@
+use micro::prelude::*;
+
+#[service] //~
+unsafe extern "C" {}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use micro::prelude::*;
+
+struct Mailer;
+
+#[subscriber(topic = "made")] //~
+impl Mailer {}
+
+fn main() {}
