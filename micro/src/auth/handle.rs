@@ -217,7 +217,7 @@ mod tests {
         fn token<'a>(&'a self, proof: &'a Proof) -> BoxFuture<'a, Result<Grant>> {
             let right = matches!(proof, Proof::Secret { secret, .. } if secret.expose() == "right");
             let secret = || Secret::new("token".to_owned());
-            let times = std::time::Duration::ZERO;
+            let times = Duration::ZERO;
             let granted = Grant::new(secret(), secret(), times, times);
             let granted = if right { Ok(granted) } else { Err(crate::auth::refused()) };
             Box::pin(std::future::ready(granted))

@@ -111,16 +111,7 @@ impl Backends {
         let (tasks, shutdown) = (given.tasks, Shutdown::new());
         let scope = Scope::new(Arc::new(limits.clone()), tasks.clone(), shutdown.clone());
         let drivers = given.drivers;
-        let registry = match given.registry {
-            Some(registry) => handed("registry", settings.registry.as_ref(), registry),
-            None => {
-                let (name, address) = (&settings.registry, &settings.registry_address);
-                let name = name.as_deref().unwrap_or("local");
-                let mut url = Url::join("registry", name, address.as_deref())?;
-                announce(&mut url, settings);
-                open::open_registry(&url, &scope, &drivers)?
-            }
-        };
+        let registry = registry(given.registry, settings, (&scope, &drivers))?;
         let content_type = settings.client_content_type.as_deref().map(ContentType::parse);
         let content_type = content_type.unwrap_or_default();
         let trust = Trust::read(settings)?;
@@ -276,6 +267,21 @@ fn headers(session: Option<&Arc<Session>>) -> Option<Headers> {
             Ok(headers)
         })
     }))
+}
+
+/// The registry that was handed over, or else the one that the settings name.
+fn registry(
+    given: Option<Arc<dyn Registry>>,
+    settings: &Settings,
+    (scope, drivers): (&Scope, &Drivers),
+) -> Result<Arc<dyn Registry>> {
+    if let Some(registry) = given {
+        return Ok(handed("registry", settings.registry.as_ref(), registry));
+    }
+    let (name, address) = (&settings.registry, &settings.registry_address);
+    let mut url = Url::join("registry", name.as_deref().unwrap_or("local"), address.as_deref())?;
+    announce(&mut url, settings);
+    open::open_registry(&url, scope, drivers)
 }
 
 /// Lets multicast DNS speak on the interface on which the process is reachable.

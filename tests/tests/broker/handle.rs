@@ -117,7 +117,7 @@ async fn an_overflow_that_is_asked_for_holds() {
     let handler = move |_: Event<Order>| {
         let (held, released) = (held.clone(), Arc::clone(&released));
         async move {
-            drop(held.try_send(()));
+            let _first = held.try_send(());
             // The first one waits, and all others behind it.
             if let Some(released) = released.lock().await.take() {
                 drop(released.await);

@@ -82,7 +82,7 @@ fn r9_the_readme_says_how_old_what_a_registry_tells_may_be() {
         ("zookeeper", "zookeeper/mod.rs", "PROPAGATION"),
     ] {
         let millis = propagation(file, constant);
-        let age = if millis % 1000 == 0 {
+        let age = if millis.is_multiple_of(1000) {
             format!("`{name}` {} s", millis / 1000)
         } else {
             format!("`{name}` {millis} ms")

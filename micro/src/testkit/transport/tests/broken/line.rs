@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context as Task, Poll};
 
 use bytes::Bytes;
+use futures_core::Stream;
 
 use super::Flaw;
 use super::streams::Kept;
