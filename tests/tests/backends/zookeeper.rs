@@ -26,7 +26,7 @@ const TTL: Duration = Duration::from_secs(15);
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("zookeeper::it_keeps_its_promises", &ZOOKEEPER, it_keeps_its_promises),
+        trial("zookeeper::it_conforms", &ZOOKEEPER, it_keeps_its_promises),
         trial("zookeeper::what_is_absent_is_used_later", &ZOOKEEPER, what_is_absent_is_used_later),
         trial("zookeeper::a_restart_loses_no_record", &ZOOKEEPER, a_restart_loses_no_record),
         trial("zookeeper::lost_data_come_back", &ZOOKEEPER, lost_data_come_back),
@@ -96,7 +96,7 @@ async fn records_back(port: u16, wanted: usize) -> Duration {
     .await
 }
 
-async fn it_keeps_its_promises() {
+async fn it_conforms() {
     let server = zookeeper();
     let (one, two) = (Process::ready(server.port()).await, Process::ready(server.port()).await);
     let next = AtomicUsize::new(0);

@@ -30,7 +30,7 @@ const LONG: Duration = Duration::from_secs(6000);
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial_alone("consul_conforms", consul_conforms),
-        trial_alone("consul_keeps_settings", settings_conform),
+        trial_alone("consul_settings_conform", settings_conform),
         trial_alone("consul_nodes_of_go_micro_are_found", go_micro_is_found),
         trial_alone("consul_absent_at_start_works_once_it_is_there", absent_at_start),
         trial_alone("consul_readers_go_on_and_nodes_are_back_after_a_restart", restarted),

@@ -12,7 +12,7 @@ use super::Process;
 /// As short as etcd keeps it reliably: leases have at least two seconds.
 const TTL: Duration = Duration::from_secs(3);
 
-pub(super) async fn the_registry_keeps_its_promises() {
+pub(super) async fn the_registry_conforms() {
     let server = etcd();
     let (one, two) = (Process::new(server.port()), Process::new(server.port()));
     let next = AtomicUsize::new(0);
@@ -24,7 +24,7 @@ pub(super) async fn the_registry_keeps_its_promises() {
     outcome.await.unwrap_or_else(|failures| panic!("{failures}"));
 }
 
-pub(super) async fn the_store_keeps_its_promises() {
+pub(super) async fn the_store_conforms() {
     let server = etcd();
     let (one, two) = (Process::new(server.port()), Process::new(server.port()));
     let next = AtomicUsize::new(0);

@@ -38,8 +38,8 @@ macro_rules! trials {
 
 trials! {
     conformance:
-        the_registry_keeps_its_promises
-        the_store_keeps_its_promises;
+        the_registry_conforms
+        the_store_conforms;
     interop:
         a_record_is_where_and_what_go_micro_says
         a_record_of_go_micro_is_found_and_followed
@@ -61,7 +61,7 @@ trials! {
         a_watch_of_the_store_goes_on_after_a_restart
         an_ended_time_leaves_no_lease_behind;
     settings:
-        the_settings_keep_their_promises
+        the_settings_conform
         a_key_that_is_not_there_is_said
         a_watch_of_settings_goes_on_after_a_restart
         urls_open_what_is_on_one_connection;

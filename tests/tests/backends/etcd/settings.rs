@@ -45,7 +45,7 @@ impl Place for Key {
     }
 }
 
-pub(super) async fn the_settings_keep_their_promises() {
+pub(super) async fn the_settings_conform() {
     let server = etcd();
     let process = Process::new(server.port());
     let (etcd, port) = (Arc::clone(&process.etcd), server.port());

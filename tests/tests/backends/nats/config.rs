@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{Ground, tests, until};
 
 tests! {
-    every_claim_holds
+    it_conforms
     a_process_reads_and_follows_what_a_url_names
     a_process_waits_for_the_server_of_its_settings
     settings_are_followed_after_a_restart
@@ -65,7 +65,7 @@ impl Place for Kept {
     }
 }
 
-async fn every_claim_holds() {
+async fn it_conforms() {
     let subject = Subject::changing(|document| {
         let made = || tokio::runtime::Handle::current().block_on(Kept::start(document));
         Box::new(tokio::task::block_in_place(made))

@@ -13,8 +13,8 @@ use super::raw::Raw;
 use super::{Ground, pause, tests, until};
 
 tests! {
-    every_claim_holds_in_a_bucket
-    every_claim_holds_by_broadcast
+    it_conforms_in_a_bucket
+    it_conforms_by_broadcast
     a_server_that_is_absent_fails_what_is_asked_and_is_used_when_it_is_there
     a_node_is_back_two_seconds_after_a_server_that_lost_everything
     a_view_is_served_while_the_server_is_away_and_followed_after
@@ -38,7 +38,7 @@ fn record(service: &str, id: &str, port: u16) -> Record {
     record
 }
 
-async fn every_claim_holds_in_a_bucket() {
+async fn it_conforms_in_a_bucket() {
     let made = conformance(async || {
         let ground = Ground::start();
         let make = || Arc::new(Nats::new(ground.connect()).unwrap());
@@ -47,7 +47,7 @@ async fn every_claim_holds_in_a_bucket() {
     made.await.unwrap_or_else(|failures| panic!("{failures}"));
 }
 
-async fn every_claim_holds_by_broadcast() {
+async fn it_conforms_by_broadcast() {
     let made = conformance(async || {
         let ground = Ground::start();
         let make = || Arc::new(NatsBroadcast::new(ground.connect(), &ground.tasks));

@@ -14,7 +14,7 @@ use super::raw::Raw;
 use super::{Ground, pause, tests, until};
 
 tests! {
-    every_claim_holds
+    it_conforms
     a_server_that_is_absent_fails_what_is_asked_and_is_used_when_it_is_there
     no_acknowledged_write_is_lost_when_the_server_is_killed
     compare_and_swap_is_won_once_when_the_server_is_killed
@@ -32,7 +32,7 @@ fn space() -> Space {
     Space::unbound()
 }
 
-async fn every_claim_holds() {
+async fn it_conforms() {
     let made = conformance(async || {
         let ground = Ground::start();
         let make = || Arc::new(Nats::new(ground.connect()).unwrap());

@@ -19,7 +19,7 @@ use super::{Lab, PATIENCE, Process, eventually, tests};
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        the_broker_keeps_every_promise_between_processes,
+        the_broker_conforms_between_processes,
         a_group_gets_what_was_published_while_it_had_no_member,
         dead_letters_wait_for_the_first_group,
         what_a_killed_process_had_is_delivered_again,
@@ -29,7 +29,7 @@ pub(super) fn trials() -> Vec<Trial> {
     ]
 }
 
-async fn the_broker_keeps_every_promise_between_processes() {
+async fn the_broker_conforms_between_processes() {
     let lab = Lab::new();
     let url = lab.url(&lab.database().await);
     let processes = Arc::new([Process::new(), Process::new()]);

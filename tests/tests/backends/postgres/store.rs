@@ -12,7 +12,7 @@ use super::{Lab, PATIENCE, Process, tests};
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        the_store_keeps_every_promise,
+        the_store_conforms,
         a_change_that_becomes_visible_late_is_not_passed_over,
         what_is_over_is_removed_from_the_table,
         a_page_ends_with_its_bytes,
@@ -22,7 +22,7 @@ pub(super) fn trials() -> Vec<Trial> {
     ]
 }
 
-async fn the_store_keeps_every_promise() {
+async fn the_store_conforms() {
     let lab = Lab::new();
     let examined = conformance(async || {
         let url = lab.url(&lab.database().await);
