@@ -7,10 +7,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::core::net::{Pipe, Socket};
-use crate::transport::websocket::wire::{Ended, Incoming, Message, Outgoing, Wire, code};
-
-/// Bytes of one message: what a pipe holds.
-const MESSAGE_BYTES: usize = 64 * 1024;
+use crate::transport::websocket::wire::{
+    CARRIED_BYTES, Ended, Incoming, Message, Outgoing, Wire, code,
+};
 
 /// Carries bytes between a connection and a pipe until either ends; the other end of the pipe sees
 /// that as its end.
@@ -54,7 +53,7 @@ async fn empty<S: AsyncRead + AsyncWrite + Unpin>(
     let mut buffer = BytesMut::new();
     // Progress: each turn reads at least a byte.
     loop {
-        buffer.reserve(MESSAGE_BYTES);
+        buffer.reserve(CARRIED_BYTES);
         if read(pipe, &mut buffer).await.ok()? == 0 {
             return None;
         }

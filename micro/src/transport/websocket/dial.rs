@@ -18,7 +18,7 @@ use crate::transport::dialing::{Dialing, HTTP1};
 use crate::transport::tls::Roots;
 use crate::transport::websocket::NATIVE;
 use crate::transport::websocket::carry::carry;
-use crate::transport::websocket::wire::{Counted, Wire, config};
+use crate::transport::websocket::wire::{Counted, Wire, carrying};
 use crate::transport::{Scope, Transport, native};
 
 const ERROR_ID: &str = "micro.transport";
@@ -105,7 +105,7 @@ async fn connect(address: &Address, scope: &Scope, dialing: &Dialing) -> Result<
         .header(SEC_WEBSOCKET_PROTOCOL, NATIVE)
         .body(())
         .map_err(|e| undialed(address, &e.to_string()).with_source(e))?;
-    let (stream, config) = (Counted::new(stream), config(&scope.limits));
+    let (stream, config) = (Counted::new(stream), carrying(&scope.limits));
     match client_async_with_config(request, stream, Some(config)).await {
         Ok((socket, _)) => Ok(Wire::dialed(socket)),
         Err(WireError::Http(response)) => {

@@ -36,6 +36,9 @@ const READ_BYTES: usize = 8 * 1024;
 /// Bytes after which queued messages are written without being asked to.
 const WRITE_BYTES: usize = 32 * 1024;
 
+/// Bytes of one message of a connection that carries another protocol: what a pipe holds.
+pub(super) const CARRIED_BYTES: usize = 64 * 1024;
+
 /// How long the end of a connection is waited for once it was announced.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -117,9 +120,19 @@ pub(crate) struct Wire<S> {
     heard: Arc<Heard>,
 }
 
-/// What a connection may use.
-pub(super) fn config(limits: &Limits) -> WebSocketConfig {
-    let message = limits.message.bytes_max;
+/// What a connection may use whose messages are those of calls.
+#[cfg(feature = "server")]
+fn config(limits: &Limits) -> WebSocketConfig {
+    sized(limits, limits.message.bytes_max)
+}
+
+/// What a connection may use that carries bytes: where its messages end means nothing, and what
+/// they carry has limits of its own.
+pub(super) fn carrying(limits: &Limits) -> WebSocketConfig {
+    sized(limits, limits.message.bytes_max.max(CARRIED_BYTES))
+}
+
+fn sized(limits: &Limits, message: usize) -> WebSocketConfig {
     // A message is queued once those before it have been written, down to `WRITE_BYTES`; the error
     // that comes after it, and control frames, find room as well.
     let queued = message
@@ -138,7 +151,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Takes over a stream on which the server's side of the handshake is done.
     #[cfg(feature = "server")]
     pub(crate) async fn accepted(stream: S, limits: &Limits) -> Self {
-        let (stream, config) = (Counted::new(stream), Some(config(limits)));
+        Self::taken(stream, config(limits)).await
+    }
+
+    /// As [`Self::accepted`], of a stream whose messages carry the bytes of another protocol.
+    #[cfg(feature = "server")]
+    pub(crate) async fn carrier(stream: S, limits: &Limits) -> Self {
+        Self::taken(stream, carrying(limits)).await
+    }
+
+    #[cfg(feature = "server")]
+    async fn taken(stream: S, config: WebSocketConfig) -> Self {
+        let (stream, config) = (Counted::new(stream), Some(config));
         Self::dialed(WebSocketStream::from_raw_socket(stream, Role::Server, config).await)
     }
 
@@ -324,6 +348,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_carries_has_room_for_what_a_pipe_brings_whatever_the_limit_of_a_call() {
+        for (bytes_max, longest) in [(1, CARRIED_BYTES), (1 << 20, 1 << 20)] {
+            let mut limits = Limits::default();
+            limits.message.bytes_max = bytes_max;
+            let config = carrying(&limits);
+            assert_eq!(config.max_message_size, Some(longest));
+            assert_eq!(config.max_frame_size, Some(longest));
+            assert!(config.max_write_buffer_size > longest);
+        }
+    }
 
     #[test]
     fn a_reason_is_cut_between_characters() {

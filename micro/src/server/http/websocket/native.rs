@@ -19,7 +19,7 @@ use crate::transport::{Scope, native};
 /// Serves the calls of a connection as they would be over TCP.
 pub(super) async fn serve(router: Arc<Router>, peer: Peer, upgrade: OnUpgrade, scope: Scope) {
     let Ok(upgraded) = upgrade.await else { return };
-    let wire = Wire::accepted(TokioIo::new(upgraded), &scope.limits).await;
+    let wire = Wire::carrier(TokioIo::new(upgraded), &scope.limits).await;
     let (ours, theirs) = Pipe::pair();
     let stranger = peer.socket.filter(|_| peer.origin == Origin::OffHost);
     let stranger = stranger.map(|address| address.ip());
