@@ -18,6 +18,7 @@ use crate::core::stream::BoxSource;
 use crate::transport::Scope;
 use crate::transport::http::answer::{check_row, check_type, failure, relay, whole};
 use crate::transport::http::ask::{Ask, Target};
+use crate::transport::http::body::too_large;
 use crate::transport::http::lane::{Held, Lane};
 
 /// How a node that has no name of its own is called.
@@ -158,6 +159,10 @@ impl Connection for Link {
         if head.route.kind() == CallKind::Bidi && !self.lane.is_duplex() {
             let detail = "streams both ways at once need HTTP/2: dial the node as `h2c://`";
             return Err(Error::unimplemented("micro.transport", detail));
+        }
+        let bytes_max = self.target.message_bytes_max;
+        if body.len() > bytes_max {
+            return Err(too_large(bytes_max));
         }
         let place = self.enter()?;
         let ask = Ask::new(head, body, source, &self.target)?;
