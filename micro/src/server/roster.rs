@@ -49,6 +49,8 @@ pub(super) struct Seat {
     reading_micros: AtomicU64,
     /// Whether a response went out before its request was read to the end.
     pub(super) unread: AtomicBool,
+    /// Whether to look if the peer is there, which nobody sees who does not read.
+    probe: AtomicBool,
     /// Bytes of request bodies that are not complete.
     pub(super) unfinished: AtomicUsize,
     /// Knows better than the timer how long the connection has been idle.
@@ -74,6 +76,7 @@ impl Seat {
             since: clock::now(),
             reading_micros: AtomicU64::new(0),
             unread: AtomicBool::new(false),
+            probe: AtomicBool::new(false),
             unfinished: AtomicUsize::new(0),
             native: OnceLock::new(),
             account: OnceLock::new(),
@@ -110,6 +113,16 @@ impl Seat {
     /// Waits for the next order. Cancel safe.
     pub(super) async fn told(&self) {
         self.told.notified().await;
+    }
+
+    /// Asks whoever has the stream to look if the peer is there.
+    pub(super) fn ask_to_probe(&self) {
+        self.probe.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether that was asked since the last look.
+    pub(super) fn is_to_probe(&self) -> bool {
+        self.probe.load(Ordering::Relaxed) && self.probe.swap(false, Ordering::Relaxed)
     }
 
     /// Counts a request until the result is dropped.

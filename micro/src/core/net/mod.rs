@@ -10,13 +10,13 @@ mod wrapped;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 pub use self::address::Address;
@@ -53,6 +53,17 @@ pub trait Socket: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the stream is closed already.
     fn shutdown(&self) -> io::Result<()>;
+
+    /// Has the peer see a break in the place of an end once the socket is dropped, even one that
+    /// reads nothing; what is still under way to it is lost. Does nothing unless the kind of the
+    /// socket knows how.
+    fn sever(&self) {}
+
+    /// Returns whether the peer is known to be gone for good, found without reading. `false` if the
+    /// kind of the socket cannot tell.
+    fn is_severed(&self) -> bool {
+        false
+    }
 }
 
 impl Socket for TcpStream {
@@ -71,6 +82,13 @@ impl Socket for TcpStream {
     fn shutdown(&self) -> io::Result<()> {
         socket2::SockRef::from(self).shutdown(std::net::Shutdown::Write)
     }
+    fn sever(&self) {
+        // The peer of a socket that refuses it sees the end once it has read all.
+        let _set = self.set_zero_linger();
+    }
+    fn is_severed(&self) -> bool {
+        is_over(self.ready(Interest::WRITABLE))
+    }
 }
 
 impl Socket for UnixStream {
@@ -88,6 +106,19 @@ impl Socket for UnixStream {
     }
     fn shutdown(&self) -> io::Result<()> {
         socket2::SockRef::from(self).shutdown(std::net::Shutdown::Write)
+    }
+    fn is_severed(&self) -> bool {
+        is_over(self.ready(Interest::WRITABLE))
+    }
+}
+
+/// Returns whether neither direction of a socket is left, as far as its events have said.
+fn is_over(ready: impl Future<Output = io::Result<Ready>>) -> bool {
+    let mut task = Context::from_waker(Waker::noop());
+    match pin!(ready).poll(&mut task) {
+        Poll::Ready(Ok(ready)) => ready.is_write_closed(),
+        Poll::Ready(Err(_)) => true,
+        Poll::Pending => false,
     }
 }
 
@@ -198,17 +229,32 @@ impl Stream {
         (!own && !ip.is_loopback()).then_some(ip)
     }
 
+    /// Drops the stream such that the peer sees it break, even one that reads nothing; what is still
+    /// under way to it is lost.
+    pub fn sever(self) {
+        self.socket().sever();
+    }
+
+    /// Returns whether the peer is known to be gone for good, found without reading.
+    pub fn is_severed(&self) -> bool {
+        self.socket().is_severed()
+    }
+
+    fn socket(&self) -> &dyn Socket {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Unix(stream) => stream,
+            Self::Pipe(stream) => stream,
+            Self::Wrapped(stream) => stream.socket(),
+        }
+    }
+
     /// Waits for the first bytes and appends them to `buffer`; `Ok(0)` is the end.
     ///
     /// # Errors
     /// What the operating system says.
     pub async fn read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        let socket: &dyn Socket = match self {
-            Self::Tcp(stream) => stream,
-            Self::Unix(stream) => stream,
-            Self::Pipe(stream) => stream,
-            Self::Wrapped(stream) => stream.socket(),
-        };
+        let socket = self.socket();
         // Progress: readiness is cleared by each read that would block.
         loop {
             std::future::poll_fn(|task| socket.poll_read_ready(task)).await?;

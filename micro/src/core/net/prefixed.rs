@@ -21,6 +21,11 @@ impl Prefixed {
     pub fn new(prefix: BytesMut, stream: Stream) -> Self {
         Self { prefix, stream }
     }
+
+    /// Returns whether the peer is known to be gone for good, found without reading.
+    pub fn is_severed(&self) -> bool {
+        self.stream.is_severed()
+    }
 }
 
 impl AsyncRead for Prefixed {

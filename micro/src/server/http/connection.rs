@@ -310,6 +310,10 @@ impl Watch {
     /// Takes stock.
     fn tick(&mut self, seat: &Seat, now: Instant) {
         let idle = self.idle(seat, now);
+        if seat.is_active() {
+            // A handler that reads nothing of its request holds up the reader of the connection.
+            seat.ask_to_probe();
+        }
         let head = self.head_until(seat);
         if head.is_some_and(|at| now >= at) || self.close_at.is_some_and(|at| now >= at) {
             self.verdict = Verdict::Close;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
@@ -18,7 +17,7 @@ use crate::core::shutdown::TaskTracker;
 use crate::transport::Scope;
 use crate::transport::dialing::{Dialing, HTTP2};
 use crate::transport::http::body::{Fault, Outflow};
-use crate::transport::http::pool::{self, CONNECTIONS_MAX, Pool};
+use crate::transport::http::pool::{self, CONNECTIONS_MAX, Pool, Track};
 
 /// How often a request is given another connection because the one it had turned out to be closed
 /// before anything was sent: each time for one of those that were kept.
@@ -35,21 +34,26 @@ pub(super) struct Lane {
 #[derive(Debug)]
 enum Way {
     One(Arc<Pool>),
-    Two(SendRequest<Outflow>, usize),
+    Two {
+        sender: SendRequest<Outflow>,
+        calls_max: usize,
+        /// Ends the connection under the calls that still run on it.
+        cut: Arc<watch::Sender<bool>>,
+    },
 }
 
 /// What a call holds of a connection until its response has been read.
 #[derive(Debug)]
 pub(super) enum Held {
-    One(Arc<Pool>, http1::SendRequest<Outflow>),
+    One(Arc<Pool>, Track),
     Two,
 }
 
 impl Held {
     /// Gives the connection back; a call that does not come to its end closes it.
     pub(super) fn give_back(self) {
-        if let Self::One(pool, sender) = self {
-            pool.give(sender);
+        if let Self::One(pool, track) = self {
+            pool.give(track);
         }
     }
 }
@@ -67,7 +71,9 @@ impl Lane {
         let stream = pool::connect(address, scope, dialing, HTTP2).await?;
         let limits = &scope.limits;
         let saturated = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        let mut builder = http2::Builder::new(Owner(scope.tasks.clone()));
+        let cut = Arc::new(watch::Sender::new(false));
+        let owner = Owner { tasks: scope.tasks.clone(), cut: cut.subscribe() };
+        let mut builder = http2::Builder::new(owner);
         builder
             .timer(TokioTimer::new())
             .max_header_list_size(saturated(METADATA_BYTES_MAX))
@@ -78,38 +84,45 @@ impl Lane {
             .keep_alive_timeout(limits.connection.keepalive_timeout);
         let unmade = |e| pool::unreached(address, &format!("{e}"));
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(unmade)?;
-        let (closer, mut closed) = watch::channel(false);
-        let closer = Arc::new(closer);
-        let (told, shutdown) = (Arc::clone(&closer), scope.shutdown.clone());
+        let closed = Arc::new(watch::Sender::new(false));
+        let (told, shutdown) = (Arc::clone(&closed), scope.shutdown.clone());
+        let (cutter, mut cut_off) = (Arc::clone(&cut), cut.subscribe());
         let task = async move {
-            tokio::select! {
+            let taking = async {
                 // What went wrong concerns the calls on it, which are told.
-                _ended = connection => {}
-                _closed = closed.wait_for(|closed| *closed) => {}
+                let _ended = connection.await;
+                // After the goodbye of the node, the calls that run there come to their end.
+                told.send_replace(true);
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = taking => {}
+                _cut = cut_off.wait_for(|cut| *cut) => {}
                 () = shutdown.closed() => {}
             }
             told.send_replace(true);
+            cutter.send_replace(true);
         };
         scope.tasks.spawn("http connection", task).detach();
         let calls_max = limits.stream.http2_max;
-        Ok(Self { way: Way::Two(sender, calls_max), closed: closer })
+        Ok(Self { way: Way::Two { sender, calls_max, cut }, closed })
     }
 
     /// Returns whether requests name the node in their target.
     pub(super) fn is_absolute(&self) -> bool {
-        matches!(self.way, Way::Two(..))
+        matches!(self.way, Way::Two { .. })
     }
 
     /// Returns whether a call can have a stream each way at once.
     pub(super) fn is_duplex(&self) -> bool {
-        matches!(self.way, Way::Two(..))
+        matches!(self.way, Way::Two { .. })
     }
 
     /// Returns how many calls may run at a time.
     pub(super) fn calls_max(&self) -> usize {
         match &self.way {
             Way::One(_) => CONNECTIONS_MAX,
-            Way::Two(_, calls_max) => *calls_max,
+            Way::Two { calls_max, .. } => *calls_max,
         }
     }
 
@@ -128,8 +141,9 @@ impl Lane {
     /// Ends every connection; calls on them fail.
     pub(super) fn close(&self) {
         self.closed.send_replace(true);
-        if let Way::One(pool) = &self.way {
-            pool.clear();
+        match &self.way {
+            Way::One(pool) => pool.clear(),
+            Way::Two { cut, .. } => drop(cut.send_replace(true)),
         }
     }
 
@@ -144,7 +158,7 @@ impl Lane {
     ) -> Result<(Response<Incoming>, Held)> {
         match &self.way {
             Way::One(pool) => self.send_one(pool, request, fault).await,
-            Way::Two(sender, _) => {
+            Way::Two { sender, .. } => {
                 let mut sender = sender.clone();
                 sender.ready().await.map_err(|e| unsent(&e))?;
                 match sender.try_send_request(request).await {
@@ -166,9 +180,9 @@ impl Lane {
         fault: &Fault,
     ) -> Result<(Response<Incoming>, Held)> {
         for _ in 0..STALE_MAX {
-            let (mut sender, used) = pool.take().await?;
-            let mut failed = match sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, Held::One(Arc::clone(pool), sender))),
+            let (mut track, used) = pool.take().await?;
+            let mut failed = match track.sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, Held::One(Arc::clone(pool), track))),
                 Err(failed) => failed,
             };
             match failed.take_message() {
@@ -215,15 +229,26 @@ pub(super) fn broken(fault: &Fault, error: hyper::Error) -> Error {
     })
 }
 
-/// Gives the tasks of HTTP/2 streams to the owner of all tasks.
+/// Gives the tasks of an HTTP/2 connection to the owner of all tasks, and ends them with it: the
+/// one that drives the connection would otherwise go on until the last of its calls is answered.
 #[derive(Clone, Debug)]
-struct Owner(TaskTracker);
+struct Owner {
+    tasks: TaskTracker,
+    cut: watch::Receiver<bool>,
+}
 
 impl<F> hyper::rt::Executor<F> for Owner
 where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, future: F) {
-        self.0.spawn("http stream", future).detach();
+        let mut cut = self.cut.clone();
+        let until_cut = async move {
+            tokio::select! {
+                _done = future => {}
+                _cut = cut.wait_for(|cut| *cut) => {}
+            }
+        };
+        self.tasks.spawn("http stream", until_cut).detach();
     }
 }

@@ -1,11 +1,12 @@
 //! The connections to one node over HTTP/1.1: kept alive, each with one call at a time.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::core::clock;
 use crate::core::clock::Instant;
@@ -24,7 +25,30 @@ pub(super) const CONNECTIONS_MAX: usize = 64;
 const HEAD_BYTES_MAX: usize = METADATA_BYTES_MAX * METADATA_CLOSE_FACTOR;
 
 /// A connection and when it was last used.
-type Idle = (SendRequest<Outflow>, Instant);
+type Idle = (Track, Instant);
+
+/// The caller's end of a connection. One that is dropped while a call has it breaks the connection:
+/// HTTP/1.1 has no other way to say that a call was given up.
+#[derive(Debug)]
+pub(super) struct Track {
+    pub(super) sender: SendRequest<Outflow>,
+    hold: Arc<Hold>,
+}
+
+/// Whether a call has a connection.
+#[derive(Debug, Default)]
+struct Hold {
+    taken: AtomicBool,
+    given_up: Notify,
+}
+
+impl Drop for Track {
+    fn drop(&mut self) {
+        if self.hold.taken.load(Ordering::Acquire) {
+            self.hold.given_up.notify_one();
+        }
+    }
+}
 
 /// The connections that no call uses.
 pub(super) struct Pool {
@@ -55,26 +79,29 @@ impl Pool {
     ///
     /// # Errors
     /// `Retry::Safe` when the node cannot be reached.
-    pub(super) async fn take(&self) -> Result<(SendRequest<Outflow>, bool)> {
-        match self.pop() {
-            Some(sender) => Ok((sender, true)),
-            None => Ok((self.connect().await?, false)),
-        }
+    pub(super) async fn take(&self) -> Result<(Track, bool)> {
+        let (track, used) = match self.pop() {
+            Some(track) => (track, true),
+            None => (self.connect().await?, false),
+        };
+        track.hold.taken.store(true, Ordering::Release);
+        Ok((track, used))
     }
 
-    fn pop(&self) -> Option<SendRequest<Outflow>> {
+    fn pop(&self) -> Option<Track> {
         let (now, limit) = (clock::now(), self.scope.limits.connection.client_idle_timeout);
         let mut idle = self.lock();
-        idle.retain(|(sender, used)| !sender.is_closed() && clock::after(*used, limit) > now);
-        let ready = idle.iter().rposition(|(sender, _)| sender.is_ready())?;
+        idle.retain(|(track, used)| !track.sender.is_closed() && clock::after(*used, limit) > now);
+        let ready = idle.iter().rposition(|(track, _)| track.sender.is_ready())?;
         Some(idle.swap_remove(ready).0)
     }
 
     /// Keeps a connection for the next call.
-    pub(super) fn give(&self, sender: SendRequest<Outflow>) {
+    pub(super) fn give(&self, track: Track) {
+        track.hold.taken.store(false, Ordering::Release);
         let mut idle = self.lock();
-        if !sender.is_closed() && idle.len() < CONNECTIONS_MAX {
-            idle.push((sender, clock::now()));
+        if !track.sender.is_closed() && idle.len() < CONNECTIONS_MAX {
+            idle.push((track, clock::now()));
         }
     }
 
@@ -84,25 +111,33 @@ impl Pool {
         drop(dropped);
     }
 
-    async fn connect(&self) -> Result<SendRequest<Outflow>> {
+    async fn connect(&self) -> Result<Track> {
         let stream = connect(&self.address, &self.scope, &self.dialing, HTTP1).await?;
         let unmade = |e| unreached(&self.address, &format!("{e}"));
         let mut builder = Builder::new();
         builder.max_buf_size(HEAD_BYTES_MAX);
-        let (mut sender, connection) =
+        let (mut sender, mut connection) =
             builder.handshake(TokioIo::new(stream)).await.map_err(unmade)?;
         let (mut closed, shutdown) = (self.closed.clone(), self.scope.shutdown.clone());
+        let hold = Arc::<Hold>::default();
+        let held = Arc::clone(&hold);
         let ended = async move {
             tokio::select! {
+                biased;
+                () = held.given_up.notified() => {}
                 // What went wrong concerns the call that uses it, which is told.
-                _ended = connection => {}
+                _ended = &mut connection => return,
                 _closed = closed.wait_for(|closed| *closed) => {}
                 () = shutdown.closed() => {}
+            }
+            if held.taken.load(Ordering::Acquire) {
+                // A node that does not read what is sent to it would never come to the end of it.
+                connection.into_parts().io.into_inner().sever();
             }
         };
         self.scope.tasks.spawn("http connection", ended).detach();
         sender.ready().await.map_err(unmade)?;
-        Ok(sender)
+        Ok(Track { sender, hold })
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {

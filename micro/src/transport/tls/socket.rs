@@ -206,6 +206,14 @@ impl Socket for Sealed {
         let _told = state.seal().and_then(|()| state.flush(self.carrier.as_ref()));
         self.carrier.shutdown()
     }
+
+    fn sever(&self) {
+        self.carrier.sever();
+    }
+
+    fn is_severed(&self) -> bool {
+        self.carrier.is_severed()
+    }
 }
 
 /// Names it; what passes through it belongs in no log.
