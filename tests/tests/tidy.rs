@@ -58,6 +58,7 @@ const VENDORS: &[(&str, &[&str])] = &[
         "hyper",
         &[
             "auth/jwt/url.rs",
+            "broker/nsq/lookup.rs",
             "debug/otlp/",
             "driver/consul/",
             "server/",
@@ -71,6 +72,7 @@ const VENDORS: &[(&str, &[&str])] = &[
         "hyper_util",
         &[
             "auth/jwt/url.rs",
+            "broker/nsq/lookup.rs",
             "debug/otlp/",
             "driver/consul/",
             "server/",
