@@ -9,7 +9,7 @@ use crate::broker::dead_letter::DeadLetter;
 use crate::broker::delivery::{Ack, Delivery, deliver};
 use crate::broker::http::document;
 use crate::broker::message::Message;
-use crate::broker::pause::{RETRY_BASE, before_retry};
+use crate::broker::pause::{RETRY_BASE, RETRY_HINT_MAX, before_retry};
 use crate::core::backoff::Backoff;
 use crate::core::clock;
 use crate::core::content_type::ContentType;
@@ -20,6 +20,8 @@ use super::line::Line;
 
 /// The longest pause before a dead letter is published again that nsqd did not take.
 const BURY_MAX: Duration = Duration::from_secs(5);
+/// Signs that a message is still worked on, in the time that nsqd waits for one.
+const TOUCHES: u32 = 3;
 /// The shortest pause between two signs that a message is still worked on.
 const TOUCH_MIN: Duration = Duration::from_millis(50);
 
@@ -55,16 +57,14 @@ impl Held {
 
     /// Waits for work, and tells nsqd meanwhile that the message is worked on.
     async fn touching<T>(&self, work: impl Future<Output = T>) -> T {
-        let pause = (self.line.settings.message_timeout() / 2).max(TOUCH_MIN);
+        let pause = (self.line.settings.message_timeout() / TOUCHES).max(TOUCH_MIN);
         let mut work = pin!(work);
         loop {
             // Cancel safety: the work goes on in the next turn.
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                () = clock::sleep(pause) => {
-                    let _lost = !self.line.send(command::touch(self.raw.id)).await;
-                }
+                () = clock::sleep(pause) => self.line.hint(command::touch(self.raw.id)),
             }
         }
     }
@@ -120,6 +120,11 @@ impl Held {
                 Ok(()) => {
                     tracing::warn!(topic, id, attempts, reason, "message is given up");
                     return Settled::Done;
+                }
+                // Of another program: one of this has room for what a dead letter says.
+                Err(error) if error.code() == 413 => {
+                    tracing::error!(topic, id, reason, %error, "message cannot be given up");
+                    return Settled::Again(RETRY_HINT_MAX);
                 }
                 Err(error) => tracing::warn!(topic, id, %error, "cannot publish a dead letter yet"),
             }

@@ -45,8 +45,13 @@ pub(super) struct Line {
 
 impl Line {
     /// Sends a command; returns whether there is still a connection.
-    pub(super) async fn send(&self, command: Vec<u8>) -> bool {
+    async fn send(&self, command: Vec<u8>) -> bool {
         self.commands.send(command).await.is_ok()
+    }
+
+    /// Sends a command that may as well be left out.
+    pub(super) fn hint(&self, command: Vec<u8>) {
+        let _left_out = self.commands.try_send(command).is_err();
     }
 
     /// Returns whether the connection is lost, so that no message of it can be settled.
@@ -100,7 +105,11 @@ pub(super) async fn keep(
     let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
     // Progress: each turn waits for a connection, and for its end where it is made.
     loop {
-        let opened = Session::open(&subscribed, &address).await;
+        let opened = tokio::select! {
+            biased;
+            () = subscribed.life.draining() => return,
+            opened = Session::open(&subscribed, &address) => opened,
+        };
         let told = opened.as_ref().map(drop).map_err(Clone::clone);
         let is_first = first.take().map(|first| first.send(told)).is_some();
         let topic = &subscribed.topic;

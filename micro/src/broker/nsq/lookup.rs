@@ -41,7 +41,7 @@ pub(super) struct Found {
 #[derive(Deserialize)]
 struct Answer {
     /// What an old nsqlookupd answers is in here.
-    data: Option<Box<Answer>>,
+    data: Option<Box<Self>>,
     producers: Option<Vec<Producer>>,
 }
 
@@ -171,7 +171,7 @@ mod tests {
         for (status, body) in [(500, "{}"), (200, "{}"), (200, "["), (200, ""), (302, "{}")] {
             assert!(found(status, body).is_err(), "{status} {body}");
         }
-        let many = vec![r#"{"broadcast_address":"h","tcp_port":1}"#; 10];
+        let many = [r#"{"broadcast_address":"h","tcp_port":1}"#; 10];
         let many = format!(r#"{{"producers":[{}]}}"#, many.join(","));
         assert_eq!(found(200, &many).unwrap().len(), 1);
     }

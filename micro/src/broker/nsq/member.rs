@@ -60,8 +60,23 @@ impl Subscribed {
     /// Publishes a dead letter; nothing is to be published for what was one already.
     pub(super) async fn bury(&self, letter: &DeadLetter) -> Result<()> {
         let Some(dead) = letter.to_message()? else { return Ok(()) };
-        self.nsqd.publish(&dead.topic, document::write(&dead)?.into()).await
+        let document = document::write(&dead)?;
+        check_length(&dead.topic, &document, self.message_bytes_max)?;
+        self.nsqd.publish(&dead.topic, document.into()).await
     }
+}
+
+/// Checks that nsqd takes a document of this length.
+///
+/// # Errors
+/// 413 if it is too long.
+pub(super) fn check_length(topic: &str, document: &[u8], most: usize) -> Result<()> {
+    let bytes = document.len();
+    if bytes <= most {
+        return Ok(());
+    }
+    let text = format!("publish to {topic}: {bytes} bytes as nsq carries it, the limit is {most}");
+    Err(Error::too_large(ERROR_ID, text))
 }
 
 impl fmt::Debug for Subscribed {

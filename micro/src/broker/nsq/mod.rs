@@ -28,8 +28,8 @@
 //!
 //! # Limits
 //! [`BrokerLimits`]. A topic has 59 bytes, so that `<topic>.dead` has the 64 that NSQ allows; a queue
-//! has 64, of letters, digits, dots, `-` and `_`. A message has 1 MiB as NSQ carries it, in which a
-//! body takes a third more than its length; more is a 413. A subscription is connected to 64 nsqds.
+//! has 64, of letters, digits, dots, `-` and `_`. A message has 1 MiB as NSQ carries it, of which
+//! its dead letter needs 8 KiB and a body takes a third more than its length; more is a 413. A subscription is connected to 64 nsqds.
 //! 64 MiB of messages are on their way to nsqds; with more, publishing waits, and is a 429 after five
 //! seconds. A message can be kept from other members for nsqd's `--max-msg-timeout`, 15 minutes. In a
 //! dead letter the time of the first delivery is that at which nsqd took the message.
@@ -104,6 +104,10 @@ use self::member::{Finder, Lines, Member, Subscribed};
 pub use self::nsqd::Nsqd;
 
 const ERROR_ID: &str = "micro.broker";
+
+/// What a dead letter has more than its message, at most, unless a message may have less than four
+/// times as much: its reason and the facts.
+const DEAD_BYTES: usize = 8 * 1024;
 
 /// How long subscribing waits for nsqds, in all.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(6);
@@ -203,13 +207,8 @@ impl Broker for Nsq {
             }
             let document = document::write(&message)?;
             let most = self.inner.message_bytes_max;
-            if document.len() > most {
-                let bytes = document.len();
-                let text = format!(
-                    "publish to {topic}: {bytes} bytes as nsq carries it, the limit is {most}"
-                );
-                return Err(Error::too_large(ERROR_ID, text));
-            }
+            let most = most - DEAD_BYTES.min(most / 4);
+            member::check_length(topic, &document, most)?;
             self.inner.nsqd.publish(topic, document.into()).await
         })
     }

@@ -35,6 +35,14 @@ pub(super) fn trials() -> Vec<Trial> {
         trial_alone("nsq::what_a_group_misses_waits_for_it", what_a_group_misses_waits_for_it),
         trial_alone("nsq::dead_letters_wait_for_a_reader", dead_letters_wait_for_a_reader),
         trial_alone("nsq::what_is_no_message_goes_to_the_dead_letters", what_is_no_message),
+        trial_alone(
+            "nsq::the_longest_message_has_a_dead_letter",
+            the_longest_message_has_a_dead_letter,
+        ),
+        trial_alone(
+            "nsq::what_no_dead_letter_holds_is_not_lost",
+            what_no_dead_letter_holds_is_not_lost,
+        ),
         trial_alone("nsq::others_read_and_write_the_same_messages", others_read_and_write),
         trial_alone("nsq::a_slow_handler_keeps_its_message", a_slow_handler_keeps_its_message),
         trial_alone("nsq::a_message_that_waits_here_is_kept", a_message_that_waits_here_is_kept),
@@ -159,6 +167,50 @@ async fn what_is_no_message() {
     process.end().await;
 }
 
+async fn the_longest_message_has_a_dead_letter() {
+    let nsqd = Nsqd::start(Options::default()).await;
+    let (process, (dead, mut letters)) = (Process::of(&nsqd), inbox());
+    // Metadata as full as it may be, and a reason that takes twice its length.
+    let mut sent = message("t", "");
+    for number in 0..63 {
+        sent.metadata.insert(format!("key-{number}"), "x".repeat(240)).unwrap();
+    }
+    let (mut room, topic) = (600_000, std::mem::replace(&mut sent.topic, "probe".into()));
+    for step in [100_000, 10_000, 1_000, 100, 10] {
+        // As long as it gets.
+        loop {
+            sent.body = vec![7; room + step].into();
+            if process.broker.publish(sent.clone()).await.is_err() {
+                break;
+            }
+            room += step;
+        }
+    }
+    (sent.topic, sent.body) = (topic, vec![7; room].into());
+    let refuse = handler(|_| Ack::reject("\"\\".repeat(10_000)));
+    let _failing = process.broker.subscribe("t", group(&"q".repeat(64), 1), refuse).await.unwrap();
+    let _dead = process.broker.subscribe("t.dead", group("q", 1), dead).await.unwrap();
+    process.broker.publish(sent.clone()).await.unwrap();
+    let letter = DeadLetter::from_message(&next(&mut letters).await.message).unwrap();
+    assert_eq!((letter.message.body == sent.body, room > 700_000), (true, true), "{room}");
+    process.end().await;
+}
+
+async fn what_no_dead_letter_holds_is_not_lost() {
+    let nsqd = Nsqd::start(Options::default()).await;
+    let (process, (take, _came)) = (Process::of(&nsqd), inbox());
+    let _group = process.broker.subscribe("t", group("q", 1), take).await.unwrap();
+    // No message, and with what a dead letter makes of it longer than nsqd takes.
+    publish_raw(&nsqd, "t", &vec![0xff; 1_000_000]).await;
+    until("it is given back", || nsqd.seen("REQ") == 1).await;
+    assert_eq!((nsqd.depth("t", "q"), nsqd.seen("FIN"), nsqd.seen("E_BAD_MESSAGE")), (1, 0, 0));
+    // It holds up nothing.
+    let sent = message("t", "1");
+    process.broker.publish(sent).await.unwrap();
+    until("others are handled", || nsqd.seen("FIN") == 1).await;
+    process.end().await;
+}
+
 /// go-micro's message, both ways.
 async fn others_read_and_write() {
     let nsqd = Nsqd::start(Options::default()).await;
@@ -195,6 +247,9 @@ async fn others_read_and_write() {
     process.end().await;
 }
 
+/// How long a message may be with a client: long enough for a machine that is busy.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Makes a handler that takes a while, and counts its runs.
 fn slow(pause: Duration, runs: &Arc<AtomicUsize>) -> Handler {
     let runs = Arc::clone(runs);
@@ -208,25 +263,25 @@ fn slow(pause: Duration, runs: &Arc<AtomicUsize>) -> Handler {
 }
 
 async fn a_slow_handler_keeps_its_message() {
-    let options = Options { msg_timeout: Duration::from_millis(400), ..Options::default() };
+    let options = Options { msg_timeout: TIMEOUT, ..Options::default() };
     let nsqd = Nsqd::start(options).await;
     let (process, runs) = (Process::of(&nsqd), Arc::default());
-    let slow = slow(Duration::from_secs(2), &runs);
+    let slow = slow(TIMEOUT * 2, &runs);
     let _one = process.broker.subscribe("t", group("q", 1), slow.clone()).await.unwrap();
     let _two = process.broker.subscribe("t", group("q", 1), slow).await.unwrap();
     process.publish("t", "1").await;
     until("it is finished", || nsqd.seen("FIN") == 1).await;
     assert_eq!((runs.load(SeqCst), nsqd.timeouts(), nsqd.seen("E_FIN_FAILED")), (1, 0, 0));
-    assert!(nsqd.seen("TOUCH") >= 4, "{}", nsqd.seen("TOUCH"));
+    assert!(nsqd.seen("TOUCH") >= 2, "{}", nsqd.seen("TOUCH"));
     process.end().await;
 }
 
 /// With an nsqd that counts down, messages wait here for a handler: nsqd has to know.
 async fn a_message_that_waits_here_is_kept() {
-    let options = Options { msg_timeout: Duration::from_millis(400), ..Options::default() };
+    let options = Options { msg_timeout: TIMEOUT, ..Options::default() };
     let nsqd = Nsqd::start(options).await;
     let (process, runs) = (Process::of(&nsqd), Arc::default());
-    let slow = slow(Duration::from_millis(900), &runs);
+    let slow = slow(TIMEOUT * 3 / 4, &runs);
     let _group = process.broker.subscribe("t", group("q", 4), slow).await.unwrap();
     for number in 0..12 {
         process.publish("t", &number.to_string()).await;
@@ -272,8 +327,9 @@ async fn what_nsqd_would_refuse_is_not_sent() {
         let publishing = process.broker.publish(message(topic, vec![7; body]));
         async move { publishing.await.map_err(|error| error.code()) }
     };
-    assert_eq!(refuse("t", 14_000).await, Ok(()));
-    for body in [15_000, 20_000, 200_000] {
+    // A quarter is kept for what its dead letter says.
+    assert_eq!(refuse("t", 11_000).await, Ok(()));
+    for body in [11_300, 14_000, 20_000, 200_000] {
         assert_eq!(refuse("t", body).await, Err(413), "{body}");
     }
     let long = "x".repeat(60);

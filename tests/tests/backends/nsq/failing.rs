@@ -69,6 +69,7 @@ async fn a_server_that_comes_later_is_found() {
         ("2".into(), "2".into())
     );
     let channels = nsqd.channels("t");
+    until("all is finished", || channels.iter().all(|channel| nsqd.depth("t", channel) == 0)).await;
     nsqd.kill().await;
     until("it is missed", || !process.link.is_up()).await;
     nsqd.start_again().await;
@@ -240,7 +241,7 @@ async fn a_dead_letter_waits_for_a_server_that_takes_it() {
     // Dead letters go to an nsqd that is away; messages come by another, which is found.
     let mut own = Nsqd::start(Options::default()).await;
     let other =
-        Nsqd::start(Options { msg_timeout: Duration::from_secs(1), ..Options::default() }).await;
+        Nsqd::start(Options { msg_timeout: Duration::from_secs(3), ..Options::default() }).await;
     let lookup = super::lookupd::Lookupd::start().await;
     lookup.register(&other);
     let elsewhere = Process::of(&other);

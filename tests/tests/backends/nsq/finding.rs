@@ -5,6 +5,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use micro::broker::{Broker, NsqConfig};
 use micro::core::clock;
+use micro::driver::Link;
 use micro_tests::server::trial_alone;
 
 use super::lookupd::Lookupd;
@@ -51,7 +52,8 @@ async fn an_nsqd_that_is_found() {
     assert_eq!(next_body(&mut came).await, "2");
     process.publish("later", "3").await;
     assert_eq!(next_body(&mut came).await, "3");
-    assert_eq!((own.depth("later", "q"), other.channels("later")), (0, vec!["q".to_owned()]));
+    until("all is finished", || own.depth("later", "q") + other.depth("later", "q") == 0).await;
+    assert_eq!(other.channels("later"), ["q"]);
     elsewhere.end().await;
     process.end().await;
 }
@@ -67,10 +69,12 @@ async fn a_lookup_that_fails() {
     let (take, mut came) = inbox();
     let _group = process.broker.subscribe("t", group("q", 2), take).await.unwrap();
     assert_eq!(next_body(&mut came).await, "1");
+    until("all is finished", || other.depth("t", "q") == 0).await;
     // It says nothing, and the nsqd that was found goes and returns.
     lookup.fail(true);
     asked_again(&lookup).await;
     other.kill().await;
+    until("it is missed", || !elsewhere.link.is_up()).await;
     asked_again(&lookup).await;
     other.start_again().await;
     elsewhere.up().await;
@@ -102,7 +106,9 @@ async fn an_nsqd_that_is_gone_is_left_alone() {
     // As long as it is there, nothing changes.
     elsewhere.publish("t", "2").await;
     assert_eq!(next_body(&mut came).await, "2");
+    until("all is finished", || other.depth("t", "q") == 0).await;
     other.kill().await;
+    until("it is missed", || !elsewhere.link.is_up()).await;
     other.start_again().await;
     elsewhere.up().await;
     elsewhere.publish("t", "3").await;

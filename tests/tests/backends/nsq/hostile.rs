@@ -139,7 +139,7 @@ async fn an_nsqd_that_asks_for_more_is_said() {
     let refused = process.broker.subscribe("t", group("q", 1), handler(|_| Ack::Ack)).await;
     assert_eq!(refused.map(drop).unwrap_err().code(), 503);
     assert!(clock::now() - began < Duration::from_secs(10));
-    until("nothing is left of it", || process.scope.tasks.names().get("broker.nsq").is_none())
+    until("nothing is left of it", || !process.scope.tasks.names().contains_key("broker.nsq"))
         .await;
     process.end().await;
     tasks.abort_all();

@@ -4,10 +4,10 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
+use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::routing::get;
-use axum::Router;
 use micro::core::shutdown::TaskTracker;
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -78,7 +78,8 @@ async fn lookup(
     Query(question): Query<Question>,
 ) -> (StatusCode, String) {
     known.questions.fetch_add(1, SeqCst);
-    let said = |status, message: &str| (status, serde_json::json!({ "message": message }).to_string());
+    let said =
+        |status, message: &str| (status, serde_json::json!({ "message": message }).to_string());
     if known.is_failing.load(SeqCst) {
         return said(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR");
     }

@@ -137,7 +137,7 @@ async fn the_stand_in_refuses_what_is_wrong() {
         (b"PUB t\n\0\0\0\0", "E_BAD_MESSAGE"),
         (b"PUB t\n\x7f\xff\xff\xff", "E_BAD_MESSAGE"),
         (b"PUB t\n\xff\xff\xff\xff", "E_BAD_MESSAGE"),
-        (b"MPUB t\n\0\0\0\x08\0\0\0\x01\0\0\0\x01", "E_BAD_BODY"),
+        (b"MPUB t\n\0\0\0\x08\0\0\0\x02\0\0\0\x01", "E_BAD_BODY"),
         (b"MPUB t\n\0\0\0\x09\0\0\0\x01\0\0\0\x02a", "E_BAD_MESSAGE"),
         (b"IDENTIFY\n\0\0\0\x01{", "E_BAD_BODY"),
         (b"IDENTIFY\n\0\0\0\x19{\"heartbeat_interval\":999}", "E_BAD_BODY"),
