@@ -32,6 +32,7 @@ const VENDORS: &[(&str, &[&str])] = &[
         "hyper",
         &[
             "auth/jwt/url.rs",
+            "broker/nsq/lookup.rs",
             "debug/otlp/",
             "driver/consul/",
             "server/",
@@ -45,6 +46,7 @@ const VENDORS: &[(&str, &[&str])] = &[
         "hyper_util",
         &[
             "auth/jwt/url.rs",
+            "broker/nsq/lookup.rs",
             "debug/otlp/",
             "driver/consul/",
             "server/",
