@@ -19,6 +19,8 @@ mod memory;
 mod message;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "nsq")]
+mod nsq;
 mod pause;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -69,6 +71,8 @@ pub use self::message::MESSAGE_ID_BYTES_MAX;
 pub use self::message::Message;
 #[cfg(feature = "nats")]
 pub use self::nats::Nats;
+#[cfg(feature = "nsq")]
+pub use self::nsq::{Nsq, NsqConfig, Nsqd};
 #[cfg(feature = "postgres")]
 pub use self::postgres::Postgres;
 #[cfg(feature = "rabbitmq")]

@@ -3,7 +3,7 @@
 //! | component | backends |
 //! |---|---|
 //! | registry | `local` (also `local:///directory`), `memory`, `file:///nodes.json`, `mdns` (also `mdns://interface`); on servers `consul`, `dns`, `etcd`, `gossip`, `kubernetes`, `nats`, `nats-broadcast` (as go-micro's), `redis`, `zookeeper` |
-//! | broker | `memory` (within the process), `http` (between processes); on servers `jetstream`, `nats`, `postgres`, `rabbitmq`, `redis`, `redis-pubsub` |
+//! | broker | `memory` (within the process), `http` (between processes); on servers `jetstream`, `kafka`, `mqtt`, `nats`, `nsq`, `postgres`, `pubsub`, `rabbitmq`, `redis`, `redis-pubsub` |
 //! | store | `memory`, `file` (also `file:///shop.redb` or, for a file in it, `file:///directory/`); on servers `etcd`, `nats`, `postgres`, `redis` |
 //! | config | the path of a file, also `file:///shop.json`; on servers `consul`, `etcd`, `nats` |
 //! | tracer | `memory`, `otlp` (as `otlp://127.0.0.1:4318`) |
@@ -69,8 +69,12 @@ const BROKERS: &[Backend] = &[
     Backend::built_in("memory"),
     Backend::built_in("http"),
     Backend::behind("jetstream", "nats", cfg!(feature = "nats")),
+    Backend::behind("kafka", "kafka", cfg!(feature = "kafka")),
+    Backend::behind("mqtt", "mqtt", cfg!(feature = "mqtt")),
     Backend::behind("nats", "nats", cfg!(feature = "nats")),
+    Backend::behind("nsq", "nsq", cfg!(feature = "nsq")),
     Backend::behind("postgres", "postgres", cfg!(feature = "postgres")),
+    Backend::behind("pubsub", "pubsub", cfg!(feature = "pubsub")),
     Backend::behind("rabbitmq", "rabbitmq", cfg!(feature = "rabbitmq")),
     Backend::behind("redis", "redis", cfg!(feature = "redis")),
     Backend::behind("redis-pubsub", "redis", cfg!(feature = "redis")),
@@ -447,7 +451,7 @@ mod tests {
             (registry("file").unwrap_err(), "needs a path"),
             (registry("memory://x").unwrap_err(), "takes no address"),
             (transport("warp").unwrap_err(), "there are native, memory"),
-            (broker("natz").unwrap_err(), "did you mean `nats`?"),
+            (broker("kafak").unwrap_err(), "did you mean `kafka`?"),
             (store("mysql://h").await.unwrap_err(), "are memory, file"),
             (store("memory://x").await.unwrap_err(), "no address"),
             (selector("p2d").unwrap_err(), "p2c"),

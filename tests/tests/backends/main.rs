@@ -18,6 +18,8 @@ mod kubernetes;
 mod nats;
 #[cfg(feature = "nats")]
 mod nats_brokers;
+#[cfg(feature = "nsq")]
+mod nsq;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "rabbitmq")]
@@ -57,6 +59,8 @@ fn main() -> ExitCode {
         nats::trials,
         #[cfg(feature = "nats")]
         nats_brokers::trials,
+        #[cfg(feature = "nsq")]
+        nsq::trials,
         #[cfg(feature = "postgres")]
         postgres::trials,
         #[cfg(feature = "rabbitmq")]

@@ -392,7 +392,7 @@ pub(crate) const HELD: &[Held] = &[
     (
         "L22 subscriptions, topics, and what waits for a subscription",
         &[(
-            "broker/memory/tests.rs",
+            "broker/memory/tests/room.rs",
             &[
                 "limits_hold_at_the_limit_and_one_more",
                 "what_waits_is_bounded_at_the_limit_above_it_and_far_above_it",
@@ -402,10 +402,13 @@ pub(crate) const HELD: &[Held] = &[
     (
         "L23 messages in hand, their time and their deliveries",
         &[
-            ("broker/memory/tests.rs", &["a_subscription_has_as_many_messages_in_hand_as_it_may"]),
+            (
+                "broker/memory/tests/room.rs",
+                &["a_subscription_has_as_many_messages_in_hand_as_it_may"],
+            ),
             ("broker/delivery.rs", &["a_handler_that_hangs_is_dropped_and_retried"]),
             (
-                "broker/tests.rs",
+                "broker/tests/mod.rs",
                 &["k4_what_takes_its_receivers_down_is_given_up_and_can_be_replayed"],
             ),
             ("testkit/broker/settling.rs", &["given_up_messages_go_to_the_dead_letters"]),
@@ -413,13 +416,13 @@ pub(crate) const HELD: &[Held] = &[
     ),
     (
         "L24 bytes and claims of a token, keys of a set",
-        &[(
-            "auth/jwt/tests.rs",
-            &[
-                "l24_long_and_deep_tokens_are_refused",
-                "a04_no_shared_secret_and_no_short_key_is_ever_a_key",
-            ],
-        )],
+        &[
+            ("auth/jwt/tests/tokens.rs", &["l24_long_and_deep_tokens_are_refused"]),
+            (
+                "auth/jwt/tests/algorithms.rs",
+                &["a04_no_shared_secret_and_no_short_key_is_ever_a_key"],
+            ),
+        ],
     ),
     (
         "L25 nodes, services and metadata of a registry, lives of records",

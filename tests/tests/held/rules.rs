@@ -138,95 +138,97 @@ pub(crate) const RULES: &[Held] = &[
     ),
     (
         "K1 acknowledged by the handler",
-        &[(
-            "broker/tests.rs",
-            &[
-                "k1_a_message_is_acknowledged_by_its_handler_and_not_before",
-                "k1_within_a_process_too_the_handler_acknowledges",
-            ],
-        )],
+        &[
+            (
+                "broker/tests/mod.rs",
+                &["k1_a_message_is_acknowledged_by_its_handler_and_not_before"],
+            ),
+            ("broker/tests/within.rs", &["k1_within_a_process_too_the_handler_acknowledges"]),
+        ],
     ),
     (
         "K2 subscribed means subscribed",
-        &[("broker/tests.rs", &["k2_nothing_that_is_published_after_subscribing_is_lost"])],
+        &[("broker/tests/mod.rs", &["k2_nothing_that_is_published_after_subscribing_is_lost"])],
     ),
     (
         "K3 ack, retry, reject",
-        &[(
-            "broker/tests.rs",
-            &[
-                "k3_errors_and_panics_are_retried_and_refusals_are_not",
-                "k3_within_a_process_too_refusals_are_not_retried",
-            ],
-        )],
+        &[
+            ("broker/tests/mod.rs", &["k3_errors_and_panics_are_retried_and_refusals_are_not"]),
+            ("broker/tests/within.rs", &["k3_within_a_process_too_refusals_are_not_retried"]),
+        ],
     ),
     (
         "K4 poison",
-        &[(
-            "broker/tests.rs",
-            &[
-                "k4_what_takes_its_receivers_down_is_given_up_and_can_be_replayed",
-                "k4_what_always_fails_is_given_up_and_can_be_replayed",
-            ],
-        )],
+        &[
+            (
+                "broker/tests/mod.rs",
+                &["k4_what_takes_its_receivers_down_is_given_up_and_can_be_replayed"],
+            ),
+            ("broker/tests/within.rs", &["k4_what_always_fails_is_given_up_and_can_be_replayed"]),
+        ],
     ),
-    ("K5 order", &[("broker/tests.rs", &["k5_order_holds_for_one_publisher_and_one_at_a_time"])]),
+    (
+        "K5 order",
+        &[("broker/tests/mod.rs", &["k5_order_holds_for_one_publisher_and_one_at_a_time"])],
+    ),
     (
         "K6 what waits is bounded",
-        &[("broker/tests.rs", &["k6_what_waits_is_bounded_by_count_and_by_bytes"])],
+        &[("broker/tests/mod.rs", &["k6_what_waits_is_bounded_by_count_and_by_bytes"])],
     ),
-    ("K7 ids", &[("broker/tests.rs", &["k7_an_id_tells_a_message_that_came_before"])]),
+    ("K7 ids", &[("broker/tests/mod.rs", &["k7_an_id_tells_a_message_that_came_before"])]),
     (
         "K8 outcomes of publishing",
-        &[(
-            "broker/tests.rs",
-            &[
-                "k8_publishing_succeeds_or_is_safe_to_repeat_or_unknown",
-                "k8_within_a_process_what_fails_is_safe_to_repeat",
-            ],
-        )],
+        &[
+            ("broker/tests/mod.rs", &["k8_publishing_succeeds_or_is_safe_to_repeat_or_unknown"]),
+            ("broker/tests/within.rs", &["k8_within_a_process_what_fails_is_safe_to_repeat"]),
+        ],
     ),
     (
         "K9 no buffer for those out of reach",
-        &[(
-            "broker/tests.rs",
-            &[
-                "k9_nothing_is_kept_for_those_out_of_reach_beyond_a_bound_that_shows",
-                "k9_within_a_process_nothing_is_kept_for_those_to_come",
-            ],
-        )],
+        &[
+            (
+                "broker/tests/mod.rs",
+                &["k9_nothing_is_kept_for_those_out_of_reach_beyond_a_bound_that_shows"],
+            ),
+            ("broker/tests/within.rs", &["k9_within_a_process_nothing_is_kept_for_those_to_come"]),
+        ],
     ),
     (
         "K10 connections come back; there are none within a process",
-        &[("broker/tests.rs", &["k10_a_lost_connection_is_made_again_and_groups_stay"])],
+        &[("broker/tests/mod.rs", &["k10_a_lost_connection_is_made_again_and_groups_stay"])],
     ),
     (
         "K11 draining",
-        &[(
-            "broker/tests.rs",
-            &[
-                "k11_draining_finishes_what_runs_and_gives_back_what_waits",
-                "k11_a_process_that_stops_gives_what_it_has_to_others",
-                "k11_within_a_process_draining_finishes_what_runs_and_loses_nothing",
-            ],
-        )],
+        &[
+            (
+                "broker/tests/mod.rs",
+                &[
+                    "k11_draining_finishes_what_runs_and_gives_back_what_waits",
+                    "k11_a_process_that_stops_gives_what_it_has_to_others",
+                ],
+            ),
+            (
+                "broker/tests/within.rs",
+                &["k11_within_a_process_draining_finishes_what_runs_and_loses_nothing"],
+            ),
+        ],
     ),
     (
         "K12 names; environments share no server",
         &[(
-            "broker/tests.rs",
+            "broker/tests/mod.rs",
             &["k12_names_are_checked_and_patterns_refused_where_there_are_none"],
         )],
     ),
     (
         "K13 what cannot be decoded",
-        &[("broker/tests.rs", &["k13_what_cannot_be_decoded_goes_to_the_dead_letters"])],
+        &[("broker/tests/mod.rs", &["k13_what_cannot_be_decoded_goes_to_the_dead_letters"])],
     ),
     (
         "K14 counts",
         &[
-            ("broker/tests.rs", &["k14_every_copy_is_accounted_for_on_both_sides"]),
-            ("broker/memory/tests.rs", &["every_copy_is_accounted_for"]),
+            ("broker/tests/mod.rs", &["k14_every_copy_is_accounted_for_on_both_sides"]),
+            ("broker/memory/tests/deliveries.rs", &["every_copy_is_accounted_for"]),
             ("testkit/broker/settling.rs", &["what_is_counted_adds_up"]),
             ("tests/tests/metrics.rs", &["the_page_tells_what_has_become_of_the_messages"]),
         ],

@@ -1,4 +1,4 @@
-//! A message as go-micro posts it: `{"Header": {..}, "Body": "<base64>"}`.
+//! A message as go-micro posts it and as it writes it to queues: `{"Header": {..}, "Body": "<base64>"}`.
 
 use std::collections::BTreeMap;
 
@@ -29,6 +29,39 @@ struct Document {
 
 /// Reads a posted message. Headers that no metadata can hold are left out.
 pub(super) fn read(bytes: &Bytes) -> Result<Message> {
+    let Parts { topic, id, content_type, metadata, body } = parts(bytes)?;
+    let missing = || Error::bad_request(ERROR_ID, format!("the message has no {TOPIC}"));
+    let topic = topic.ok_or_else(missing)?;
+    let mut message = Message::new(topic, content_type, body).with_metadata(metadata);
+    message.id = id.unwrap_or(message.id);
+    message.validate(usize::MAX)?;
+    Ok(message)
+}
+
+/// Reads a message that came by a topic, whatever it says of that; `other_id` is that of one which
+/// brings none, or none that a message may have.
+#[cfg(feature = "nsq")]
+pub(in crate::broker) fn read_of(topic: &str, other_id: &str, bytes: &Bytes) -> Result<Message> {
+    let Parts { id, content_type, metadata, body, .. } = parts(bytes)?;
+    let mut message = Message::new(topic, content_type, body).with_metadata(metadata);
+    message.id = id.unwrap_or_else(|| other_id.to_owned());
+    if message.validate(usize::MAX).is_err() {
+        other_id.clone_into(&mut message.id);
+    }
+    message.validate(usize::MAX)?;
+    Ok(message)
+}
+
+/// What a document says.
+struct Parts {
+    topic: Option<String>,
+    id: Option<String>,
+    content_type: ContentType,
+    metadata: Metadata,
+    body: Bytes,
+}
+
+fn parts(bytes: &Bytes) -> Result<Parts> {
     let document: Document = serde_json::from_slice(bytes).map_err(|error| {
         Error::bad_request(ERROR_ID, format!("the message is malformed: {error}"))
     })?;
@@ -48,16 +81,11 @@ pub(super) fn read(bytes: &Bytes) -> Result<Message> {
             }
         }
     }
-    let missing = || Error::bad_request(ERROR_ID, format!("the message has no {TOPIC}"));
-    let topic = topic.ok_or_else(missing)?;
-    let mut message = Message::new(topic, content_type, Bytes::from(body)).with_metadata(metadata);
-    message.id = id.unwrap_or(message.id);
-    message.validate(usize::MAX)?;
-    Ok(message)
+    Ok(Parts { topic, id, content_type, metadata, body: body.into() })
 }
 
 /// Writes a message to be posted.
-pub(super) fn write(message: &Message) -> Result<Vec<u8>> {
+pub(in crate::broker) fn write(message: &Message) -> Result<Vec<u8>> {
     let mut header: BTreeMap<String, String> =
         message.metadata.iter().map(|(key, value)| (title_case(key), value.into())).collect();
     header.insert(TOPIC.into(), message.topic.clone());

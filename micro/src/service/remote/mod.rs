@@ -10,6 +10,8 @@ mod etcd;
 mod lone;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "nsq")]
+mod nsq;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "rabbitmq")]
@@ -89,6 +91,10 @@ pub(crate) fn broker(
     #[cfg(feature = "nats")]
     if url.scheme == "nats" {
         return Some(nats::broker(url, scope, drivers));
+    }
+    #[cfg(feature = "nsq")]
+    if url.scheme == "nsq" {
+        return Some(nsq::broker(url, scope, drivers));
     }
     #[cfg(feature = "postgres")]
     if url.scheme == "postgres" {

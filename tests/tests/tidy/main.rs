@@ -1,5 +1,8 @@
 //! Rules of the house that the compiler does not check.
 
+mod secrets;
+mod vendors;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -27,96 +30,6 @@ const RANKS: [(&str, u8); 16] = [
 const FACADES: [&str; 3] = ["lib", "prelude", "__private"];
 
 const FILE_LINES_MAX: usize = 500;
-
-/// Where the crate of a vendor may be named: the files of the backends that it is for.
-const VENDORS: &[(&str, &[&str])] = &[
-    ("async_nats", &["broker/jetstream/", "broker/nats/", "driver/nats/", "transport/nats.rs"]),
-    ("aws_lc_rs", &["auth/authority/", "auth/jwt/", "transport/tls/"]),
-    ("axum", &["server/", "service/port.rs"]),
-    ("bson", &["codec/bson.rs", "codec/mod.rs"]),
-    ("chitchat", &["registry/gossip/"]),
-    ("ciborium", &["codec/cbor/"]),
-    ("ciborium_ll", &["codec/cbor/"]),
-    ("clap", &["bin/micro/"]),
-    ("clap_complete", &["bin/micro/"]),
-    ("comfy_table", &["bin/micro/"]),
-    (
-        "flate2",
-        &[
-            "codec/grpc/",
-            "registry/packed.rs",
-            "server/http/coding/",
-            "server/tests/compression.rs",
-        ],
-    ),
-    ("h2", &["transport/grpc/", "transport/http/"]),
-    ("hcl", &["config/format/"]),
-    ("hickory_proto", &["registry/mdns/"]),
-    ("hickory_resolver", &["registry/dns.rs"]),
-    ("httparse", &["transport/mucp/"]),
-    (
-        "hyper",
-        &[
-            "auth/jwt/url.rs",
-            "debug/otlp/",
-            "driver/consul/",
-            "server/",
-            "service/port.rs",
-            "transport/grpc/",
-            "transport/http/",
-            "transport/mucp/",
-        ],
-    ),
-    (
-        "hyper_util",
-        &[
-            "auth/jwt/url.rs",
-            "debug/otlp/",
-            "driver/consul/",
-            "server/",
-            "transport/grpc/",
-            "transport/http/",
-            "transport/mucp/",
-        ],
-    ),
-    ("indicatif", &["bin/micro/"]),
-    ("inventory", &["service/catalog.rs", "__private.rs"]),
-    ("k8s_openapi", &["registry/kubernetes/"]),
-    ("kube", &["registry/kubernetes/"]),
-    ("lapin", &["broker/rabbitmq/", "driver/amqp.rs", "transport/rabbitmq.rs"]),
-    ("notify", &["config/file/", "registry/local/"]),
-    ("pprof", &["debug/sampler.rs"]),
-    ("prost", &["codec/grpc/", "codec/proto/", "codec/wire.rs", "driver/etcd/", "server/grpc/"]),
-    ("quick_xml", &["config/format/"]),
-    ("quinn", &["transport/quic/"]),
-    ("rcgen", &["auth/authority/"]),
-    ("redb", &["store/file/"]),
-    (
-        "redis",
-        &[
-            "broker/redis/",
-            "broker/redis_pubsub/",
-            "driver/redis/",
-            "service/remote/",
-            "registry/redis/",
-            "store/redis/",
-        ],
-    ),
-    ("rmp_serde", &["codec/msgpack.rs", "testkit/codec/"]),
-    ("rustix", &["debug/output.rs"]),
-    ("rustls", &["transport/quic/config.rs", "transport/tls/"]),
-    ("schemars", &["service/schema.rs"]),
-    ("serde_saphyr", &["config/format/"]),
-    ("tokio_postgres", &["driver/postgres/"]),
-    ("socket2", &["core/net/", "driver/amqp.rs", "registry/mdns/"]),
-    ("tokio_tungstenite", &["transport/websocket/"]),
-    ("toml", &["config/format/"]),
-    ("tonic", &["driver/etcd/"]),
-    ("tonic_prost", &["driver/etcd/"]),
-    ("tracing_subscriber", &["bin/micro/"]),
-    ("x509_parser", &["transport/tls/"]),
-    ("zookeeper_client", &["driver/zookeeper.rs", "registry/zookeeper/"]),
-];
 
 fn root() -> PathBuf {
     // The parent itself, not `tests/..`: what lies in a folder `tests` is told by its path.
@@ -203,34 +116,6 @@ fn imports_go_to_lower_ranks_and_name_the_defining_module() {
 }
 
 #[test]
-fn vendors_are_named_where_they_are_used_and_nowhere_else() {
-    let base = root().join("micro/src");
-    let mut faults = Vec::new();
-    let mut seen = std::collections::BTreeSet::new();
-    for (path, text) in sources("micro/src") {
-        let relative = path.strip_prefix(&base).unwrap().to_string_lossy().into_owned();
-        let places = |vendor| VENDORS.iter().find(|entry| entry.0 == vendor).unwrap().1;
-        for (n, line) in product(&path, &text).lines().enumerate() {
-            for (vendor, _) in VENDORS.iter().filter(|_| !is_comment(line)) {
-                // What follows `::` is a module of this crate.
-                let named = line.match_indices(&format!("{vendor}::")).any(|(at, _)| {
-                    !line[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | ':'))
-                });
-                if !named && !line.contains(&format!("use {vendor};")) {
-                    continue;
-                }
-                seen.insert(*vendor);
-                if !places(*vendor).iter().any(|place| relative.starts_with(place)) {
-                    faults.push(format!("{relative}:{}: names {vendor}", n + 1));
-                }
-            }
-        }
-    }
-    assert_none(&faults);
-    assert_eq!(seen.len(), VENDORS.len(), "the table names what nothing uses: {seen:?}");
-}
-
-#[test]
 fn files_stay_below_their_limit() {
     let mut faults = Vec::new();
     for folder in ["micro", "micro-macros/src", "tests", "ui-tests", "examples"] {
@@ -273,7 +158,7 @@ fn sources_are_ascii_and_promise_nothing_for_later() {
     let mut faults = Vec::new();
     for folder in ["micro/src", "micro-macros/src", "examples", "tests/tests", "tests/src"] {
         for (path, text) in sources(folder) {
-            if path.ends_with("tidy.rs") {
+            if path.components().any(|part| part.as_os_str() == "tidy") {
                 continue;
             }
             for (n, line) in text.lines().enumerate() {
@@ -281,28 +166,6 @@ fn sources_are_ascii_and_promise_nothing_for_later() {
                 if !line.is_ascii() || marks.iter().any(|mark| line.contains(mark)) {
                     faults.push(format!("{}:{}: {line}", path.display(), n + 1));
                 }
-            }
-        }
-    }
-    assert_none(&faults);
-}
-
-#[test]
-fn no_file_holds_a_private_key() {
-    let mut faults = Vec::new();
-    let mut folders = vec![root()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let entry = entry.unwrap();
-            let (path, name) = (entry.path(), entry.file_name());
-            if entry.file_type().unwrap().is_dir() {
-                folders.extend((name != "target" && name != ".git").then_some(path));
-            } else if let Ok(bytes) = fs::read(&path) {
-                let text = String::from_utf8_lossy(&bytes);
-                // In two pieces, so that this line is none itself.
-                let marks = ["-----BEGIN ", concat!("PRIVATE", " KEY-----")];
-                let held = text.lines().any(|line| marks.iter().all(|mark| line.contains(mark)));
-                faults.extend(held.then(|| path.display().to_string()));
             }
         }
     }
@@ -493,124 +356,5 @@ fn every_limit_is_read_where_it_limits() {
         code.lines().filter(|line| !is_comment(line)).flat_map(|line| [line, "\n"]).collect();
     let unread = fields.iter().filter(|field| !reads(&code, field));
     let faults: Vec<_> = unread.map(|field| format!("nothing reads the limit `{field}`")).collect();
-    assert_none(&faults);
-}
-
-/// What a field that holds a secret is called.
-const SECRETS: [&str; 8] =
-    ["password", "passwd", "secret", "token", "private", "credential", "bearer", "pkcs8"];
-
-/// Tells whether a declaration such as `token: Option<String>` or `Token(String)` is of a secret as
-/// plain text or bytes.
-fn is_bare_secret(name: &str, kind: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let mut kind = kind.trim();
-    while let Some(inner) = ["Option<", "Arc<", "Box<", "Mutex<", "Cow<'static, "]
-        .iter()
-        .find_map(|wrapper| kind.strip_prefix(wrapper))
-    {
-        kind = inner;
-    }
-    let bare = ["String", "str", "&'static str", "Vec<u8>", "Vec<String>", "Bytes", "[u8"];
-    SECRETS.iter().any(|secret| name.contains(secret))
-        && bare.iter().any(|bare| kind.starts_with(bare))
-}
-
-/// Every struct of a file that derives `Debug`: its name, and what is declared in it.
-fn shown_structs(text: &str) -> Vec<(String, Vec<(String, String)>)> {
-    let mut found = Vec::new();
-    let (mut attributes, mut lines) = (String::new(), text.lines());
-    while let Some(line) = lines.next() {
-        let line = line.trim();
-        let is_visibility = |before: &str| before.is_empty() || before.starts_with("pub");
-        let declared = line.split_once("struct ").filter(|(before, _)| is_visibility(before));
-        let Some((_, declared)) = declared else {
-            let goes_on = line.starts_with("#[")
-                || line.starts_with("//")
-                || !attributes.is_empty() && !line.ends_with(['{', '}', ';']) && !line.is_empty();
-            if goes_on && !line.starts_with("//") {
-                attributes.push_str(line);
-            } else if !goes_on {
-                attributes.clear();
-            }
-            continue;
-        };
-        let attributes = std::mem::take(&mut attributes);
-        let is_message = attributes.contains("Message") && !attributes.contains("skip_debug");
-        let name: String = declared.chars().take_while(|c| c.is_alphanumeric()).collect();
-        let mut fields = Vec::new();
-        if let Some((_, inner)) = declared.split_once('(') {
-            let kind = inner.trim_start_matches("pub(crate) ").trim_start_matches("pub ");
-            fields.push((name.clone(), kind.to_owned()));
-        } else if declared.ends_with('{') {
-            for line in lines.by_ref().take_while(|line| line.trim() != "}") {
-                let line = line.trim().trim_end_matches(',');
-                if let Some((name, kind)) = line.split_once(": ").filter(|_| !is_comment(line)) {
-                    let name = name.rsplit(' ').next().unwrap_or(name);
-                    fields.push((name.to_owned(), kind.to_owned()));
-                }
-            }
-        }
-        if attributes.contains("Debug") || is_message {
-            found.push((name, fields));
-        }
-    }
-    found
-}
-
-/// A19: what is called a secret is one by its type, or has a `Debug` of its own.
-#[test]
-fn what_holds_a_secret_shows_none() {
-    let seen = shown_structs(
-        "#[derive(Debug)]\nstruct A {\n    /// Text: more.\n    pub(crate) token: Option<String>,\n}\n\
-         #[derive(Clone)]\npub struct B {\n    token: String,\n}\n\
-         #[derive(Clone, Message)]\n#[prost(skip_debug)]\nstruct C {\n    token: String,\n}\n\
-         #[derive(Message)]\npub(super) struct D {\n    #[prost(string, tag = \"1\")]\n    \
-         password: String,\n}\n#[derive(Debug)]\npub struct Token(String);\n\
-         #[derive(Debug)]\nstruct E {\n    secret: Secret<String>,\n}\n",
-    );
-    let bare: Vec<&str> = seen
-        .iter()
-        .filter(|(_, fields)| fields.iter().any(|(name, kind)| is_bare_secret(name, kind)))
-        .map(|(name, _)| name.as_str())
-        .collect();
-    assert_eq!(bare, ["A", "D", "Token"], "the test sees what it is for: {seen:?}");
-    let mut faults = Vec::new();
-    for folder in ["micro/src", "examples"] {
-        for (path, text) in sources(folder) {
-            for (owner, fields) in shown_structs(&product(&path, &text)) {
-                for (name, _) in fields.iter().filter(|(name, kind)| is_bare_secret(name, kind)) {
-                    faults.push(format!("{}: {owner}.{name} shows a secret", path.display()));
-                }
-            }
-        }
-    }
-    assert_none(&faults);
-}
-
-/// A10: keys of tests are made when they run.
-#[test]
-fn a10_no_file_holds_a_private_key() {
-    let (mut faults, mut folders, mut read) = (Vec::new(), vec![root()], 0);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let entry = entry.unwrap();
-            let (path, kind) = (entry.path(), entry.file_type().unwrap());
-            if kind.is_dir() && !path.ends_with("target") && !path.ends_with(".git") {
-                folders.push(path);
-            } else if kind.is_file() {
-                let bytes = fs::read(&path).unwrap();
-                read += 1;
-                let text = String::from_utf8_lossy(&bytes);
-                let is_key = |line: &str| {
-                    line.contains(concat!("-----BE", "GIN")) && line.contains("PRIVATE KEY-----")
-                };
-                if text.lines().any(is_key) {
-                    faults.push(format!("{} holds a private key", path.display()));
-                }
-            }
-        }
-    }
-    assert!(read > 500, "{read} files are looked at");
     assert_none(&faults);
 }
