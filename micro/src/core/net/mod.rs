@@ -229,9 +229,9 @@ impl Stream {
         (!own && !ip.is_loopback()).then_some(ip)
     }
 
-    /// Drops the stream such that the peer sees it break, even one that reads nothing; what is still
-    /// under way to it is lost.
-    pub fn sever(self) {
+    /// Has the peer see a break in the place of an end once the stream is dropped, even one that
+    /// reads nothing; what is still under way to it is lost.
+    pub fn sever(&self) {
         self.socket().sever();
     }
 

@@ -53,6 +53,14 @@ impl Paced {
         }
     }
 
+    /// Fails when the peer turns out to be gone, if the seat has asked.
+    fn probe(&self) -> io::Result<()> {
+        if self.seat.is_to_probe() && self.stream.is_severed() {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        Ok(())
+    }
+
     fn bounded<T>(
         &mut self,
         written: Poll<io::Result<T>>,
@@ -90,6 +98,10 @@ impl AsyncRead for Paced {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.poll_cut(task)?;
+        self.probe()?;
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         std::task::ready!(Pin::new(&mut self.stream).poll_read(task, buffer))?;
         if buffer.filled().len() > before && !self.seat.is_active() {
@@ -111,9 +123,7 @@ impl AsyncWrite for Paced {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.seat.is_to_probe() && self.stream.is_severed() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        }
+        self.probe()?;
         Pin::new(&mut self.stream).poll_flush(task)
     }
 

@@ -17,7 +17,7 @@ use crate::transport::Scope;
 use crate::transport::dialing::HTTP1;
 use crate::transport::mucp::pool::{Lane, Pool};
 use crate::transport::mucp::request::{self, Request};
-use crate::transport::mucp::{CONNECTIONS_MAX, ID, Mucp, stream, unary};
+use crate::transport::mucp::{CONNECTIONS_MAX, ID, Mucp, stream, too_large, unary};
 
 /// How often idle connections are looked after.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
@@ -60,14 +60,20 @@ impl Node {
         node.pool.put(Lane::new(first).await?);
         let kept = Arc::downgrade(&node);
         let mut state = node.state.subscribe();
+        let shutdown = scope.shutdown.clone();
         scope.tasks.spawn("mucp pool", async move {
             // Progress: each turn takes its time, up to the end of the node.
             loop {
-                let ended = state.wait_for(|state| *state == State::Closed);
-                if clock::timeout(SWEEP_INTERVAL, ended).await.is_ok() {
-                    return;
-                }
+                let over = tokio::select! {
+                    biased;
+                    _closed = state.wait_for(|state| *state == State::Closed) => return,
+                    () = shutdown.closed() => true,
+                    () = clock::sleep(SWEEP_INTERVAL) => false,
+                };
                 let Some(node) = kept.upgrade() else { return };
+                if over {
+                    return node.set(State::Closed);
+                }
                 node.pool.sweep();
             }
         });
@@ -163,6 +169,10 @@ impl Connection for Node {
     ) -> Result<Exchange> {
         if !self.is_open() {
             return Err(refused("the connection is closed"));
+        }
+        let bytes_max = self.scope.limits.message.bytes_max;
+        if body.len() > bytes_max {
+            return Err(too_large(bytes_max));
         }
         let permit = Arc::clone(&self.permits).try_acquire_owned();
         let permit = permit.map_err(|error| {

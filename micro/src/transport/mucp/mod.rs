@@ -31,6 +31,7 @@
 //! endpoint that one service of a node has is found under the name of any.
 
 mod connection;
+mod fragile;
 pub(crate) mod headers;
 pub(crate) mod message;
 mod pool;
@@ -106,6 +107,10 @@ impl Mucp {
     fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+fn too_large(max: usize) -> Error {
+    Error::too_large(ID, format!("a message may have {max} bytes, this one has more"))
 }
 
 impl Transport for Mucp {

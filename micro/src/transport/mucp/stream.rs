@@ -19,12 +19,12 @@ use crate::core::exchange::Line;
 use crate::core::limits::Limits;
 use crate::core::net::Stream;
 use crate::core::stream::BoxSource;
-use crate::transport::mucp::ID;
 use crate::transport::mucp::connection::Node;
+use crate::transport::mucp::fragile::Fragile;
 use crate::transport::mucp::message::{Bounds, Reader, Side};
 use crate::transport::mucp::request::Request;
 use crate::transport::mucp::response::{END, Said, read, said};
-use crate::transport::mucp::write;
+use crate::transport::mucp::{ID, too_large, write};
 
 /// How long the goodbye of a stream that has ended may take.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -75,7 +75,9 @@ pub(super) async fn talk(
     (line, opened): (&mut Line, &mut bool),
 ) -> Result<Option<Bytes>> {
     let Call { request, body, source, kind } = call;
-    let (read_half, write_half) = tokio::io::split(io);
+    let bytes_max = limits.message.bytes_max;
+    let is_whole = AtomicBool::new(false);
+    let (read_half, write_half) = tokio::io::split(Fragile::new(io, &is_whole));
     let held = AtomicBool::new(false);
     let mut writer = Writer {
         io: write_half,
@@ -94,11 +96,12 @@ pub(super) async fn talk(
     }
     let mut reader = Reader::new(read_half, BytesMut::new(), Side::Responses, Bounds::of(limits));
     let outcome = {
-        let sending = send(&mut writer, &body, source);
-        let receiving = receive(&mut reader, &request, kind, (line, &held));
+        let sending = send(&mut writer, (&body, bytes_max), source);
+        let receiving = receive(&mut reader, (&request, bytes_max), kind, (line, &held));
         both(sending, receiving).await
     };
     if outcome.is_ok() {
+        is_whole.store(true, Ordering::Relaxed);
         let _late = clock::timeout(GOODBYE_TIMEOUT, writer.goodbye()).await;
     }
     outcome
@@ -117,12 +120,12 @@ async fn both<T>(sending: impl Future<Output = ()>, receiving: impl Future<Outpu
 /// Sends every request, then the end where requests are a stream.
 async fn send<W: AsyncWrite + Unpin>(
     writer: &mut Writer<'_, W>,
-    body: &[u8],
+    (body, bytes_max): (&[u8], usize),
     source: Option<BoxSource>,
 ) {
     let sent = match source {
         None => writer.send(body).await,
-        Some(source) => send_all(writer, source).await,
+        Some(source) => send_all(writer, bytes_max, source).await,
     };
     if let Err(error) = sent {
         tracing::debug!(%error, "a stream of requests broke off");
@@ -131,6 +134,7 @@ async fn send<W: AsyncWrite + Unpin>(
 
 async fn send_all<W: AsyncWrite + Unpin>(
     writer: &mut Writer<'_, W>,
+    bytes_max: usize,
     mut source: BoxSource,
 ) -> Result<()> {
     let mut message = Vec::new();
@@ -138,6 +142,9 @@ async fn send_all<W: AsyncWrite + Unpin>(
     loop {
         message.clear();
         match poll_fn(|task| source.as_mut().poll_encode(task, &mut message)).await {
+            Some(Ok(())) if message.len() > bytes_max => {
+                return writer.end(&said(&too_large(bytes_max))).await;
+            }
             Some(Ok(())) => match writer.request.seal(&message) {
                 Ok(sealed) => writer.send(&sealed).await?,
                 Err(error) => return writer.end(&said(&error)).await,
@@ -151,7 +158,7 @@ async fn send_all<W: AsyncWrite + Unpin>(
 /// Takes responses until the stream ends, or the single one.
 async fn receive<R: tokio::io::AsyncRead + Unpin>(
     reader: &mut Reader<R>,
-    request: &Request,
+    (request, bytes_max): (&Request, usize),
     kind: CallKind,
     (line, held): (&mut Line, &AtomicBool),
 ) -> Result<Option<Bytes>> {
@@ -161,6 +168,9 @@ async fn receive<R: tokio::io::AsyncRead + Unpin>(
             return Err(lost("before the end of the stream"));
         };
         match read(message.status, &message.headers, &message.body, request) {
+            Said::Message(message) if message.len() > bytes_max => {
+                return Err(too_large(bytes_max));
+            }
             Said::Message(message) if kind.streams_responses() => {
                 held.store(true, Ordering::Relaxed);
                 line.push(message).await?;

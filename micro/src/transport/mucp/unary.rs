@@ -15,18 +15,20 @@ use crate::transport::mucp::headers::Headers;
 use crate::transport::mucp::pool::Lane;
 use crate::transport::mucp::request::Request;
 use crate::transport::mucp::response::{Said, may_follow, read};
-use crate::transport::mucp::{ENVELOPE_BYTES_MAX, ID};
+use crate::transport::mucp::{ENVELOPE_BYTES_MAX, ID, too_large};
 
 /// Runs a call on a connection of the node's pool; dropping the future closes the connection.
 pub(super) async fn call(node: &Node, request: &Request, body: Vec<u8>) -> Result<Bytes> {
     let running = async {
-        let max = node.scope.limits.message.bytes_max.saturating_add(ENVELOPE_BYTES_MAX);
+        let bytes_max = node.scope.limits.message.bytes_max;
+        let max = bytes_max.saturating_add(ENVELOPE_BYTES_MAX);
         let mut lane = node.lane().await?;
         let answer = exchange(&mut lane, &node.host(), request, (body, max)).await?;
         if answer.may_follow && lane.is_ready().await {
             node.pool.put(lane);
         }
         match answer.said {
+            Said::Message(message) if message.len() > bytes_max => Err(too_large(bytes_max)),
             Said::Message(message) => Ok(message),
             Said::Failed(error) => Err(error),
             Said::End => Err(Error::internal(ID, "the node ended a stream that there is not")),

@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -24,6 +25,7 @@ use crate::server::http::mucp::answer::{self, Failure};
 use crate::server::http::mucp::call::{Admitted, Told, sealed};
 use crate::server::http::paced::Paced;
 use crate::server::listen::LINGER;
+use crate::server::roster::Seat;
 use crate::server::router::{Arrival, Router};
 use crate::transport::mucp::headers::Headers;
 use crate::transport::mucp::message::{Bounds, Reader, Side};
@@ -52,6 +54,16 @@ enum Came {
     Gone,
 }
 
+/// What became of a message for the handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handed {
+    Taken,
+    /// The handler does not read on.
+    Unwanted,
+    /// The peer is gone.
+    Gone,
+}
+
 /// How a stream ended that nobody has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Served {
@@ -71,7 +83,9 @@ impl Opened {
         let (read_half, write_half) = tokio::io::split(io);
         let rest = BytesMut::from(rest);
         let reader = Reader::new(read_half, rest, Side::Requests, Bounds::of(&limits));
-        let mut requests = Requests { reader, asked: asked.clone() };
+        let look_interval = limits.connection.header_read_timeout / 2;
+        let looks = (Arc::clone(&seat), look_interval);
+        let mut requests = Requests { reader, asked: asked.clone(), looks };
         let bytes_max = limits.message.bytes_max;
         let mut answers = Answers { io: write_half, headers, asked, bytes_max };
         let served = tokio::select! {
@@ -192,6 +206,8 @@ impl Opened {
 struct Requests<R> {
     reader: Reader<R>,
     asked: Asked,
+    /// How often it is looked whether the peer is there, while the handler reads nothing.
+    looks: (Arc<Seat>, Duration),
 }
 
 impl<R: AsyncRead + Unpin> Requests<R> {
@@ -220,10 +236,11 @@ impl<R: AsyncRead + Unpin> Requests<R> {
             match self.next().await? {
                 Came::Message(body) => {
                     // A handler that does not read on still has the rest of its work to do.
-                    if let Some(open) = &sender
-                        && open.send(body).await.is_err()
-                    {
-                        sender = None;
+                    let Some(open) = &sender else { continue };
+                    match self.hand_on(open, body).await {
+                        Handed::Taken => {}
+                        Handed::Unwanted => sender = None,
+                        Handed::Gone => return Ok(false),
                     }
                 }
                 Came::End => {
@@ -238,6 +255,26 @@ impl<R: AsyncRead + Unpin> Requests<R> {
                     }
                 }
                 Came::Gone => return Ok(false),
+            }
+        }
+    }
+
+    /// Waits until the handler takes a message, or the peer turns out to be gone.
+    async fn hand_on(&mut self, open: &Sender<Bytes>, body: Bytes) -> Handed {
+        let mut sending = pin!(open.send(body));
+        let (seat, interval) = &self.looks;
+        // Progress: each turn takes the time of an interval.
+        loop {
+            tokio::select! {
+                biased;
+                sent = &mut sending => {
+                    return if sent.is_ok() { Handed::Taken } else { Handed::Unwanted };
+                }
+                () = clock::sleep(*interval) => {}
+            }
+            seat.ask_to_probe();
+            if self.reader.is_broken().await {
+                return Handed::Gone;
             }
         }
     }

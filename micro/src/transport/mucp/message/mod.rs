@@ -6,9 +6,17 @@
 //! disagree about where a message ends, and bounded everywhere: by bytes and by time.
 
 use std::fmt;
+#[cfg(feature = "server")]
+use std::future::poll_fn;
+#[cfg(feature = "server")]
+use std::pin::Pin;
+#[cfg(feature = "server")]
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+#[cfg(feature = "server")]
+use tokio::io::ReadBuf;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::core::clock::{self, Instant};
@@ -116,6 +124,16 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// Reads from a connection of which `rest` was read already.
     pub(crate) fn new(io: R, rest: BytesMut, side: Side, bounds: Bounds) -> Self {
         Self { io, buffer: rest, side, bounds }
+    }
+
+    /// Returns whether the connection is known to have failed, as far as it tells who reads nothing.
+    #[cfg(feature = "server")]
+    pub(crate) async fn is_broken(&mut self) -> bool {
+        poll_fn(|task| {
+            let polled = Pin::new(&mut self.io).poll_read(task, &mut ReadBuf::new(&mut []));
+            Poll::Ready(matches!(polled, Poll::Ready(Err(_))))
+        })
+        .await
     }
 
     /// Reads the next message; `None` when the peer has ended between two.
