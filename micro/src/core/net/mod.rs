@@ -368,3 +368,6 @@ fn schemed(address: &Address) -> io::Error {
     let detail = format!("{address} needs the transport that its scheme names");
     io::Error::new(io::ErrorKind::Unsupported, detail)
 }
+
+#[cfg(test)]
+mod tests;

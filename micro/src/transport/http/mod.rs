@@ -11,7 +11,8 @@
 //!
 //! **Failures.** An answer with `micro-retry: safe`, and a request that provably did not leave, are
 //! safe to retry; a connection that breaks after that leaves open whether the call ran. Giving a
-//! call up resets its stream, or closes its connection where that has no streams.
+//! call up resets its stream, or its connection where that has no streams: a node whose handler does
+//! not read learns of it, too. A message beyond the limit of the caller is a 413 before it is sent.
 //!
 //! The blanks around the value of an entry of metadata are HTTP/1.1's, and lost.
 //!
