@@ -1,0 +1,312 @@
+//! Publishing: each message is confirmed by the server, or whoever published it learns that nobody
+//! knows.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rumqttc::Outgoing;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAckReason};
+use rumqttc::v5::{AsyncClient, Event};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+
+use crate::core::clock::{self, Instant};
+use crate::core::error::{Error, Result, Retry};
+use crate::core::shutdown::TaskTracker;
+use crate::driver::Server;
+
+use super::ERROR_ID;
+use super::line::{Known, Line, Party, Wanted};
+use super::wire::Letter;
+
+/// Messages under way to the server, at most: enough to hide the way there and back. A server may
+/// allow less.
+pub(super) const UNDER_WAY_MAX: u16 = 1024;
+
+/// Requests that wait for the client beside those messages.
+const OTHERS_MAX: usize = 16;
+
+/// How long a server that is away is waited for.
+const AWAY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the server may take to confirm; then nobody knows.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Confirmed, and sent again where that is not sure.
+const QOS: QoS = QoS::AtLeastOnce;
+
+/// Whether the server keeps a message for those who subscribe later: events are of their moment.
+const RETAIN: bool = false;
+
+/// Who has a message that the server has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// Somebody, or the server does not say.
+    Somebody,
+    /// Nobody is subscribed to it.
+    Nobody,
+}
+
+/// The connection that messages are published by.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    desk: Arc<Desk>,
+    line: Line,
+    /// How long a message may wait for its turn.
+    turn_patience: Duration,
+}
+
+/// One connection, for those who publish.
+#[derive(Debug)]
+struct Window {
+    number: u64,
+    /// Messages that may be under way.
+    places: Arc<Semaphore>,
+    /// Bytes of the longest packet that the server takes.
+    packet_max: usize,
+}
+
+/// What is under way.
+struct Desk {
+    state: Mutex<State>,
+    up: watch::Sender<Option<Arc<Window>>>,
+}
+
+/// Bounded by the places of the connection.
+#[derive(Default)]
+struct State {
+    number: u64,
+    client: Option<AsyncClient>,
+    /// In the order in which the client will send them.
+    asked: VecDeque<Waiter>,
+    /// By the number that they have on the connection.
+    sent: HashMap<u16, Waiter>,
+}
+
+/// Whoever waits for the server's word, and the place that the message takes until then.
+struct Waiter {
+    answer: oneshot::Sender<Answer>,
+    _place: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Said(PubAckReason),
+    NotSent,
+    Unknown,
+}
+
+impl Publisher {
+    pub(super) fn start(
+        server: &Server,
+        (client, packet_max): (String, u32),
+        turn_patience: Duration,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let desk = Arc::new(Desk { state: Mutex::default(), up: watch::Sender::new(None) });
+        let wanted = Wanted {
+            client,
+            expiry_secs: 0,
+            receive_max: 1,
+            send_max: UNDER_WAY_MAX,
+            requests_max: usize::from(UNDER_WAY_MAX) + OTHERS_MAX,
+            packet_max,
+        };
+        let party: Arc<dyn Party> = Arc::<Desk>::clone(&desk);
+        let line = Line::start(server, wanted, party, tasks);
+        Self { desk, line, turn_patience }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.desk.up.borrow().is_some()
+    }
+
+    /// Ends the connection when what was sent before has left.
+    pub(super) fn end(&self) {
+        if let Some(client) = &self.desk.lock().client {
+            // Without a place in the queue the connection is cut instead.
+            let _full = client.try_disconnect().is_err();
+        }
+        self.line.end();
+    }
+
+    /// Publishes, and returns when the server has it; `topic` is for errors. Cancel safe: what was
+    /// handed to the client is published all the same.
+    ///
+    /// # Errors
+    /// 503, which tells whether the message may have been published; 413 for what is longer than
+    /// the server takes; 400, 403 or 429 if the server refuses it.
+    pub(super) async fn publish(&self, topic: &str, letter: Letter) -> Result<Reached> {
+        let end = clock::after(clock::now(), AWAY_PATIENCE);
+        let mut answer = None;
+        // Progress: each turn has seen a connection end; the patience ends it.
+        while answer.is_none() {
+            let window = self.window(topic, end).await?;
+            if letter.bytes() > window.packet_max {
+                let (bytes, most) = (letter.bytes(), window.packet_max);
+                let text =
+                    format!("publish to {topic}: {bytes} bytes in all, the server takes {most}");
+                return Err(Error::too_large(ERROR_ID, text));
+            }
+            let place = Arc::clone(&window.places).acquire_owned();
+            answer = match clock::timeout(self.turn_patience, place).await {
+                Ok(Ok(place)) => self.desk.hand_over(window.number, &letter, place),
+                Ok(Err(_closed)) => None,
+                Err(_) => {
+                    let text = format!("publish to {topic}: the server confirms nothing");
+                    return Err(Error::unavailable(ERROR_ID, text).with_retry(Retry::Safe));
+                }
+            };
+        }
+        let Some(answer) = answer else { return Err(away(topic)) };
+        match clock::timeout(ANSWER_PATIENCE, answer).await {
+            Ok(Ok(answer)) => judge(topic, &answer),
+            _ => judge(topic, &Answer::Unknown),
+        }
+    }
+
+    /// Waits for a connection.
+    async fn window(&self, topic: &str, end: Instant) -> Result<Arc<Window>> {
+        let mut up = self.desk.up.subscribe();
+        let waited = clock::timeout_at(end, up.wait_for(Option::is_some)).await;
+        let window = waited.ok().and_then(std::result::Result::ok).and_then(|up| up.clone());
+        window.ok_or_else(|| away(topic))
+    }
+}
+
+impl Desk {
+    /// Hands a message to the client of a connection; `None` if that has ended.
+    fn hand_over(
+        &self,
+        number: u64,
+        letter: &Letter,
+        place: OwnedSemaphorePermit,
+    ) -> Option<oneshot::Receiver<Answer>> {
+        let (answer, receiver) = oneshot::channel();
+        // The order of those who wait is that of the client's queue.
+        let mut state = self.lock();
+        if state.number != number {
+            return None;
+        }
+        let client = state.client.as_ref()?;
+        let (name, payload) = (letter.name.as_str(), letter.payload.clone());
+        let properties = letter.properties.clone();
+        let sent = client.try_publish_with_properties(name, QOS, RETAIN, payload, properties);
+        sent.ok()?;
+        state.asked.push_back(Waiter { answer, _place: place });
+        Some(receiver)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every critical section leaves the state whole, so a poisoned lock is still sound.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Party for Desk {
+    fn up(&self, client: AsyncClient, connack: &ConnAck) -> std::result::Result<(), String> {
+        let properties = connack.properties.as_ref();
+        let receives = properties.and_then(|properties| properties.receive_max);
+        let places = receives.map_or(UNDER_WAY_MAX, |most| most.clamp(1, UNDER_WAY_MAX));
+        let packet_max = properties.and_then(|properties| properties.max_packet_size);
+        let packet_max = packet_max.and_then(|most| usize::try_from(most).ok());
+        let mut state = self.lock();
+        state.number = state.number.wrapping_add(1);
+        state.client = Some(client);
+        let window = Window {
+            number: state.number,
+            places: Arc::new(Semaphore::new(usize::from(places))),
+            packet_max: packet_max.unwrap_or(usize::MAX),
+        };
+        drop(state);
+        self.up.send_replace(Some(Arc::new(window)));
+        Ok(())
+    }
+
+    fn told(&self, event: Event) -> std::result::Result<(), String> {
+        match event {
+            Event::Outgoing(Outgoing::Publish(number)) => {
+                let mut state = self.lock();
+                if let Some(waiter) = state.asked.pop_front() {
+                    state.sent.insert(number, waiter);
+                }
+            }
+            Event::Incoming(Packet::PubAck(ack)) => {
+                let waiter = self.lock().sent.remove(&ack.pkid);
+                if let Some(waiter) = waiter {
+                    // Whoever waited may have left.
+                    let _left = waiter.answer.send(Answer::Said(ack.reason)).is_err();
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn down(&self, known: Known, _why: &str) {
+        let (asked, sent) = {
+            let mut state = self.lock();
+            state.client = None;
+            (std::mem::take(&mut state.asked), std::mem::take(&mut state.sent))
+        };
+        if let Some(window) = self.up.send_replace(None) {
+            window.places.close();
+        }
+        for waiter in asked {
+            let answer = match known {
+                Known::All => Answer::NotSent,
+                Known::Part => Answer::Unknown,
+            };
+            let _left = waiter.answer.send(answer).is_err();
+        }
+        for waiter in sent.into_values() {
+            let _left = waiter.answer.send(Answer::Unknown).is_err();
+        }
+    }
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("Desk")
+            .field("asked", &state.asked.len())
+            .field("sent", &state.sent.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn judge(topic: &str, answer: &Answer) -> Result<Reached> {
+    let refused =
+        |why: &PubAckReason| format!("publish to {topic}: the server refuses it: {why:?}");
+    match answer {
+        Answer::Said(PubAckReason::Success) => Ok(Reached::Somebody),
+        Answer::Said(PubAckReason::NoMatchingSubscribers) => Ok(Reached::Nobody),
+        Answer::Said(why @ PubAckReason::NotAuthorized) => {
+            Err(Error::forbidden(ERROR_ID, refused(why)))
+        }
+        Answer::Said(
+            why @ (PubAckReason::TopicNameInvalid | PubAckReason::PayloadFormatInvalid),
+        ) => Err(Error::bad_request(ERROR_ID, refused(why))),
+        Answer::Said(why @ PubAckReason::QuotaExceeded) => {
+            Err(Error::too_many_requests(ERROR_ID, refused(why)).with_retry(Retry::Safe))
+        }
+        Answer::Said(why) => {
+            Err(Error::unavailable(ERROR_ID, refused(why)).with_retry(Retry::Safe))
+        }
+        Answer::NotSent => {
+            let text = format!("publish to {topic}: the connection broke before it was sent");
+            Err(Error::unavailable(ERROR_ID, text).with_retry(Retry::Safe))
+        }
+        Answer::Unknown => {
+            let text = format!("publish to {topic}: the server has not confirmed it");
+            Err(Error::unavailable(ERROR_ID, text).with_retry(Retry::Unknown))
+        }
+    }
+}
+
+fn away(topic: &str) -> Error {
+    let text = format!("publish to {topic}: no connection to mqtt");
+    Error::unavailable(ERROR_ID, text).with_retry(Retry::Safe)
+}
