@@ -13,10 +13,12 @@
 //! comes again to this process after a growing pause (or what the handler asks for, at most five
 //! minutes), five times in all. A subscription that ends gives what it has not settled to other
 //! members of its group, in other processes too, by a topic of the group that begins with
-//! `micro=return/`; where it has none, that stays in the session. A connection that is lost and
-//! made again within the [expiry](MqttOptions::expiry) of the session loses nothing; messages
-//! whose acknowledgement was lost with it come twice. Messages of one publisher keep their order
-//! for a subscription that handles one at a time; those that come again may fall behind.
+//! `micro=return/`: what it had, and what the server had for it, as far as it gets until its
+//! deadline, or within thirty seconds where there is none. Where nobody is left, that stays in the
+//! session. A connection that is lost and made again within the [expiry](MqttOptions::expiry) of
+//! the session loses nothing; messages whose acknowledgement was lost with it come twice. Messages
+//! of one publisher keep their order for a subscription that handles one at a time; those that come
+//! again may fall behind.
 //!
 //! Another delivery after the loss of a process is declared with a
 //! [client](MqttOptions::client): the sessions are then taken up by the process that has the name
@@ -265,7 +267,7 @@ impl Inner {
             let _away = seat.part(end).await;
         }
         let worked_off = self.engine.close(deadline).await;
-        let end = clock::after(clock::now(), END_PATIENCE);
+        let end = deadline.max(clock::after(clock::now(), END_PATIENCE));
         for seat in &seats {
             seat.give_back(end).await;
         }

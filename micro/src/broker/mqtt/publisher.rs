@@ -140,9 +140,8 @@ impl Publisher {
     /// the server takes; 400, 403 or 429 if the server refuses it.
     pub(super) async fn publish(&self, topic: &str, letter: Letter) -> Result<Reached> {
         let end = clock::after(clock::now(), AWAY_PATIENCE);
-        let mut answer = None;
-        // Progress: each turn has seen a connection end; the patience ends it.
-        while answer.is_none() {
+        // Progress: each turn but the last has seen a connection end; the patience ends it.
+        let (window, place) = loop {
             let window = self.window(topic, end).await?;
             if letter.bytes() > window.packet_max {
                 let (bytes, most) = (letter.bytes(), window.packet_max);
@@ -151,16 +150,18 @@ impl Publisher {
                 return Err(Error::too_large(ERROR_ID, text));
             }
             let place = Arc::clone(&window.places).acquire_owned();
-            answer = match clock::timeout(self.turn_patience, place).await {
-                Ok(Ok(place)) => self.desk.hand_over(window.number, &letter, place),
-                Ok(Err(_closed)) => None,
+            match clock::timeout(self.turn_patience, place).await {
+                Ok(Ok(place)) => break (window, place),
+                Ok(Err(_closed)) => {}
                 Err(_) => {
                     let text = format!("publish to {topic}: the server confirms nothing");
                     return Err(Error::unavailable(ERROR_ID, text).with_retry(Retry::Safe));
                 }
-            };
-        }
-        let Some(answer) = answer else { return Err(away(topic)) };
+            }
+        };
+        let Some(answer) = self.desk.hand_over(window.number, letter, place) else {
+            return judge(topic, &Answer::NotSent);
+        };
         match clock::timeout(ANSWER_PATIENCE, answer).await {
             Ok(Ok(answer)) => judge(topic, &answer),
             _ => judge(topic, &Answer::Unknown),
@@ -181,18 +182,14 @@ impl Desk {
     fn hand_over(
         &self,
         number: u64,
-        letter: &Letter,
+        letter: Letter,
         place: OwnedSemaphorePermit,
     ) -> Option<oneshot::Receiver<Answer>> {
         let (answer, receiver) = oneshot::channel();
         // The order of those who wait is that of the client's queue.
         let mut state = self.lock();
-        if state.number != number {
-            return None;
-        }
-        let client = state.client.as_ref()?;
-        let (name, payload) = (letter.name.as_str(), letter.payload.clone());
-        let properties = letter.properties.clone();
+        let client = state.client.as_ref().filter(|_| state.number == number)?;
+        let Letter { name, properties, payload } = letter;
         let sent = client.try_publish_with_properties(name, QOS, RETAIN, payload, properties);
         sent.ok()?;
         state.asked.push_back(Waiter { answer, _place: place });
@@ -309,4 +306,86 @@ fn judge(topic: &str, answer: &Answer) -> Result<Reached> {
 fn away(topic: &str) -> Error {
     let text = format!("publish to {topic}: no connection to mqtt");
     Error::unavailable(ERROR_ID, text).with_retry(Retry::Safe)
+}
+
+#[cfg(test)]
+mod tests {
+    use rumqttc::v5::mqttbytes::v5::{ConnAckProperties, ConnectReturnCode, PubAck};
+    use rumqttc::v5::{EventLoop, MqttOptions};
+
+    use super::*;
+    use crate::broker::message::Message;
+    use crate::core::content_type::ContentType;
+
+    /// A desk with a connection whose server takes so many messages, if it says so.
+    fn desk(receive_max: Option<u16>) -> (Desk, Arc<Window>, EventLoop) {
+        let desk = Desk { state: Mutex::default(), up: watch::Sender::new(None) };
+        // CONNACK is read as it comes, since its properties have no default.
+        let mut bytes = vec![0x20, 3, 0, 0, 0];
+        if let Some(most) = receive_max {
+            let [high, low] = most.to_be_bytes();
+            bytes = vec![0x20, 6, 0, 0, 3, 0x21, high, low];
+        }
+        let read = Packet::read(&mut bytes.as_slice().into(), None).unwrap();
+        let Packet::ConnAck(connack) = read else { panic!("no CONNACK") };
+        assert_eq!(connack.code, ConnectReturnCode::Success);
+        let told = |properties: &ConnAckProperties| properties.receive_max;
+        assert_eq!(connack.properties.as_ref().and_then(told), receive_max);
+        let (client, events) = AsyncClient::new(MqttOptions::new("a", "127.0.0.1", 1), 8);
+        desk.up(client, &connack).unwrap();
+        let window = desk.up.borrow().clone().unwrap();
+        (desk, window, events)
+    }
+
+    fn ask(desk: &Desk, window: &Window) -> oneshot::Receiver<Answer> {
+        let message = Message::new("a", ContentType::Json, "{}".into());
+        let place = Arc::clone(&window.places).try_acquire_owned().unwrap();
+        desk.hand_over(window.number, Letter::new(&message).unwrap(), place).unwrap()
+    }
+
+    fn outcome(answer: &mut oneshot::Receiver<Answer>) -> Option<Retry> {
+        let answer = answer.try_recv().unwrap();
+        judge("a", &answer).map_err(|error| error.retry()).err()
+    }
+
+    #[test]
+    fn the_server_says_how_many_are_under_way_within_our_limit() {
+        let limit = UNDER_WAY_MAX;
+        for (said, places) in [
+            (None, limit),
+            (Some(1), 1),
+            (Some(limit), limit),
+            (Some(limit + 1), limit),
+            (Some(limit * 10), limit),
+        ] {
+            assert_eq!(desk(said).1.places.available_permits(), usize::from(places));
+        }
+    }
+
+    #[test]
+    fn what_was_not_sent_is_safe_to_repeat_and_what_was_sent_is_unknown() {
+        for (known, unsent) in [(Known::All, Retry::Safe), (Known::Part, Retry::Unknown)] {
+            let (desk, window, _events) = desk(None);
+            let [mut confirmed, mut sent, mut waiting] = [(); 3].map(|()| ask(&desk, &window));
+            for number in [1, 2] {
+                desk.told(Event::Outgoing(Outgoing::Publish(number))).unwrap();
+            }
+            desk.told(Event::Incoming(Packet::PubAck(PubAck::new(1, None)))).unwrap();
+            desk.down(known, "a test");
+            assert_eq!(outcome(&mut confirmed), None);
+            assert_eq!(outcome(&mut sent), Some(Retry::Unknown));
+            assert_eq!(outcome(&mut waiting), Some(unsent), "{known:?}");
+            assert!(window.places.is_closed());
+        }
+    }
+
+    #[test]
+    fn a_message_keeps_its_place_until_the_server_has_spoken() {
+        let (desk, window, _events) = desk(Some(2));
+        drop(ask(&desk, &window));
+        assert_eq!(window.places.available_permits(), 1, "nobody waits and it is under way");
+        desk.told(Event::Outgoing(Outgoing::Publish(1))).unwrap();
+        desk.told(Event::Incoming(Packet::PubAck(PubAck::new(1, None)))).unwrap();
+        assert_eq!(window.places.available_permits(), 2);
+    }
 }

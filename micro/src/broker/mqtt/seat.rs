@@ -23,6 +23,9 @@ use super::wire::Letter;
 /// settle.
 pub(super) const END_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long one that is cut may take for that, with nobody waiting.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+
 /// A pause before the server is told again, where the connection has just ended.
 const PART_PAUSE: Duration = Duration::from_millis(20);
 
@@ -92,7 +95,7 @@ impl Seat {
                     break;
                 }
                 // What was acknowledged made room for what waited on the server.
-                if !self.part(end).await {
+                if !self.part(end.min(clock::after(clock::now(), END_PATIENCE))).await {
                     break;
                 }
             }
@@ -124,7 +127,7 @@ impl Seat {
         let patience = clock::after(clock::now(), END_PATIENCE);
         let _away = self.part(deadline.min(patience)).await;
         let drained = self.member.drain(deadline).await;
-        self.give_back(clock::after(clock::now(), END_PATIENCE)).await;
+        self.give_back(deadline.max(clock::after(clock::now(), END_PATIENCE))).await;
         drained
     }
 
@@ -141,7 +144,7 @@ impl Seat {
         }
         let seat = Arc::clone(self);
         let rest = async move {
-            let end = clock::after(clock::now(), END_PATIENCE);
+            let end = clock::after(clock::now(), STOP_PATIENCE);
             let _away = seat.part(end).await;
             seat.give_back(end).await;
         };

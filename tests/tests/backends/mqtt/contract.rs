@@ -31,6 +31,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("mqtt::a_message_that_fails_comes_again_in_an_unnamed_process", &MOSQUITTO, again),
         trial("mqtt::a_message_longer_than_the_server_takes_is_a_413", &MOSQUITTO, too_long),
         trial("mqtt::what_is_longer_than_we_take_costs_no_connection", &MOSQUITTO, oversized),
+        trial("mqtt::names_of_queues_are_bounded_and_otherwise_free", &MOSQUITTO, queues),
         trial("mqtt::a_user_has_to_know_its_password", &MOSQUITTO, users),
     ]
 }
@@ -174,5 +175,20 @@ async fn users() {
         let outcome = broker.publish(message("orders", 1)).await;
         assert_eq!(outcome.as_ref().err().map(Error::code), code, "{outcome:?}");
         assert_eq!(broker.is_up(), code.is_none());
+    }
+}
+
+async fn queues() {
+    let server = mosquitto();
+    let broker = broker(server.port());
+    for name in ["a/b", "+", "#", "$share", "s\u{f6}hne", &"x".repeat(128)] {
+        let (_subscription, mut came) = collect(&*broker, "orders", &queue(name, 1)).await;
+        broker.publish(message("orders", 1)).await.unwrap();
+        next(&mut came).await;
+    }
+    for name in [String::new(), "x".repeat(129), "x".repeat(1280)] {
+        let handler: Handler = Arc::new(|_| Box::pin(async { Ack::Ack }));
+        let refused = broker.subscribe("orders", queue(&name, 1), handler).await;
+        assert_eq!(refused.unwrap_err().code(), 400);
     }
 }
