@@ -3,15 +3,15 @@
 //! A message is acknowledged when it is settled and not before: MQTT has no other word for the
 //! server. What waits for another delivery waits here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, Filter, Packet, Publish, RetainForwardRule, SubAck, SubscribeReasonCode,
+    ConnAck, Disconnect, DisconnectReasonCode, Filter, Packet, PubAck, Publish, RetainForwardRule,
+    SubAck, Subscribe, SubscribeReasonCode, Unsubscribe,
 };
-use rumqttc::v5::{AsyncClient, Event};
 use tokio::sync::{oneshot, watch};
 
 use crate::broker::memory::group::{Group, Reserved};
@@ -22,8 +22,9 @@ use crate::core::error::{Error, Result, Retry};
 
 use super::ERROR_ID;
 use super::gaps::Gaps;
-use super::line::{Known, Party};
+use super::line::Party;
 use super::names::Names;
+use super::requests::Requests;
 use super::wire;
 
 /// The server's side of a subscription.
@@ -31,6 +32,8 @@ pub(super) struct Intake {
     names: Names,
     group: Arc<Group>,
     gaps: Gaps,
+    /// Messages that may be unsettled; with more nothing is read.
+    window: usize,
     state: Mutex<State>,
     /// Whether the subscription stands.
     stands: watch::Sender<bool>,
@@ -40,7 +43,7 @@ pub(super) struct Intake {
 
 #[derive(Default)]
 struct State {
-    client: Option<AsyncClient>,
+    requests: Option<Requests>,
     /// Counts connections.
     connection: u64,
     /// Counts messages.
@@ -53,8 +56,10 @@ struct State {
     came: bool,
     /// Whoever waits for the first answer to the subscription.
     first: Option<oneshot::Sender<Result<()>>>,
-    /// Whoever waits until the server has taken so many filters back.
-    parting: Option<(usize, oneshot::Sender<()>)>,
+    /// Whoever waits until the server has taken the filters back, by the number of that packet.
+    parting: Option<(u16, oneshot::Sender<()>)>,
+    /// The number of the latest packet that asks for something.
+    asked: u16,
     /// Nothing more is asked for.
     is_leaving: bool,
     /// The server had kept the session when the connection was made.
@@ -85,11 +90,12 @@ struct Key {
 }
 
 impl Intake {
-    pub(super) fn new(names: Names, group: Arc<Group>, gaps: Gaps) -> Arc<Self> {
+    pub(super) fn new(names: Names, group: Arc<Group>, gaps: Gaps, window: u16) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             names,
             group,
             gaps,
+            window: window.into(),
             state: Mutex::default(),
             stands: watch::Sender::new(false),
             this: Weak::clone(this),
@@ -131,22 +137,27 @@ impl Intake {
         {
             let mut state = self.lock();
             state.is_leaving = true;
-            state.parting = Some((self.names.filters.len(), sender));
-            let Some(client) = &state.client else { return false };
-            for filter in &self.names.filters {
-                // Room in the queue there is but on a connection that ended.
-                if client.try_unsubscribe(filter).is_err() {
-                    return false;
-                }
+            let Some(requests) = state.requests.clone() else { return false };
+            let pkid = state.next_asked();
+            state.parting = Some((pkid, sender));
+            let filters = self.names.filters.clone();
+            // There is room but on a connection that has ended.
+            if !requests.push(Packet::Unsubscribe(Unsubscribe { pkid, filters, properties: None }))
+            {
+                return false;
             }
         }
         parted.await.is_ok()
     }
 
-    /// Takes what came back, and whether anything came since this was last asked.
-    pub(super) fn take_back(&self) -> (Vec<Back>, bool) {
-        let mut state = self.lock();
-        (std::mem::take(&mut state.back), std::mem::take(&mut state.came))
+    /// Takes what came back.
+    pub(super) fn take_back(&self) -> Vec<Back> {
+        std::mem::take(&mut self.lock().back)
+    }
+
+    /// Tells whether anything came since this was last asked.
+    pub(super) fn take_came(&self) -> bool {
+        std::mem::take(&mut self.lock().came)
     }
 
     /// Acknowledges what was given to another member.
@@ -156,8 +167,9 @@ impl Intake {
 
     /// Asks the client to end the connection in order.
     pub(super) fn disconnect(&self) {
-        if let Some(client) = &self.lock().client {
-            let _full = client.try_disconnect().is_err();
+        let reason = DisconnectReasonCode::NormalDisconnection;
+        if let Some(requests) = &self.lock().requests {
+            let _over = requests.push(Packet::Disconnect(Disconnect::new(reason)));
         }
     }
 
@@ -257,6 +269,9 @@ impl Intake {
         let open = state.open.remove(&key.packet);
         if open.is_some_and(|open| open.connection == state.connection) {
             acknowledge(&state, key.packet);
+        } else if let Some(requests) = &state.requests {
+            // There is more room.
+            requests.wake();
         }
     }
 
@@ -306,7 +321,7 @@ enum Pushed {
 }
 
 impl Party for Intake {
-    fn up(&self, client: AsyncClient, connack: &ConnAck) -> std::result::Result<(), String> {
+    fn up(&self, requests: Requests, connack: &ConnAck) -> std::result::Result<(), String> {
         let properties = connack.properties.as_ref();
         let shares = properties.and_then(|properties| properties.shared_subscription_available);
         let mut state = self.lock();
@@ -320,26 +335,27 @@ impl Party for Intake {
         }
         state.connection = state.connection.wrapping_add(1);
         let is_leaving = state.is_leaving;
-        let asked = is_leaving || client.try_subscribe_many(self.filters()).is_ok();
-        state.client = Some(client);
+        let (pkid, filters) = (state.next_asked(), self.filters());
+        let subscribe = Subscribe { pkid, filters, properties: None };
+        let asked = is_leaving || requests.push(Packet::Subscribe(subscribe));
+        state.requests = Some(requests);
         state.had_session = connack.session_present;
         drop(state);
         // Whoever leaves waits for the connection alone.
         self.stands.send_replace(is_leaving);
-        if asked { Ok(()) } else { Err("the client takes no request".to_owned()) }
+        if asked { Ok(()) } else { Err("the connection has ended".to_owned()) }
     }
 
-    fn told(&self, event: Event) -> std::result::Result<(), String> {
-        match event {
-            Event::Incoming(Packet::Publish(publish)) => self.arrived(publish),
-            Event::Incoming(Packet::SubAck(ack)) => self.subscribed(&ack),
-            Event::Incoming(Packet::UnsubAck(_)) => {
+    fn told(&self, packet: Packet) -> std::result::Result<(), String> {
+        match packet {
+            Packet::Publish(publish) => self.arrived(publish),
+            Packet::SubAck(ack) => self.subscribed(&ack),
+            Packet::UnsubAck(ack) => {
                 let mut state = self.lock();
-                if let Some((left, parted)) = state.parting.take() {
-                    match left.saturating_sub(1) {
-                        0 => drop(parted.send(())),
-                        left => state.parting = Some((left, parted)),
-                    }
+                let awaited = state.parting.take_if(|(pkid, _)| *pkid == ack.pkid);
+                if let Some((_, parted)) = awaited {
+                    // Whoever waited may have left.
+                    let _left = parted.send(()).is_err();
                 }
                 Ok(())
             }
@@ -347,14 +363,27 @@ impl Party for Intake {
         }
     }
 
-    fn down(&self, _known: Known, why: &str) {
+    fn is_full(&self) -> bool {
+        let state = self.lock();
+        let unsent = state.requests.as_ref().map_or(0, Requests::len);
+        state.open.len() > self.window || unsent > self.window
+    }
+
+    fn down(&self, _unsent: VecDeque<Packet>, why: &str) {
         let mut state = self.lock();
-        state.client = None;
+        state.requests = None;
         state.parting = None;
         drop(state);
         if self.stands.send_replace(false) {
             tracing::info!(topic = self.names.pattern, why, "subscription is interrupted");
         }
+    }
+}
+
+impl State {
+    fn next_asked(&mut self) -> u16 {
+        self.asked = self.asked.checked_add(1).unwrap_or(1);
+        self.asked
     }
 }
 
@@ -383,10 +412,9 @@ impl fmt::Debug for Intake {
 }
 
 fn acknowledge(state: &State, packet: u16) {
-    let publish = Publish { qos: QoS::AtLeastOnce, pkid: packet, ..Publish::default() };
-    if let Some(client) = &state.client {
-        // Room in the queue there is but on a connection that ended.
-        let _lost = client.try_ack(&publish).is_err();
+    if let Some(requests) = &state.requests {
+        // There is room but on a connection that has ended.
+        let _over = requests.push(Packet::PubAck(PubAck::new(packet, None)));
     }
 }
 

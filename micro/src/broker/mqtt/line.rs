@@ -1,22 +1,29 @@
 //! One connection to the server, made again for as long as somebody wants it.
 //!
-//! The client's event loop is polled in a task of its own and never waits for anybody here. Each
-//! connection has an event loop of its own: what the last one left unsent or unanswered is told to
-//! whoever asked, and nothing is sent twice behind their backs.
+//! Of the client crate the packets are used and not its event loop, which has no way to stop
+//! reading: Mosquitto 2.0.11 sends a backlog whole, whatever it was asked to have under way, and what
+//! there is no room for has to wait on its side. What a connection leaves unsent or unanswered is
+//! told to whoever asked, and nothing is sent twice behind their backs.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::NetworkOptions;
-use rumqttc::Outgoing;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, StateError};
+use bytes::BytesMut;
+use rumqttc::v5::mqttbytes::Error as PacketError;
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, Connect, ConnectProperties, ConnectReturnCode, Login, Packet, PingReq,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::core::backoff::Backoff;
-use crate::core::clock;
+use crate::core::clock::{self, Instant};
 use crate::core::shutdown::{Shutdown, TaskHandle, TaskTracker};
 use crate::driver::Server;
+
+use super::requests::{Requests, Sent};
 
 /// First and longest pause before the connection is made again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -24,15 +31,18 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// A connection that lasted so long is no reason to pause longer before the next.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// The least that the client takes. A server that is silent is given up after twice that.
+/// How often the server is asked for a sign of life; one that has not answered by the next time is
+/// given up.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
-/// How long connecting may take, in seconds.
-const CONNECT_SECS: u64 = 5;
+/// How long connecting may take.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the client may be at one thing, which it is when the server takes nothing it writes:
-/// pings alone make it turn to the next every [`KEEP_ALIVE`].
-const STALL: Duration = Duration::from_secs(15);
+/// How long the last packets may take to leave.
+const PARTING_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Bytes that are read at a time, at least.
+const READ_BYTES: usize = 16 * 1024;
 
 /// Connections one after the other that brought a packet longer than we take, before the session
 /// that holds the packet is given up.
@@ -47,21 +57,10 @@ pub(super) struct Wanted {
     pub(super) expiry_secs: u32,
     /// Messages that the server may have under way.
     pub(super) receive_max: u16,
-    /// Messages that we may have under way.
-    pub(super) send_max: u16,
-    /// Requests that may wait for the client: never more than there may be.
+    /// Packets that may wait to be sent: never more than there may be.
     pub(super) requests_max: usize,
     /// Bytes of the longest packet that we take.
     pub(super) packet_max: u32,
-}
-
-/// What is known when a connection has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
-    /// All that the client did was told.
-    All,
-    /// It may have done more.
-    Part,
 }
 
 /// Whoever a connection is for. None of these may wait.
@@ -70,16 +69,21 @@ pub(super) trait Party: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why it is of no use; then it ends.
-    fn up(&self, client: AsyncClient, connack: &ConnAck) -> Result<(), String>;
+    fn up(&self, requests: Requests, connack: &ConnAck) -> Result<(), String>;
 
-    /// Hears of everything that happens on it.
+    /// Hears of a packet that came.
     ///
     /// # Errors
-    /// Why it has to be made again.
-    fn told(&self, event: Event) -> Result<(), String>;
+    /// Why the connection has to be made again.
+    fn told(&self, packet: Packet) -> Result<(), String>;
 
-    /// Learns that the connection is no more, or was not made.
-    fn down(&self, known: Known, why: &str);
+    /// Tells whether there is no room for another packet; it wakes the connection when there is.
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    /// Learns that the connection is no more, and what was not sent; or that it was not made.
+    fn down(&self, unsent: VecDeque<Packet>, why: &str);
 }
 
 /// The task that keeps a connection; it ends when this is dropped.
@@ -188,122 +192,200 @@ impl Keeper {
 
     /// Makes one connection and returns when it has ended.
     async fn connection(&self, turn: usize, is_fresh: bool) -> End {
-        let options = self.options(turn, is_fresh);
-        let (client, events) = AsyncClient::new(options, self.wanted.requests_max);
-        let session =
-            Session { client, events, party: Arc::clone(&self.party), life: self.life.clone() };
-        // In a task of its own: a packet that makes the client panic costs the connection.
-        let session = self.tasks.spawn("broker.mqtt.session", session.run()).abort_on_drop();
-        match session.await {
-            Ok(end) => end,
-            Err(error) => {
-                self.party.down(Known::Part, error.detail());
-                End::Lost(error.detail().to_owned())
-            }
-        }
-    }
-
-    fn options(&self, turn: usize, is_fresh: bool) -> rumqttc::v5::MqttOptions {
+        let requests = Requests::new(self.wanted.requests_max);
         let hosts = self.server.hosts();
-        let host = hosts.get(turn % hosts.len().max(1)).cloned().unwrap_or_default();
-        // What it is told is put before a port.
-        let name = if host.0.contains(':') { format!("[{}]", host.0) } else { host.0 };
-        let wanted = &self.wanted;
-        let mut options = rumqttc::v5::MqttOptions::new(&wanted.client, name, host.1);
-        let mut network = NetworkOptions::new();
-        network.set_tcp_nodelay(true);
-        network.set_connection_timeout(CONNECT_SECS);
-        options
-            .set_network_options(network)
-            .set_connection_timeout(CONNECT_SECS)
-            .set_keep_alive(KEEP_ALIVE)
-            .set_clean_start(is_fresh || wanted.expiry_secs == 0)
-            .set_session_expiry_interval(Some(wanted.expiry_secs))
-            .set_receive_maximum(Some(wanted.receive_max))
-            .set_max_packet_size(Some(wanted.packet_max))
-            .set_outgoing_inflight_upper_limit(wanted.send_max)
-            .set_manual_acks(true);
-        if let (Some(user), Some(password)) = (self.server.user(), self.server.password()) {
-            options.set_credentials(user, password.expose());
-        }
-        options
-    }
-}
-
-struct Session {
-    client: AsyncClient,
-    events: EventLoop,
-    party: Arc<dyn Party>,
-    life: Shutdown,
-}
-
-impl Session {
-    async fn run(mut self) -> End {
-        let end = self.listen().await;
-        // What the client did before it failed.
-        while let Some(event) = self.events.state.events.pop_front() {
-            let _over = self.party.told(event).is_err();
-        }
+        let session = Session {
+            host: hosts.get(turn % hosts.len().max(1)).cloned().unwrap_or_default(),
+            hello: self.hello(is_fresh),
+            packet_max: self.wanted.packet_max,
+            requests: requests.clone(),
+            party: Arc::clone(&self.party),
+            life: self.life.clone(),
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+        };
+        // In a task of its own: a packet that makes its reader panic costs the connection.
+        let session = self.tasks.spawn("broker.mqtt.session", session.run()).abort_on_drop();
+        let end = session.await.unwrap_or_else(|error| End::Lost(error.detail().to_owned()));
         let why = match &end {
             End::Parted => "the connection is closed",
             End::Oversized(why) | End::Lost(why) => why,
         };
-        self.party.down(Known::All, why);
+        self.party.down(requests.end(), why);
         end
     }
 
-    async fn listen(&mut self) -> End {
-        let mut is_up = false;
+    fn hello(&self, is_fresh: bool) -> Packet {
+        let wanted = &self.wanted;
+        let properties = ConnectProperties {
+            session_expiry_interval: Some(wanted.expiry_secs),
+            receive_maximum: Some(wanted.receive_max),
+            max_packet_size: Some(wanted.packet_max),
+            ..ConnectProperties::default()
+        };
+        let connect = Connect {
+            keep_alive: u16::try_from(KEEP_ALIVE.as_secs()).unwrap_or(u16::MAX),
+            client_id: wanted.client.clone(),
+            clean_start: is_fresh || wanted.expiry_secs == 0,
+            properties: Some(properties),
+        };
+        let user = self.server.user().zip(self.server.password());
+        let login = user.map(|(user, password)| Login::new(user, password.expose()));
+        Packet::Connect(connect, None, login)
+    }
+}
+
+struct Session {
+    host: (String, u16),
+    hello: Packet,
+    packet_max: u32,
+    requests: Requests,
+    party: Arc<dyn Party>,
+    life: Shutdown,
+    /// What was read and not understood yet: a packet and what is read at a time, at most.
+    input: BytesMut,
+    /// What is ready to be sent.
+    output: BytesMut,
+}
+
+/// What a wait was for.
+enum Woken {
+    Written(std::io::Result<usize>),
+    Read(std::io::Result<usize>),
+    Ping,
+    Other,
+}
+
+impl Session {
+    async fn run(mut self) -> End {
+        let life = self.life.clone();
+        // Cancel safety: where it is dropped the connection is dropped too.
+        let connected = tokio::select! {
+            biased;
+            () = life.draining() => return End::Parted,
+            connected = clock::timeout(CONNECT_PATIENCE, self.connect()) => connected,
+        };
+        let (mut socket, ping) = match connected {
+            Ok(Ok(connected)) => connected,
+            Ok(Err(end)) => return end,
+            Err(_) => return End::Lost("the server does not answer".to_owned()),
+        };
+        if self.life.is_draining() {
+            // Whoever ended it did not know of the connection yet.
+            return End::Parted;
+        }
+        match self.serve(&mut socket, ping).await {
+            Ok(end) | Err(end) => end,
+        }
+    }
+
+    /// Makes the connection, and returns how often the server wants a sign of life.
+    async fn connect(&mut self) -> Result<(TcpStream, Duration), End> {
+        let lost = |error: std::io::Error| End::Lost(error.to_string());
+        let mut socket =
+            TcpStream::connect((self.host.0.as_str(), self.host.1)).await.map_err(lost)?;
+        socket.set_nodelay(true).map_err(lost)?;
+        self.hello.write(&mut self.output, None).map_err(|error| End::Lost(error.to_string()))?;
+        socket.write_all_buf(&mut self.output).await.map_err(lost)?;
+        let packet = loop {
+            if let Some(packet) = self.packet()? {
+                break packet;
+            }
+            self.input.reserve(READ_BYTES);
+            if socket.read_buf(&mut self.input).await.map_err(lost)? == 0 {
+                return Err(End::Lost("the server hangs up".to_owned()));
+            }
+        };
+        let connack = match packet {
+            Packet::ConnAck(connack) if connack.code == ConnectReturnCode::Success => connack,
+            Packet::ConnAck(connack) => {
+                return Err(End::Lost(format!("the server refuses: {:?}", connack.code)));
+            }
+            _ => return Err(End::Lost("the server answers something else".to_owned())),
+        };
+        let wanted = connack.properties.as_ref().and_then(|known| known.server_keep_alive);
+        let wanted = wanted.filter(|secs| *secs > 0).map(|secs| Duration::from_secs(secs.into()));
+        self.party.up(self.requests.clone(), &connack).map_err(End::Lost)?;
+        Ok((socket, wanted.unwrap_or(KEEP_ALIVE).min(KEEP_ALIVE)))
+    }
+
+    async fn serve(&mut self, socket: &mut TcpStream, ping: Duration) -> Result<End, End> {
+        let (mut reader, mut writer) = socket.split();
+        let (mut next_ping, mut is_asked) = (clock::after(clock::now(), ping), false);
+        // Progress: each turn hears what came, and then sends, reads or waits.
         loop {
-            // Cancel safety: where the poll is dropped the connection is dropped too.
-            let polled = tokio::select! {
-                biased;
-                () = self.life.closed() => return End::Parted,
-                () = self.life.draining(), if !is_up => return End::Parted,
-                polled = clock::timeout(STALL, self.events.poll()) => polled,
-            };
-            let event = match polled {
-                Ok(Ok(event)) => event,
-                Ok(Err(error)) => return ended(&error),
-                Err(_) => return End::Lost("the server takes nothing".to_owned()),
-            };
-            let heard = match event {
-                Event::Incoming(Packet::ConnAck(connack)) => {
-                    is_up = true;
-                    self.keep_alive();
-                    let heard = self.party.up(self.client.clone(), &connack);
-                    if self.life.is_draining() {
-                        // Whoever ended it did not know of the connection yet.
-                        let _full = self.client.try_disconnect().is_err();
+            while !self.party.is_full()
+                && let Some(packet) = self.packet()?
+            {
+                match packet {
+                    Packet::PingResp(_) => is_asked = false,
+                    Packet::Disconnect(why) => {
+                        return Err(End::Lost(format!(
+                            "the server ends it: {:?}",
+                            why.reason_code
+                        )));
                     }
-                    heard
+                    packet => self.party.told(packet).map_err(End::Lost)?,
                 }
-                Event::Outgoing(Outgoing::Disconnect) => return End::Parted,
-                event => self.party.told(event),
+            }
+            if self.requests.ready(&mut self.output).map_err(End::Lost)? == Sent::Last {
+                let parting = writer.write_all_buf(&mut self.output);
+                let _late = clock::timeout(PARTING_PATIENCE, parting).await.is_err();
+                return Ok(End::Parted);
+            }
+            let is_full = self.party.is_full();
+            if is_full {
+                // An answer would not be read.
+                is_asked = false;
+            } else {
+                self.input.reserve(READ_BYTES);
+            }
+            // Cancel safety: either has written or read all or nothing of what it tells.
+            let woken = tokio::select! {
+                biased;
+                () = self.life.closed() => return Ok(End::Parted),
+                () = clock::sleep_until(next_ping) => Woken::Ping,
+                written = writer.write_buf(&mut self.output), if !self.output.is_empty() => {
+                    Woken::Written(written)
+                }
+                read = reader.read_buf(&mut self.input), if !is_full => Woken::Read(read),
+                () = self.requests.added() => Woken::Other,
             };
-            if let Err(why) = heard {
-                return End::Lost(why);
+            match woken {
+                Woken::Written(Ok(1..)) | Woken::Read(Ok(1..)) | Woken::Other => {}
+                Woken::Written(Ok(0)) | Woken::Read(Ok(0)) => {
+                    return Err(End::Lost("the server hangs up".to_owned()));
+                }
+                Woken::Written(Err(error)) | Woken::Read(Err(error)) => {
+                    return Err(End::Lost(error.to_string()));
+                }
+                Woken::Ping if is_asked => {
+                    return Err(End::Lost("the server is silent".to_owned()));
+                }
+                Woken::Ping => {
+                    next_ping = self.ping(ping)?;
+                    is_asked = true;
+                }
             }
         }
     }
 
-    /// Asks the server for a sign of life as often as we want one, whatever it says is enough.
-    fn keep_alive(&mut self) {
-        let asked = self.events.options.keep_alive();
-        if asked.is_zero() || asked > KEEP_ALIVE {
-            self.events.options.set_keep_alive(KEEP_ALIVE);
-        }
+    /// Asks the server for a sign of life, and returns when to do so again.
+    fn ping(&mut self, every: Duration) -> Result<Instant, End> {
+        let asked = Packet::PingReq(PingReq).write(&mut self.output, None);
+        asked.map_err(|error| End::Lost(error.to_string()))?;
+        Ok(clock::after(clock::now(), every))
     }
-}
 
-fn ended(error: &ConnectionError) -> End {
-    use rumqttc::v5::mqttbytes::Error::PayloadSizeLimitExceeded;
-    let why = error.to_string();
-    match error {
-        ConnectionError::MqttState(
-            StateError::IncomingPacketTooLarge { .. }
-            | StateError::Deserialization(PayloadSizeLimitExceeded { .. }),
-        ) => End::Oversized(why),
-        _ => End::Lost(why),
+    /// Takes a packet out of what was read, if it is there whole.
+    fn packet(&mut self) -> Result<Option<Packet>, End> {
+        match Packet::read(&mut self.input, Some(self.packet_max)) {
+            Ok(packet) => Ok(Some(packet)),
+            Err(PacketError::InsufficientBytes(_)) => Ok(None),
+            Err(error @ PacketError::PayloadSizeLimitExceeded { .. }) => {
+                Err(End::Oversized(error.to_string()))
+            }
+            Err(error) => Err(End::Lost(error.to_string())),
+        }
     }
 }

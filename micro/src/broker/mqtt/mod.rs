@@ -32,8 +32,9 @@
 //! `autosave_interval`; what came after that is lost when it is killed.
 //!
 //! # Limits
-//! [`BrokerLimits`]: the server has `unacked_max` messages of a subscription under way at most, those that
-//! wait for another delivery among them, so that many of these hold up the others. What else waits
+//! [`BrokerLimits`]: the server has `unacked_max` messages of a subscription under way at most, those
+//! that wait for another delivery among them, so that many of these hold up the others. From a
+//! server that sends more (Mosquitto 2.0.11 sends a backlog whole) no more is read. What else waits
 //! is on the server, which drops what is more than it has room for (Mosquitto:
 //! `max_queued_messages`, 1,000) and tells nobody. Publishers have up to 1,024 messages under way,
 //! or what the server allows (Mosquitto: `max_inflight_messages`, 20); others wait. A packet longer
@@ -70,6 +71,7 @@ mod line;
 mod names;
 mod options;
 mod publisher;
+mod requests;
 mod seat;
 mod wire;
 
@@ -117,7 +119,7 @@ const SUBSCRIBE_PATIENCE: Duration = Duration::from_secs(5);
 /// handlers still have of a session that was lost comes on top.
 const ROOM_TIMES: usize = 4;
 
-/// Requests of a subscription that wait for the client, beside acknowledgements.
+/// Requests of a subscription that wait to be sent, beside acknowledgements.
 const OTHERS_MAX: usize = 64;
 
 /// A broker on a server of MQTT 5; clones share it.
@@ -224,15 +226,15 @@ impl Inner {
         let queue = options.queue.as_deref();
         let (names, id) = (Names::new(topic, queue), self.ids.of(topic, queue));
         let member = self.engine.subscribe_apart(topic, options, handler)?;
-        let intake = Intake::new(names, Arc::clone(&member.group), self.gaps.clone());
-        let first = intake.first();
         let window = window(&self.scope.limits.broker);
+        let group = Arc::clone(&member.group);
+        let intake = Intake::new(names, group, self.gaps.clone(), window);
+        let first = intake.first();
         let wanted = Wanted {
             client: id.name.clone(),
             expiry_secs: self.options.expiry_secs(),
             receive_max: window,
-            send_max: 1,
-            requests_max: usize::from(window) + OTHERS_MAX,
+            requests_max: usize::from(window) * 2 + OTHERS_MAX,
             packet_max: packet_max(&self.scope),
         };
         let tasks = &self.scope.tasks;

@@ -6,10 +6,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAckReason};
-use rumqttc::v5::{AsyncClient, Event};
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, Disconnect, DisconnectReasonCode, Packet, PubAckReason, Publish,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::core::clock::{self, Instant};
@@ -18,7 +18,8 @@ use crate::core::shutdown::TaskTracker;
 use crate::driver::Server;
 
 use super::ERROR_ID;
-use super::line::{Known, Line, Party, Wanted};
+use super::line::{Line, Party, Wanted};
+use super::requests::Requests;
 use super::wire::Letter;
 
 /// Messages under way to the server, at most: enough to hide the way there and back. A server may
@@ -33,12 +34,6 @@ const AWAY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long the server may take to confirm; then nobody knows.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Confirmed, and sent again where that is not sure.
-const QOS: QoS = QoS::AtLeastOnce;
-
-/// Whether the server keeps a message for those who subscribe later: events are of their moment.
-const RETAIN: bool = false;
 
 /// Who has a message that the server has taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +73,11 @@ struct Desk {
 #[derive(Default)]
 struct State {
     number: u64,
-    client: Option<AsyncClient>,
-    /// In the order in which the client will send them.
-    asked: VecDeque<Waiter>,
-    /// By the number that they have on the connection.
-    sent: HashMap<u16, Waiter>,
+    requests: Option<Requests>,
+    /// The number of the latest message on the connection.
+    packet: u16,
+    /// By the number that their message has on the connection.
+    waiting: HashMap<u16, Waiter>,
 }
 
 /// Whoever waits for the server's word, and the place that the message takes until then.
@@ -110,7 +105,6 @@ impl Publisher {
             client,
             expiry_secs: 0,
             receive_max: 1,
-            send_max: UNDER_WAY_MAX,
             requests_max: usize::from(UNDER_WAY_MAX) + OTHERS_MAX,
             packet_max,
         };
@@ -125,9 +119,10 @@ impl Publisher {
 
     /// Ends the connection when what was sent before has left.
     pub(super) fn end(&self) {
-        if let Some(client) = &self.desk.lock().client {
-            // Without a place in the queue the connection is cut instead.
-            let _full = client.try_disconnect().is_err();
+        let reason = DisconnectReasonCode::NormalDisconnection;
+        if let Some(requests) = &self.desk.lock().requests {
+            // There is room but on a connection that has ended.
+            let _over = requests.push(Packet::Disconnect(Disconnect::new(reason)));
         }
         self.line.end();
     }
@@ -186,13 +181,19 @@ impl Desk {
         place: OwnedSemaphorePermit,
     ) -> Option<oneshot::Receiver<Answer>> {
         let (answer, receiver) = oneshot::channel();
-        // The order of those who wait is that of the client's queue.
         let mut state = self.lock();
-        let client = state.client.as_ref().filter(|_| state.number == number)?;
+        if state.number != number {
+            return None;
+        }
+        let packet = state.free_packet();
+        let requests = state.requests.as_ref()?;
         let Letter { name, properties, payload } = letter;
-        let sent = client.try_publish_with_properties(name, QOS, RETAIN, payload, properties);
-        sent.ok()?;
-        state.asked.push_back(Waiter { answer, _place: place });
+        let mut publish = Publish::new(name, QoS::AtLeastOnce, payload, Some(properties));
+        publish.pkid = packet;
+        if !requests.push(Packet::Publish(publish)) {
+            return None;
+        }
+        state.waiting.insert(packet, Waiter { answer, _place: place });
         Some(receiver)
     }
 
@@ -202,8 +203,20 @@ impl Desk {
     }
 }
 
+impl State {
+    /// Returns a number that no message under way has: there are far more than may be under way.
+    fn free_packet(&mut self) -> u16 {
+        loop {
+            self.packet = self.packet.checked_add(1).unwrap_or(1);
+            if !self.waiting.contains_key(&self.packet) {
+                return self.packet;
+            }
+        }
+    }
+}
+
 impl Party for Desk {
-    fn up(&self, client: AsyncClient, connack: &ConnAck) -> std::result::Result<(), String> {
+    fn up(&self, requests: Requests, connack: &ConnAck) -> std::result::Result<(), String> {
         let properties = connack.properties.as_ref();
         let receives = properties.and_then(|properties| properties.receive_max);
         let places = receives.map_or(UNDER_WAY_MAX, |most| most.clamp(1, UNDER_WAY_MAX));
@@ -211,7 +224,7 @@ impl Party for Desk {
         let packet_max = packet_max.and_then(|most| usize::try_from(most).ok());
         let mut state = self.lock();
         state.number = state.number.wrapping_add(1);
-        state.client = Some(client);
+        state.requests = Some(requests);
         let window = Window {
             number: state.number,
             places: Arc::new(Semaphore::new(usize::from(places))),
@@ -222,43 +235,33 @@ impl Party for Desk {
         Ok(())
     }
 
-    fn told(&self, event: Event) -> std::result::Result<(), String> {
-        match event {
-            Event::Outgoing(Outgoing::Publish(number)) => {
-                let mut state = self.lock();
-                if let Some(waiter) = state.asked.pop_front() {
-                    state.sent.insert(number, waiter);
-                }
-            }
-            Event::Incoming(Packet::PubAck(ack)) => {
-                let waiter = self.lock().sent.remove(&ack.pkid);
-                if let Some(waiter) = waiter {
-                    // Whoever waited may have left.
-                    let _left = waiter.answer.send(Answer::Said(ack.reason)).is_err();
-                }
-            }
-            _ => {}
+    fn told(&self, packet: Packet) -> std::result::Result<(), String> {
+        if let Packet::PubAck(ack) = packet
+            && let Some(waiter) = self.lock().waiting.remove(&ack.pkid)
+        {
+            // Whoever waited may have left.
+            let _left = waiter.answer.send(Answer::Said(ack.reason)).is_err();
         }
         Ok(())
     }
 
-    fn down(&self, known: Known, _why: &str) {
-        let (asked, sent) = {
+    fn down(&self, unsent: VecDeque<Packet>, _why: &str) {
+        let mut waiting = {
             let mut state = self.lock();
-            state.client = None;
-            (std::mem::take(&mut state.asked), std::mem::take(&mut state.sent))
+            state.requests = None;
+            std::mem::take(&mut state.waiting)
         };
         if let Some(window) = self.up.send_replace(None) {
             window.places.close();
         }
-        for waiter in asked {
-            let answer = match known {
-                Known::All => Answer::NotSent,
-                Known::Part => Answer::Unknown,
-            };
-            let _left = waiter.answer.send(answer).is_err();
+        for packet in unsent {
+            if let Packet::Publish(publish) = packet
+                && let Some(waiter) = waiting.remove(&publish.pkid)
+            {
+                let _left = waiter.answer.send(Answer::NotSent).is_err();
+            }
         }
-        for waiter in sent.into_values() {
+        for waiter in waiting.into_values() {
             let _left = waiter.answer.send(Answer::Unknown).is_err();
         }
     }
@@ -267,10 +270,7 @@ impl Party for Desk {
 impl fmt::Debug for Desk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
-        f.debug_struct("Desk")
-            .field("asked", &state.asked.len())
-            .field("sent", &state.sent.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Desk").field("waiting", &state.waiting.len()).finish_non_exhaustive()
     }
 }
 
@@ -311,14 +311,13 @@ fn away(topic: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use rumqttc::v5::mqttbytes::v5::{ConnAckProperties, ConnectReturnCode, PubAck};
-    use rumqttc::v5::{EventLoop, MqttOptions};
 
     use super::*;
     use crate::broker::message::Message;
     use crate::core::content_type::ContentType;
 
     /// A desk with a connection whose server takes so many messages, if it says so.
-    fn desk(receive_max: Option<u16>) -> (Desk, Arc<Window>, EventLoop) {
+    fn desk(receive_max: Option<u16>) -> (Desk, Arc<Window>, Requests) {
         let desk = Desk { state: Mutex::default(), up: watch::Sender::new(None) };
         // CONNACK is read as it comes, since its properties have no default.
         let mut bytes = vec![0x20, 3, 0, 0, 0];
@@ -331,10 +330,10 @@ mod tests {
         assert_eq!(connack.code, ConnectReturnCode::Success);
         let told = |properties: &ConnAckProperties| properties.receive_max;
         assert_eq!(connack.properties.as_ref().and_then(told), receive_max);
-        let (client, events) = AsyncClient::new(MqttOptions::new("a", "127.0.0.1", 1), 8);
-        desk.up(client, &connack).unwrap();
+        let requests = Requests::new(8);
+        desk.up(requests.clone(), &connack).unwrap();
         let window = desk.up.borrow().clone().unwrap();
-        (desk, window, events)
+        (desk, window, requests)
     }
 
     fn ask(desk: &Desk, window: &Window) -> oneshot::Receiver<Answer> {
@@ -364,28 +363,36 @@ mod tests {
 
     #[test]
     fn what_was_not_sent_is_safe_to_repeat_and_what_was_sent_is_unknown() {
-        for (known, unsent) in [(Known::All, Retry::Safe), (Known::Part, Retry::Unknown)] {
-            let (desk, window, _events) = desk(None);
-            let [mut confirmed, mut sent, mut waiting] = [(); 3].map(|()| ask(&desk, &window));
-            for number in [1, 2] {
-                desk.told(Event::Outgoing(Outgoing::Publish(number))).unwrap();
-            }
-            desk.told(Event::Incoming(Packet::PubAck(PubAck::new(1, None)))).unwrap();
-            desk.down(known, "a test");
-            assert_eq!(outcome(&mut confirmed), None);
-            assert_eq!(outcome(&mut sent), Some(Retry::Unknown));
-            assert_eq!(outcome(&mut waiting), Some(unsent), "{known:?}");
-            assert!(window.places.is_closed());
-        }
+        let (desk, window, requests) = desk(None);
+        let [mut confirmed, mut sent] = [(); 2].map(|()| ask(&desk, &window));
+        requests.ready(&mut bytes::BytesMut::new()).unwrap();
+        let mut waiting = ask(&desk, &window);
+        desk.told(Packet::PubAck(PubAck::new(1, None))).unwrap();
+        desk.down(requests.end(), "a test");
+        assert_eq!(outcome(&mut confirmed), None);
+        assert_eq!(outcome(&mut sent), Some(Retry::Unknown));
+        assert_eq!(outcome(&mut waiting), Some(Retry::Safe));
+        assert!(window.places.is_closed());
     }
 
     #[test]
     fn a_message_keeps_its_place_until_the_server_has_spoken() {
-        let (desk, window, _events) = desk(Some(2));
+        let (desk, window, _requests) = desk(Some(2));
         drop(ask(&desk, &window));
         assert_eq!(window.places.available_permits(), 1, "nobody waits and it is under way");
-        desk.told(Event::Outgoing(Outgoing::Publish(1))).unwrap();
-        desk.told(Event::Incoming(Packet::PubAck(PubAck::new(1, None)))).unwrap();
+        desk.told(Packet::PubAck(PubAck::new(1, None))).unwrap();
         assert_eq!(window.places.available_permits(), 2);
+    }
+
+    #[test]
+    fn numbers_of_messages_under_way_are_not_used_again() {
+        let (desk, window, _requests) = desk(None);
+        let _first = ask(&desk, &window);
+        desk.lock().packet = u16::MAX - 1;
+        let _last = ask(&desk, &window);
+        let _next = ask(&desk, &window);
+        let mut numbers: Vec<_> = desk.lock().waiting.keys().copied().collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [1, 2, u16::MAX]);
     }
 }

@@ -84,18 +84,16 @@ impl Seat {
         if let Some(returns) = self.intake.returns() {
             // Progress: a turn after which nothing comes is the last; so is one that fails.
             loop {
-                let (backs, came) = self.intake.take_back();
+                let (came, backs) = (self.intake.take_came(), self.intake.take_back());
                 if backs.is_empty() && !came {
                     break;
                 }
-                let kept = self.give_each(&backs, returns, end).await;
-                if kept > 0 {
-                    let topic = self.intake.pattern();
-                    tracing::warn!(topic, kept, "messages stay in the session on the server");
+                if self.give_each(&backs, returns, end).await > 0 {
                     break;
                 }
                 // What was acknowledged made room for what waited on the server.
-                if !self.part(end.min(clock::after(clock::now(), END_PATIENCE))).await {
+                let patience = clock::after(clock::now(), END_PATIENCE);
+                if !self.part_giving(end.min(patience)).await {
                     break;
                 }
             }
@@ -103,6 +101,26 @@ impl Seat {
         self.intake.disconnect();
         self.line.end();
         self.over.store(true, SeqCst);
+    }
+
+    /// Parts, while what comes meanwhile is given back: the server's answer may come after more than
+    /// there is room for.
+    async fn part_giving(&self, end: Instant) -> bool {
+        let parting = self.part(end);
+        tokio::pin!(parting);
+        // Progress: the end of the patience ends it.
+        loop {
+            // Cancel safety: a pause that is cut loses nothing.
+            tokio::select! {
+                biased;
+                parted = &mut parting => return parted,
+                () = clock::sleep(PART_PAUSE) => {}
+            }
+            if let Some(returns) = self.intake.returns() {
+                let backs = self.intake.take_back();
+                self.give_each(&backs, returns, end).await;
+            }
+        }
     }
 
     /// Returns how many nobody took.
@@ -118,6 +136,10 @@ impl Seat {
                 Ok(Ok(Reached::Somebody)) => self.intake.acknowledge(back),
                 _ => kept += 1,
             }
+        }
+        if kept > 0 {
+            let topic = self.intake.pattern();
+            tracing::warn!(topic, kept, "messages stay in the session on the server");
         }
         kept
     }
@@ -145,7 +167,7 @@ impl Seat {
         let seat = Arc::clone(self);
         let rest = async move {
             let end = clock::after(clock::now(), STOP_PATIENCE);
-            let _away = seat.part(end).await;
+            let _away = seat.part_giving(end).await;
             seat.give_back(end).await;
         };
         self.tasks.spawn("broker.mqtt.end", rest).detach();
