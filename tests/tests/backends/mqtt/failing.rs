@@ -29,7 +29,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("mqtt::an_absent_server_is_used_once_it_is_there", &MOSQUITTO, absent),
         trial("mqtt::subscriptions_come_back_with_the_server", &MOSQUITTO, comes_back),
         trial("mqtt::a_paused_server_is_waited_for_and_then_given_up", &MOSQUITTO, paused),
-        trial("mqtt::a_lost_connection_loses_nothing", &MOSQUITTO, cut),
+        trial("mqtt::a_lost_connection_loses_nothing", &MOSQUITTO, a_lost_connection_loses_nothing),
         trial("mqtt::what_waits_for_another_delivery_outlasts_its_connection", &MOSQUITTO, waiting),
         trial("mqtt::a_named_process_takes_up_what_it_had", &MOSQUITTO, taken_up),
         trial("mqtt::a_server_that_was_stopped_has_what_it_had", &MOSQUITTO, stopped),
@@ -195,7 +195,7 @@ async fn break_once(proxy: &Proxy, reconnects: &mut watch::Receiver<u64>) {
     .await;
 }
 
-async fn cut() {
+async fn a_lost_connection_loses_nothing() {
     let (rounds, between) = if is_long() { (60, 500) } else { (5, 200) };
     let server = mosquitto();
     let proxy = Proxy::to(server.port()).await;
