@@ -17,6 +17,8 @@ mod inbox;
 mod jetstream;
 mod memory;
 mod message;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "nsq")]
@@ -69,6 +71,8 @@ pub use self::memory::Counts;
 pub use self::memory::Memory;
 pub use self::message::MESSAGE_ID_BYTES_MAX;
 pub use self::message::Message;
+#[cfg(feature = "mqtt")]
+pub use self::mqtt::{Mqtt, MqttOptions};
 #[cfg(feature = "nats")]
 pub use self::nats::Nats;
 #[cfg(feature = "nsq")]

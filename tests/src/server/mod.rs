@@ -8,6 +8,7 @@
 mod dnsmasq;
 mod etcd;
 mod family;
+mod mosquitto;
 mod nats;
 mod postgres;
 mod rabbitmq;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 
 pub use self::dnsmasq::{DNSMASQ, RECORDS, dnsmasq};
 pub use self::etcd::{ETCD, etcd};
+pub use self::mosquitto::{MOSQUITTO, mosquitto, mosquitto_with};
 pub use self::nats::{NATS, nats};
 pub use self::postgres::{POSTGRES, postgres};
 pub use self::rabbitmq::{RABBITMQ, rabbitmq};

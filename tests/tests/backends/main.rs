@@ -14,6 +14,8 @@ mod etcd;
 mod gossip;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "nats")]
@@ -22,6 +24,8 @@ mod nats_brokers;
 mod nsq;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "etcd", feature = "mqtt"))]
+mod proxy;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 #[cfg(feature = "redis")]
@@ -55,6 +59,8 @@ fn main() -> ExitCode {
         gossip::trials,
         #[cfg(feature = "kubernetes")]
         kubernetes::trials,
+        #[cfg(feature = "mqtt")]
+        mqtt::trials,
         #[cfg(feature = "nats")]
         nats::trials,
         #[cfg(feature = "nats")]

@@ -79,6 +79,7 @@ const VENDORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("rmp_serde", &["codec/msgpack.rs", "testkit/codec/"]),
+    ("rumqttc", &["broker/mqtt/"]),
     ("rustix", &["debug/output.rs"]),
     ("rustls", &["transport/quic/config.rs", "transport/tls/"]),
     ("schemars", &["service/schema.rs"]),

@@ -8,6 +8,8 @@ mod consul;
 mod etcd;
 #[cfg(any(feature = "dns", feature = "gossip", feature = "kubernetes"))]
 mod lone;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "nsq")]
@@ -87,6 +89,10 @@ pub(crate) fn broker(
     #[cfg(feature = "nats")]
     if url.scheme == "jetstream" {
         return Some(nats::jetstream(url, scope, drivers));
+    }
+    #[cfg(feature = "mqtt")]
+    if url.scheme == "mqtt" {
+        return Some(mqtt::broker(url, scope, drivers));
     }
     #[cfg(feature = "nats")]
     if url.scheme == "nats" {
