@@ -22,6 +22,8 @@ mod nats;
 mod pause;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "pubsub")]
+mod pubsub;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 mod receipt;
@@ -71,6 +73,8 @@ pub use self::message::Message;
 pub use self::nats::Nats;
 #[cfg(feature = "postgres")]
 pub use self::postgres::Postgres;
+#[cfg(feature = "pubsub")]
+pub use self::pubsub::{PubSub, PubSubConfig, PubSubEndpoint};
 #[cfg(feature = "rabbitmq")]
 pub use self::rabbitmq::{RabbitMq, RabbitMqConfig, Unrouted};
 #[cfg(feature = "redis")]

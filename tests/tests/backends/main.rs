@@ -20,6 +20,8 @@ mod nats;
 mod nats_brokers;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "pubsub")]
+mod pubsub;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 #[cfg(feature = "redis")]
@@ -59,6 +61,8 @@ fn main() -> ExitCode {
         nats_brokers::trials,
         #[cfg(feature = "postgres")]
         postgres::trials,
+        #[cfg(feature = "pubsub")]
+        pubsub::trials,
         #[cfg(feature = "rabbitmq")]
         rabbitmq::trials,
         #[cfg(feature = "redis")]
@@ -78,6 +82,8 @@ fn main() -> ExitCode {
     ];
     let trials = groups.iter().flat_map(|group| group()).collect();
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    #[cfg(feature = "pubsub")]
+    pubsub::end();
     #[cfg(feature = "rabbitmq")]
     rabbitmq::end();
     conclusion.exit_code()
