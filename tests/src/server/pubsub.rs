@@ -18,6 +18,14 @@ pub const PUBSUB: Program = Program {
     package: "google-cloud-cli-pubsub-emulator, which is Google's",
 };
 
+/// What runs it.
+const JAVA: Program = Program {
+    name: "Java",
+    variable: "MICRO_TEST_JAVA_BIN",
+    places: &["/usr/bin/java"],
+    package: "default-jre-headless",
+};
+
 /// Returns where the emulator is, if it is there.
 fn archive() -> Option<PathBuf> {
     PUBSUB.path().or_else(|| {
@@ -38,8 +46,7 @@ pub fn pubsub_trial<T: Future<Output = ()>>(
     test: impl FnOnce() -> T + Send + 'static,
 ) -> Trial {
     if archive().is_some() {
-        let java = Program { places: &["/usr/bin/java"], variable: "MICRO_TEST_JAVA_BIN", ..PUBSUB };
-        return trial(name, &java, test);
+        return trial(name, &JAVA, test);
     }
     if Path::new(SDK).exists() {
         return trial(name, &PUBSUB, test);
@@ -55,8 +62,7 @@ pub fn pubsub_trial<T: Future<Output = ()>>(
 /// When it does not start.
 pub fn pubsub() -> Server {
     let archive = archive().unwrap_or_else(|| panic!("install {}", PUBSUB.package));
-    let java = Program { places: &["/usr/bin/java"], variable: "MICRO_TEST_JAVA_BIN", ..PUBSUB };
-    Server::start(java, move |place: &Place<'_>| {
+    Server::start(JAVA, move |place: &Place<'_>| {
         let port = format!("--port={}", place.port);
         let archive = archive.to_string_lossy();
         words(place, &["-Xmx512m", "-jar", &archive, "--host=127.0.0.1", &port])
