@@ -21,6 +21,9 @@ use super::member::Subscribed;
 /// The first and the longest pause before messages are asked for again after that failed.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
+/// The pause after an answer without messages, which a server gives late, but might give at once.
+const EMPTY_PAUSE: Duration = Duration::from_millis(50);
+
 /// Takes messages until draining begins.
 pub(super) async fn fetch(to: &Subscribed, queue: mpsc::Sender<Came>) {
     let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
@@ -33,6 +36,14 @@ pub(super) async fn fetch(to: &Subscribed, queue: mpsc::Sender<Came>) {
             asked = ask(to) => asked,
         };
         let error = match asked {
+            Ok(taken) if taken.is_empty() => {
+                // Cancel safety: both arms only wait.
+                tokio::select! {
+                    biased;
+                    () = to.life.draining() => return,
+                    () = clock::sleep(EMPTY_PAUSE) => continue,
+                }
+            }
             Ok(taken) => {
                 backoff.reset();
                 hand_over(to, taken, &queue).await;

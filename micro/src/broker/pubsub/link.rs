@@ -35,7 +35,7 @@ const PROBE_TOPIC: &str = "micro-probe";
 /// The longest that a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest that the answer to "are you there" may take.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between two of these questions; a request without an answer puts one at once.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// Pauses between attempts while no server answers.

@@ -33,6 +33,7 @@ use super::intake::dispatch;
 use super::intake::fetch;
 use super::link::Link;
 use super::publisher::Publisher;
+use super::running::One;
 use super::topology;
 use super::topology::LEASE_SECONDS;
 use super::topology::Lasting;
@@ -115,10 +116,10 @@ impl Member {
     pub(super) fn start(
         subscribed: &Arc<Subscribed>,
         teller: Teller,
-        tracker: &TaskTracker,
+        (tracker, running): (&TaskTracker, One),
         leave: Box<dyn Fn() + Send + Sync>,
     ) -> Arc<Self> {
-        let keeping = keep(Arc::clone(subscribed), teller);
+        let keeping = keep(Arc::clone(subscribed), teller, running);
         let keeper = Mutex::new(Some(tracker.spawn("broker.pubsub", keeping)));
         Arc::new(Self { subscribed: Arc::clone(subscribed), keeper, leave })
     }
@@ -129,7 +130,7 @@ impl Member {
     }
 
     /// Waits for the handlers until `deadline`, cuts the others and returns how many.
-    pub(super) async fn finish(&self, deadline: Instant) -> usize {
+    async fn finish(&self, deadline: Instant) -> usize {
         self.stop_fetching();
         let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut keeper) = keeper else { return 0 };
@@ -137,7 +138,7 @@ impl Member {
             self.end();
             return 0;
         }
-        let cut = self.subscribed.tasks.len();
+        let cut = self.busy();
         self.end();
         let patience = clock::after(clock::now(), self.subscribed.cancel_timeout);
         if clock::timeout_at(patience, keeper).await.is_err() {
@@ -146,7 +147,13 @@ impl Member {
         cut
     }
 
-    fn end(&self) {
+    /// Counts the handlers that run, and messages that wait for another delivery.
+    pub(super) fn busy(&self) -> usize {
+        self.subscribed.tasks.len()
+    }
+
+    /// Cuts what runs.
+    pub(super) fn end(&self) {
         self.subscribed.life.close();
         self.subscribed.tasks.abort_all();
         (self.leave)();
@@ -187,7 +194,7 @@ impl Drop for Cut {
 
 /// Runs a subscription until it drains, then lets its handlers finish, tells the servers what became
 /// of all messages, and deletes the subscription if nobody else has it.
-async fn keep(subscribed: Arc<Subscribed>, teller: Teller) {
+async fn keep(subscribed: Arc<Subscribed>, teller: Teller, _running: One) {
     let _cut = Cut(subscribed.tasks.clone());
     let (said, is_said) = oneshot::channel();
     let working = async {

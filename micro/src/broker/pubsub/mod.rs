@@ -44,8 +44,8 @@
 //! The connection is made again with growing pauses of at most two seconds, and subscriptions ask
 //! again, having made again what is missing. Publishing meanwhile is a 503 within three seconds, safe to
 //! repeat; a message that was sent and not confirmed, within fifteen seconds where the server is
-//! silent, is a 503 whose outcome is unknown. A server that is silent is given up after eight
-//! seconds. Handlers go on; what they decide is told for fifteen seconds more, and comes again where
+//! silent and a minute where others wait before it, is a 503 whose outcome is unknown. A server that
+//! is silent is given up after ten seconds. Handlers go on; what they decide is told for fifteen seconds more, and comes again where
 //! that was in vain. Closing waits no longer than its deadline.
 //!
 //! # Configuration
@@ -81,6 +81,7 @@ mod member;
 mod messages;
 mod names;
 mod publisher;
+mod running;
 mod session;
 mod topology;
 mod wire;
@@ -98,6 +99,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::core::clock;
 use crate::core::clock::Instant;
 use crate::core::error::Error;
 use crate::core::error::Result;
@@ -133,6 +135,7 @@ use self::member::Place;
 use self::member::Subscribed;
 use self::names::Names;
 use self::publisher::Publisher;
+use self::running::Running;
 use self::topology::Lasting;
 
 const ERROR_ID: &str = "micro.broker";
@@ -171,6 +174,7 @@ struct Inner {
     cancel_timeout: Duration,
     tasks: TaskTracker,
     members: Mutex<Members>,
+    running: Running,
     /// No further subscriptions.
     closing: AtomicBool,
     /// No further messages.
@@ -207,6 +211,7 @@ impl PubSub {
             cancel_timeout: limits.shutdown.cancel_timeout,
             tasks: scope.tasks.clone(),
             members: Mutex::default(),
+            running: Running::default(),
             closing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             _keeper: keeper.abort_on_drop(),
@@ -255,7 +260,8 @@ impl Broker for PubSub {
             let (subscribed, teller) = self.inner.subscribed(topic, options, handler, id)?;
             subscribed.place().await?;
             let leave = Box::new(move || left.leave());
-            let member = Member::start(&Arc::new(subscribed), teller, &self.inner.tasks, leave);
+            let owner = (&self.inner.tasks, self.inner.running.one());
+            let member = Member::start(&Arc::new(subscribed), teller, owner, leave);
             let is_open = self.inner.join(id, &member);
             // Dropped, it ends.
             let subscription = Subscription::new(topic, member);
@@ -406,8 +412,16 @@ impl Inner {
             member.stop_fetching();
         }
         let mut cut = 0;
+        // Those that were dropped before are telling what became of their messages.
+        if !self.running.wait(deadline).await {
+            cut = members.iter().map(|member| member.busy()).sum();
+        }
         for member in &members {
-            cut += member.finish(deadline).await;
+            member.end();
+        }
+        let patience = clock::after(clock::now(), self.cancel_timeout);
+        if !self.running.wait(patience).await {
+            tracing::warn!("subscriptions are left that could not tell what became of messages");
         }
         // Handlers that were still running could publish until here.
         self.closed.store(true, SeqCst);
