@@ -80,6 +80,8 @@ pub(super) struct Subscribed {
     pub(super) held: Held,
     pub(super) counts: Counts,
     pub(super) cancel_timeout: Duration,
+    /// Keeps the connections.
+    pub(super) _keeper: Arc<TaskHandle>,
 }
 
 impl Subscribed {

@@ -145,7 +145,8 @@ const DEAD_QUEUE: &str = "dead";
 
 /// A broker on Google Cloud Pub/Sub; clones share it.
 ///
-/// It connects by itself, and its connections end with its last clone or with the tasks of its scope.
+/// It connects by itself, and its connections end with its last clone and subscription, or with the
+/// tasks of its scope.
 ///
 /// ```
 /// use micro::broker::{Broker, PubSub, PubSubConfig, PubSubEndpoint};
@@ -179,7 +180,7 @@ struct Inner {
     closing: AtomicBool,
     /// No further messages.
     closed: AtomicBool,
-    _keeper: TaskHandle,
+    keeper: Arc<TaskHandle>,
 }
 
 #[derive(Default)]
@@ -214,7 +215,7 @@ impl PubSub {
             running: Running::default(),
             closing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            _keeper: keeper.abort_on_drop(),
+            keeper: Arc::new(keeper.abort_on_drop()),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -357,6 +358,7 @@ impl Inner {
             held: Held::new(concurrency, most, limits.pending_bytes_max),
             counts: Counts::default(),
             cancel_timeout: self.cancel_timeout,
+            _keeper: Arc::clone(&self.keeper),
         };
         Ok((subscribed, teller))
     }
