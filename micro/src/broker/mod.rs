@@ -26,6 +26,8 @@ mod nsq;
 mod pause;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "pubsub")]
+mod pubsub;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 mod receipt;
@@ -79,6 +81,8 @@ pub use self::nats::Nats;
 pub use self::nsq::{Nsq, NsqConfig, Nsqd};
 #[cfg(feature = "postgres")]
 pub use self::postgres::Postgres;
+#[cfg(feature = "pubsub")]
+pub use self::pubsub::{PubSub, PubSubConfig, PubSubEndpoint};
 #[cfg(feature = "rabbitmq")]
 pub use self::rabbitmq::{RabbitMq, RabbitMqConfig, Unrouted};
 #[cfg(feature = "redis")]

@@ -6,6 +6,7 @@ use std::time::Duration;
     feature = "nats",
     feature = "nsq",
     feature = "postgres",
+    feature = "pubsub",
     feature = "rabbitmq",
     feature = "redis"
 ))]
@@ -23,6 +24,7 @@ pub(super) const RETRY_HINT_MAX: Duration = Duration::from_secs(300);
     feature = "nats",
     feature = "nsq",
     feature = "postgres",
+    feature = "pubsub",
     feature = "rabbitmq",
     feature = "redis"
 ))]
@@ -34,6 +36,7 @@ const GROWING_MAX: u32 = 16;
     feature = "nats",
     feature = "nsq",
     feature = "postgres",
+    feature = "pubsub",
     feature = "rabbitmq",
     feature = "redis"
 ))]
@@ -45,6 +48,7 @@ pub(super) fn before_retry(deliveries: u32, wish: Option<Duration>) -> Duration 
     feature = "nats",
     feature = "nsq",
     feature = "postgres",
+    feature = "pubsub",
     feature = "rabbitmq",
     feature = "redis"
 ))]
@@ -62,6 +66,7 @@ fn growing(deliveries: u32) -> Duration {
         feature = "nats",
         feature = "nsq",
         feature = "postgres",
+        feature = "pubsub",
         feature = "rabbitmq",
         feature = "redis"
     )

@@ -26,6 +26,8 @@ mod nsq;
 mod postgres;
 #[cfg(any(feature = "etcd", feature = "mqtt"))]
 mod proxy;
+#[cfg(feature = "pubsub")]
+mod pubsub;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 #[cfg(feature = "redis")]
@@ -69,6 +71,8 @@ fn main() -> ExitCode {
         nsq::trials,
         #[cfg(feature = "postgres")]
         postgres::trials,
+        #[cfg(feature = "pubsub")]
+        pubsub::trials,
         #[cfg(feature = "rabbitmq")]
         rabbitmq::trials,
         #[cfg(feature = "redis")]
@@ -88,6 +92,8 @@ fn main() -> ExitCode {
     ];
     let trials = groups.iter().flat_map(|group| group()).collect();
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    #[cfg(feature = "pubsub")]
+    pubsub::end();
     #[cfg(feature = "rabbitmq")]
     rabbitmq::end();
     conclusion.exit_code()

@@ -16,6 +16,8 @@ mod nats;
 mod nsq;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "pubsub")]
+mod pubsub;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 #[cfg(feature = "redis")]
@@ -105,6 +107,10 @@ pub(crate) fn broker(
     #[cfg(feature = "postgres")]
     if url.scheme == "postgres" {
         return Some(postgres::broker(url, scope, drivers));
+    }
+    #[cfg(feature = "pubsub")]
+    if url.scheme == "pubsub" {
+        return Some(pubsub::broker(url, scope, drivers));
     }
     #[cfg(feature = "rabbitmq")]
     if url.scheme == "rabbitmq" {
