@@ -15,6 +15,10 @@ mod http;
 mod inbox;
 #[cfg(feature = "nats")]
 mod jetstream;
+#[cfg(feature = "kafka")]
+mod kafka;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+mod member;
 mod memory;
 mod message;
 #[cfg(feature = "nats")]
@@ -63,6 +67,8 @@ pub use self::inbox::Inbox;
 pub use self::jetstream::JetStream;
 #[cfg(feature = "nats")]
 pub use self::jetstream::JetStreamOptions;
+#[cfg(feature = "kafka")]
+pub use self::kafka::{Kafka, KafkaClient, KafkaConfig};
 pub use self::memory::Counts;
 pub use self::memory::Memory;
 pub use self::message::MESSAGE_ID_BYTES_MAX;

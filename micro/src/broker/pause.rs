@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-#[cfg(any(feature = "nats", feature = "postgres", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "kafka",
+    feature = "nats",
+    feature = "postgres",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 use crate::core::backoff::Backoff;
 
 /// First and longest pause: the ceiling doubles from one to the other.
@@ -13,17 +19,35 @@ pub(super) const RETRY_MAX: Duration = Duration::from_secs(30);
 pub(super) const RETRY_HINT_MAX: Duration = Duration::from_secs(300);
 
 /// Deliveries after which the ceiling has stopped growing.
-#[cfg(any(feature = "nats", feature = "postgres", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "kafka",
+    feature = "nats",
+    feature = "postgres",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 const GROWING_MAX: u32 = 16;
 
 /// Returns the pause after so many deliveries: what the handler asks for, within its limit, or drawn
 /// from a range that doubles with each.
-#[cfg(any(feature = "nats", feature = "postgres", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "kafka",
+    feature = "nats",
+    feature = "postgres",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 pub(super) fn before_retry(deliveries: u32, wish: Option<Duration>) -> Duration {
     wish.map_or_else(|| growing(deliveries), |wish| wish.min(RETRY_HINT_MAX))
 }
 
-#[cfg(any(feature = "nats", feature = "postgres", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "kafka",
+    feature = "nats",
+    feature = "postgres",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 fn growing(deliveries: u32) -> Duration {
     let mut backoff = Backoff::new(RETRY_BASE, RETRY_MAX);
     for _ in 1..deliveries.min(GROWING_MAX) {
@@ -34,7 +58,13 @@ fn growing(deliveries: u32) -> Duration {
 
 #[cfg(all(
     test,
-    any(feature = "nats", feature = "postgres", feature = "rabbitmq", feature = "redis")
+    any(
+        feature = "kafka",
+        feature = "nats",
+        feature = "postgres",
+        feature = "rabbitmq",
+        feature = "redis"
+    )
 ))]
 mod tests {
     use super::*;

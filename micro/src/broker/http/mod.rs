@@ -34,7 +34,7 @@
 //! its own, such as a client, listens on loopback, for processes of this crate only.
 
 mod address;
-mod document;
+pub(super) mod document;
 mod door;
 mod give;
 mod link;
