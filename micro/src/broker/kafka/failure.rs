@@ -9,7 +9,7 @@ use super::ID;
 /// Returns what became of a message that the client took; `what` says what was asked for.
 pub(super) fn of_delivery(what: &str, error: &KafkaError) -> Error {
     known(what, error).unwrap_or_else(|| {
-        let retry = match error.rdkafka_error_code() {
+        let retry = match code(error) {
             // It was never sent: the topic is gone, or the client ended before.
             Some(Kafka::UnknownTopic | Kafka::UnknownTopicOrPartition | Kafka::PurgeQueue) => {
                 Retry::Safe
@@ -27,10 +27,18 @@ pub(super) fn before(what: &str, error: &KafkaError) -> Error {
     })
 }
 
+/// Returns what the library says, whatever was asked for.
+fn code(error: &KafkaError) -> Option<Kafka> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    }
+}
+
 /// Returns the failure that no other try would change.
 fn known(what: &str, error: &KafkaError) -> Option<Error> {
     let text = || format!("{what}: {error}");
-    Some(match error.rdkafka_error_code()? {
+    Some(match code(error)? {
         Kafka::MessageSizeTooLarge | Kafka::InvalidMessageSize | Kafka::MessageBatchTooLarge => {
             Error::too_large(ID, text())
         }
@@ -64,6 +72,8 @@ mod tests {
             let error = of_delivery("publish to t", &KafkaError::MessageProduction(code));
             assert_eq!((error.code(), error.retry()), wanted, "{code:?}");
         }
+        let refused = before("make t", &KafkaError::AdminOp(Kafka::PolicyViolation));
+        assert_eq!((refused.code(), refused.retry()), (412, Retry::Never));
         let full = before("publish to t", &KafkaError::MessageProduction(Kafka::QueueFull));
         assert_eq!((full.code(), full.retry()), (503, Retry::Safe));
     }

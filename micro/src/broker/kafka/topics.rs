@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::error::{IsError, KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{IsError, KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
 use rdkafka::types::RDKafkaRespErr;
 
@@ -147,30 +147,21 @@ fn look(shared: &Shared, topic: &str) -> Result<Found> {
 }
 
 /// Asks the servers to make a topic, or names it to them if they make topics only by themselves.
+///
+/// Whichever server answers is asked: it hands on to the one that decides, or, if it is of the older
+/// kind that keeps to ZooKeeper, says that another one does, which then is.
 fn make(shared: &Shared, topic: &str) -> Result<()> {
     let what = || format!("make the topic {topic}");
     let refused = |error: &KafkaError| failure::before(&what(), error);
     let maker = AdminClient::from_config_and_context(&shared.settings.maker(), Logging);
     let maker = Ending(Some(maker.map_err(|error| refused(&error))?));
     let Some(client) = &maker.0 else { return Ok(()) };
-    let patience = Some(ANSWER_PATIENCE);
-    let options = AdminOptions::new().request_timeout(patience).operation_timeout(patience);
-    let replicas = shared.config.replicas.and_then(|replicas| i32::try_from(replicas).ok());
-    // -1 is what the servers are configured to.
-    let replicas = TopicReplication::Fixed(replicas.unwrap_or(-1));
-    let wanted = NewTopic::new(topic, shared.config.partitions.into(), replicas);
-    let making = client.create_topics([&wanted], &options);
-    let made = tokio::runtime::Handle::current().block_on(making);
-    let code = match made {
-        Ok(outcomes) => {
-            outcomes.into_iter().find_map(|outcome| outcome.err().map(|(_, code)| code))
-        }
-        Err(error) => match error.rdkafka_error_code() {
-            Some(code) => Some(code),
-            None => return Err(refused(&error)),
-        },
-    };
-    match code {
+    let server = any_server(shared, topic).map_err(|error| refused(&error))?;
+    let mut code = create(client, shared, topic, server);
+    if code == Ok(Some(RDKafkaErrorCode::NotController)) {
+        code = create(client, shared, topic, None);
+    }
+    match code.map_err(|error| refused(&error))? {
         None => {
             tracing::info!(topic, partitions = shared.config.partitions, "topic is made");
             Ok(())
@@ -182,6 +173,39 @@ fn make(shared: &Shared, topic: &str) -> Result<()> {
             named.map(drop).map_err(|error| refused(&error))
         }
         Some(code) => Err(refused(&KafkaError::AdminOp(code))),
+    }
+}
+
+/// Returns a server that answers.
+fn any_server(shared: &Shared, topic: &str) -> KafkaResult<Option<i32>> {
+    let Some(producer) = shared.producer() else { return Err(KafkaError::Canceled) };
+    let answer = producer.client().fetch_metadata(Some(topic), ANSWER_PATIENCE)?;
+    let known = answer.brokers().iter().map(|server| server.id());
+    // The answer of an address whose number is not known yet is from number -1.
+    let asked = std::iter::once(answer.orig_broker_id());
+    Ok(asked.chain(known).find(|id| *id >= 0))
+}
+
+/// Asks a server to make a topic, by default the one that decides, and returns its refusal.
+fn create(
+    client: &AdminClient<Logging>,
+    shared: &Shared,
+    topic: &str,
+    server: Option<i32>,
+) -> KafkaResult<Option<RDKafkaErrorCode>> {
+    let patience = Some(ANSWER_PATIENCE);
+    let options = AdminOptions::new().request_timeout(patience).operation_timeout(patience);
+    let replicas = shared.config.replicas.map_or(-1, i32::from);
+    // -1 is what the servers are configured to.
+    let replicas = TopicReplication::Fixed(replicas);
+    let wanted = NewTopic::new(topic, shared.config.partitions.into(), replicas);
+    let making = client.create_topics([&wanted], &options.broker_id(server));
+    match tokio::runtime::Handle::current().block_on(making) {
+        Ok(outcomes) => {
+            Ok(outcomes.into_iter().find_map(|outcome| outcome.err().map(|(_, code)| code)))
+        }
+        Err(KafkaError::AdminOp(code)) => Ok(Some(code)),
+        Err(error) => Err(error),
     }
 }
 
