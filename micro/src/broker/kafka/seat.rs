@@ -1,7 +1,7 @@
 //! How a subscription gets its place: where it begins to read, and its part of a group.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -10,12 +10,12 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::core::error::{Error, Result, Retry};
+use crate::core::error::Result;
 use crate::core::shutdown::Shutdown;
 
 use super::client::{Shared, log};
 use super::desk::Desk;
-use super::{ID, failure};
+use super::failure;
 
 /// How long the handlers of partitions that others get may go on before they do; what they settle
 /// later counts for nothing.
@@ -23,9 +23,6 @@ const REVOKE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long asking how far a group is may take while its partitions are divided.
 const LOOK_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long a turn of waiting for an answer of the group takes.
-const TURN: Duration = Duration::from_millis(10);
 
 pub(super) type Consumer = BaseConsumer<Dividing>;
 
@@ -52,12 +49,8 @@ impl Seat {
     ) -> Result<Consumer> {
         let what = || format!("subscribe to {}", self.topic);
         let failed = |error: KafkaError| failure::before(&what(), &error);
-        let dividing = Dividing {
-            topic: self.topic.clone(),
-            desk: Arc::clone(desk),
-            life: life.clone(),
-            committed: Mutex::default(),
-        };
+        let dividing =
+            Dividing { topic: self.topic.clone(), desk: Arc::clone(desk), life: life.clone() };
         let settings = shared.settings.consumer(&self.group, self.is_member);
         let consumer = Consumer::from_config_and_context(&settings, dividing).map_err(failed)?;
         // In this order: whoever else seeds the group at this moment has looked at the end of the
@@ -82,21 +75,12 @@ impl Seat {
         if committed.elements().iter().any(|one| matches!(one.offset(), Offset::Offset(_))) {
             return Ok(());
         }
-        consumer.commit(ends, CommitMode::Async).map_err(failed)?;
-        // Progress: each turn waits for the answer, until a deadline.
-        while Instant::now() < until {
-            // Nothing is subscribed to yet, so that no message comes.
-            let _event = consumer.poll(TURN).is_some();
-            match consumer.context().take_committed() {
-                None => {}
-                Some(Ok(())) => return Ok(()),
-                // The group has members: another one has seeded it.
-                Some(Err(error)) if is_elsewhere(&error) => return Ok(()),
-                Some(Err(error)) => return Err(failed(error)),
-            }
+        // Bounded by the library: by the time that an answer may take, and the session's.
+        match consumer.commit(ends, CommitMode::Sync) {
+            // The group has members: another one has seeded it.
+            Err(error) if is_elsewhere(&error) => Ok(()),
+            outcome => outcome.map_err(failed),
         }
-        let text = format!("begin the group {}: no answer", self.group);
-        Err(Error::unavailable(ID, text).with_retry(Retry::Safe))
     }
 
     /// Reads partitions that were added to the topic, from their beginning, where no group does so.
@@ -171,15 +155,9 @@ pub(super) struct Dividing {
     topic: String,
     desk: Arc<Desk>,
     life: Shutdown,
-    /// What the servers said to the last commit.
-    committed: Mutex<Option<KafkaResult<()>>>,
 }
 
 impl Dividing {
-    fn take_committed(&self) -> Option<KafkaResult<()>> {
-        self.committed.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
     fn leave(&self, consumer: &Consumer, partitions: &BTreeSet<i32>) {
         let is_lost = consumer.assignment_lost();
         // Handlers that are cut settle nothing more.
@@ -245,12 +223,5 @@ impl ConsumerContext for Dividing {
                 tracing::warn!(topic = self.topic, %error, "the group cannot divide its partitions");
             }
         }
-    }
-
-    fn commit_callback(&self, outcome: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        if let Err(error) = &outcome {
-            tracing::debug!(topic = self.topic, %error, "offsets are not committed");
-        }
-        *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
     }
 }
