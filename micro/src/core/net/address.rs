@@ -1,6 +1,7 @@
 //! Where a node listens.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -29,11 +30,16 @@ impl FromStr for Address {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        if let Some(path) = text.strip_prefix("unix:") {
+        if let Some(path) = behind(text, "unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
+            // `unix:////run/a` names the same file as `unix:///run/a`, which is how it is written.
+            let path = match path.strip_prefix('/') {
+                Some(below) => format!("/{}", below.trim_start_matches('/')),
+                None => path.to_owned(),
+            };
             return if path.is_empty() { Err(invalid(text)) } else { Ok(Self::Unix(path.into())) };
         }
-        if let Some(name) = text.strip_prefix("memory:") {
+        if let Some(name) = behind(text, "memory:") {
             return Ok(Self::Memory(name.to_owned()));
         }
         if let Some((scheme, rest)) = schemed(text) {
@@ -43,13 +49,11 @@ impl FromStr for Address {
                 Ok(Self::Scheme { scheme: scheme.to_ascii_lowercase(), rest: rest.to_owned() })
             };
         }
-        let host = text.strip_prefix("tcp://").unwrap_or(text);
+        let host = behind(text, "tcp://").unwrap_or(text);
         // go-micro writes ":8080" for all interfaces; the rest of the world expects a host.
         let host = if host.starts_with(':') { format!("0.0.0.0{host}") } else { host.to_owned() };
         match host.rsplit_once(':') {
-            Some((name, port))
-                if !name.is_empty() && !name.contains('/') && port.parse::<u16>().is_ok() =>
-            {
+            Some((name, port)) if is_host(name) && port.parse::<u16>().is_ok() => {
                 Ok(Self::Tcp(host))
             }
             _ => Err(invalid(text)),
@@ -57,17 +61,37 @@ impl FromStr for Address {
     }
 }
 
+/// What follows the prefix, whose letters may be of either case.
+fn behind<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let (head, rest) = text.split_at_checked(prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
 /// Splits a text into its scheme and what is behind it, if it has a scheme of a transport.
 fn schemed(text: &str) -> Option<(&str, &str)> {
-    let (scheme, rest) = match text.split_once("://") {
-        Some((scheme, rest)) => (scheme, rest.trim_end_matches('/')),
+    let end = text.bytes().position(|b| !b.is_ascii_alphanumeric() && b != b'-')?;
+    let (scheme, tail) = text.split_at_checked(end)?;
+    if scheme.is_empty() || scheme.eq_ignore_ascii_case("tcp") {
+        return None;
+    }
+    match tail.strip_prefix("://") {
+        Some(rest) => Some((scheme, rest.trim_end_matches('/'))),
+        None => tail
+            .strip_prefix('+')
+            .filter(|rest| rest.starts_with("unix:"))
+            .map(|rest| (scheme, rest)),
+    }
+}
+
+/// Whether the text can be the name of a host, or is an IP address; one of IPv6 stands in brackets.
+fn is_host(name: &str) -> bool {
+    match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        Some(ip) => ip.split('%').next().is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok()),
         None => {
-            let (scheme, _) = text.split_once("+unix:")?;
-            (scheme, text.get(scheme.len() + 1..)?)
+            !name.is_empty()
+                && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '.' | '_'))
         }
-    };
-    let letters = scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    (letters && !scheme.is_empty() && scheme != "tcp").then_some((scheme, rest))
+    }
 }
 
 fn invalid(text: &str) -> Error {
@@ -81,6 +105,10 @@ fn invalid(text: &str) -> Error {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // A host may bear the name of a scheme.
+            Self::Tcp(host) if behind(host, "unix:").or(behind(host, "memory:")).is_some() => {
+                write!(f, "tcp://{host}")
+            }
             Self::Tcp(host) => f.write_str(host),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Memory(name) => write!(f, "memory:{name}"),
@@ -130,11 +158,41 @@ mod tests {
         assert_eq!("tcp://a:80".parse::<Address>().unwrap().to_string(), "a:80");
         assert_eq!("HTTP://a:80/".parse::<Address>().unwrap().to_string(), "http://a:80");
         assert_eq!(":80".parse::<Address>().unwrap().to_string(), "0.0.0.0:80");
+        assert_eq!("Memory://a".parse::<Address>().unwrap().to_string(), "memory://a");
+    }
+
+    #[test]
+    fn an_address_that_holds_the_marks_of_another_is_read_back_the_same() {
+        for text in [
+            "tcp://unix:1",
+            "TCP://memory:1",
+            "unix:////run/a",
+            "UNIX://a",
+            "a://unix:b://unix:c",
+            "a+unix:b://c",
+            "a://b+unix:c",
+            "memory://a+unix:b",
+        ] {
+            let address = text.parse::<Address>().unwrap();
+            assert_eq!(address.to_string().parse::<Address>().unwrap(), address, "{text}");
+        }
     }
 
     #[test]
     fn a_bad_address_is_named_in_the_error() {
-        for text in ["", "localhost", "host:99999", "unix:", "grpc://", "http+unix:", "://a:1"] {
+        for text in [
+            "",
+            "localhost",
+            "host:99999",
+            "unix:",
+            "grpc://",
+            "http+unix:",
+            "://a:1",
+            "::1:80",
+            "[::1:80",
+            "a b:80",
+            "tcp://a+unix::1",
+        ] {
             let error = text.parse::<Address>().unwrap_err();
             assert!(error.detail().contains(&format!("`{text}`")), "{error}");
         }
