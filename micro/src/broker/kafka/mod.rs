@@ -118,7 +118,7 @@ const TOPIC_PATIENCE: Duration = Duration::from_secs(5);
 const OUTCOME_GRACE: Duration = Duration::from_secs(1);
 
 /// How long a subscription may take in all: its thread has shorter times for each step.
-const SUBSCRIBE_PATIENCE: Duration = Duration::from_secs(20);
+const SUBSCRIBE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Bytes of a queue's name, at most.
 const QUEUE_BYTES_MAX: usize = 128;

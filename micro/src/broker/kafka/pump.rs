@@ -26,7 +26,7 @@ const OPEN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a member waits for its part of the group before it is said to be subscribed: the group
 /// is told to begin by then, so that it misses nothing later.
-const JOIN_PATIENCE: Duration = Duration::from_secs(10);
+const JOIN_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How long the thread waits for a message before it looks at all else.
 const TICK: Duration = Duration::from_millis(100);

@@ -34,11 +34,12 @@ pub(super) fn trials() -> Vec<Trial> {
 async fn conforms() {
     let cluster = cluster(1);
     let addresses = cluster.bootstrap_servers();
+    // The mock cluster divides a group only when a session would have timed out.
+    let config = KafkaConfig::default().with_session_timeout(Duration::from_secs(6));
     let make = move || -> BoxFuture<'static, Arc<dyn Broker>> {
-        let addresses = addresses.clone();
+        let (addresses, config) = (addresses.clone(), config.clone());
         Box::pin(async move {
-            let process =
-                || Process::new(&addresses, KafkaConfig::default(), &super::Limits::DEFAULT);
+            let process = || Process::new(&addresses, config.clone(), &super::Limits::DEFAULT);
             let (one, other) = (process().broker, process().broker);
             let pair: Arc<dyn Broker> = Arc::new(testkit::broker::Pair::new(one, other));
             pair

@@ -3,6 +3,7 @@
 //! A thread brings messages and tells the servers what is settled; workers take and settle them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -332,6 +333,12 @@ impl State {
         self.bytes -= bytes;
         self.ready.retain(|item| item.place.partition != partition);
         self.waiting.retain(|_, item| item.place.partition != partition);
+    }
+}
+
+impl fmt::Debug for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Taken").field(&self.item).finish()
     }
 }
 

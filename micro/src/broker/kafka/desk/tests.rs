@@ -23,7 +23,7 @@ fn at(offset: i64) -> impl FnOnce(&BTreeSet<i32>) -> BTreeMap<i32, i64> {
 }
 
 async fn next(desk: &Arc<Desk>) -> Taken {
-    clock::timeout(Duration::from_secs(5), desk.next()).await.ok().expect("a message")
+    clock::timeout(Duration::from_secs(5), desk.next()).await.expect("a message")
 }
 
 async fn is_empty(desk: &Arc<Desk>) -> bool {
