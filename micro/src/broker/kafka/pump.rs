@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
@@ -13,6 +13,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::oneshot;
 
 use crate::broker::memory::count;
+use crate::core::clock::{self, Instant};
 use crate::core::error::{Error, Result};
 use crate::core::shutdown::Shutdown;
 
@@ -62,7 +63,7 @@ impl Pump {
     }
 
     fn run(self, opened: oneshot::Sender<Result<()>>) {
-        let until = Instant::now() + OPEN_PATIENCE;
+        let until = clock::after(clock::now(), OPEN_PATIENCE);
         let shared = &self.inner.client.shared;
         let consumer = match self.seat.open(shared, (&self.desk, &self.life), until) {
             Ok(consumer) => consumer,
@@ -73,13 +74,13 @@ impl Pump {
             }
         };
         let mut opened = Some(opened);
-        let joined_by = Instant::now() + JOIN_PATIENCE;
-        let mut at = Times { told: Instant::now(), refreshed: Instant::now() };
+        let joined_by = clock::after(clock::now(), JOIN_PATIENCE);
+        let mut at = Times { told: clock::now(), refreshed: clock::now() };
         let mut paused = BTreeSet::new();
         // Progress: each turn waits for a message for a limited time; the end of the subscription
         // ends it.
         while !self.life.is_closed() {
-            let is_made = self.desk.is_assigned() || Instant::now() >= joined_by;
+            let is_made = self.desk.is_assigned() || clock::now() >= joined_by;
             if let Some(opened) = opened.take_if(|_| is_made) {
                 let _unheard = opened.send(Ok(())).is_err();
             }
@@ -98,7 +99,7 @@ impl Pump {
 
     /// Tells what is settled, and looks for more partitions.
     fn upkeep(&self, consumer: &Consumer, at: &mut Times) {
-        let now = Instant::now();
+        let now = clock::now();
         if self.seat.is_member {
             if now.duration_since(at.told) >= TELL_INTERVAL {
                 at.told = now;

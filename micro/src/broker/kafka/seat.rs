@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
@@ -10,6 +10,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use crate::core::clock::{self, Instant};
 use crate::core::error::Result;
 use crate::core::shutdown::Shutdown;
 
@@ -142,7 +143,7 @@ fn ends(consumer: &Consumer, topic: &str, until: Instant) -> KafkaResult<TopicPa
 
 fn left(until: Instant) -> Duration {
     // A time of nothing would be forever.
-    until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+    clock::remaining(clock::now(), until).max(Duration::from_millis(1))
 }
 
 fn partitions_of(list: &TopicPartitionList) -> BTreeSet<i32> {

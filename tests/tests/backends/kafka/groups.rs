@@ -20,7 +20,10 @@ pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial_alone("kafka::a_new_group_begins_where_the_topic_ends", begins_at_the_end),
         trial_alone("kafka::a_group_without_members_keeps_its_place", keeps_its_place),
-        trial_alone("kafka::only_what_is_settled_without_a_gap_is_committed", prefix),
+        trial_alone(
+            "kafka::only_what_is_settled_without_a_gap_is_committed",
+            only_what_is_settled_without_a_gap_is_committed,
+        ),
         trial_alone("kafka::members_that_come_and_go_share_all_and_lose_nothing", come_and_go),
         trial_alone("kafka::a_slow_handler_keeps_its_partition", slow_handler),
         trial_alone("kafka::two_queues_and_topics_do_not_mix", do_not_mix),
@@ -77,7 +80,7 @@ fn committed(cluster: &Cluster, group: &str, topic: &str) -> i64 {
     found.elements().iter().map(|one| offset(one.offset())).sum()
 }
 
-async fn prefix() {
+async fn only_what_is_settled_without_a_gap_is_committed() {
     let cluster = cluster(1);
     let process = Process::with(&cluster, KafkaConfig::default().with_key("key"));
     let topic = topic();

@@ -1,3 +1,5 @@
+//! What a desk holds through retries, lost partitions and its limits.
+
 use bytes::Bytes;
 
 use super::*;
