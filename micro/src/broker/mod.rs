@@ -7,6 +7,16 @@
 //! Exactly-once is never claimed: a message may be delivered again after a failure whose outcome is
 //! unknown. [`Dedupe`] helps handlers that must not act twice.
 
+#[cfg(any(
+    feature = "kafka",
+    feature = "nats",
+    feature = "nsq",
+    feature = "postgres",
+    feature = "pubsub",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
+mod before_retry;
 mod dead_letter;
 mod dedupe;
 mod delivery;
@@ -15,6 +25,10 @@ mod http;
 mod inbox;
 #[cfg(feature = "nats")]
 mod jetstream;
+#[cfg(feature = "kafka")]
+mod kafka;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+mod member;
 mod memory;
 mod message;
 #[cfg(feature = "mqtt")]
@@ -69,6 +83,8 @@ pub use self::inbox::Inbox;
 pub use self::jetstream::JetStream;
 #[cfg(feature = "nats")]
 pub use self::jetstream::JetStreamOptions;
+#[cfg(feature = "kafka")]
+pub use self::kafka::{Kafka, KafkaClient, KafkaConfig};
 pub use self::memory::Counts;
 pub use self::memory::Memory;
 pub use self::message::MESSAGE_ID_BYTES_MAX;

@@ -12,6 +12,8 @@ mod dns;
 mod etcd;
 #[cfg(feature = "gossip")]
 mod gossip;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 #[cfg(feature = "mqtt")]
@@ -59,6 +61,8 @@ fn main() -> ExitCode {
         etcd::trials,
         #[cfg(feature = "gossip")]
         gossip::trials,
+        #[cfg(feature = "kafka")]
+        kafka::trials,
         #[cfg(feature = "kubernetes")]
         kubernetes::trials,
         #[cfg(feature = "mqtt")]

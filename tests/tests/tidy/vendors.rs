@@ -77,6 +77,7 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("quick_xml", &["config/format/"]),
     ("quinn", &["transport/quic/"]),
     ("rcgen", &["auth/authority/"]),
+    ("rdkafka", &["broker/kafka/"]),
     ("redb", &["store/file/"]),
     (
         "redis",

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::broker::before_retry::before_retry;
 use crate::broker::dead_letter::DeadLetter;
 use crate::broker::delivery::Ack;
 use crate::broker::delivery::Delivery;
 use crate::broker::delivery::deliver;
 use crate::broker::message::Message;
 use crate::broker::pause::RETRY_BASE;
-use crate::broker::pause::before_retry;
 use crate::core::backoff::Backoff;
 use crate::core::clock;
 use crate::core::error::Result;

@@ -6,6 +6,8 @@
 mod consul;
 #[cfg(feature = "etcd")]
 mod etcd;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(any(feature = "dns", feature = "gossip", feature = "kubernetes"))]
 mod lone;
 #[cfg(feature = "mqtt")]
@@ -91,6 +93,10 @@ pub(crate) fn broker(
     #[cfg(feature = "nats")]
     if url.scheme == "jetstream" {
         return Some(nats::jetstream(url, scope, drivers));
+    }
+    #[cfg(feature = "kafka")]
+    if url.scheme == "kafka" {
+        return Some(kafka::broker(url, scope, drivers));
     }
     #[cfg(feature = "mqtt")]
     if url.scheme == "mqtt" {
