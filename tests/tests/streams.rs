@@ -156,6 +156,20 @@ async fn a_stream_asked_to_be_bounded_ends_by_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_bounded_stream_that_nobody_reads_lets_go_of_its_handler_in_time() {
+    let (running, tide, shore) = started().await;
+    let began = clock::now();
+    let mut tides = tide.watch().timeout(TIDE + SOON).bounded().await.unwrap();
+    tides.next().await.unwrap().unwrap();
+    shore.gone.notified().await;
+    let took = clock::now() - began;
+    assert!(took >= TIDE + SOON && took <= TIDE + 2 * SOON, "{took:?}");
+    assert_eq!(tides.next().await.unwrap().unwrap_err().code(), 408);
+    assert!(tides.next().await.is_none());
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_keeps_the_context_in_which_it_was_made() {
     let (running, tide, _shore) = started().await;
     let (context, trace) = context();

@@ -7,6 +7,16 @@
 //! Exactly-once is never claimed: a message may be delivered again after a failure whose outcome is
 //! unknown. [`Dedupe`] helps handlers that must not act twice.
 
+#[cfg(any(
+    feature = "kafka",
+    feature = "nats",
+    feature = "nsq",
+    feature = "postgres",
+    feature = "pubsub",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
+mod before_retry;
 mod dead_letter;
 mod dedupe;
 mod delivery;
@@ -15,8 +25,14 @@ mod http;
 mod inbox;
 #[cfg(feature = "nats")]
 mod jetstream;
+#[cfg(feature = "kafka")]
+mod kafka;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+mod member;
 mod memory;
 mod message;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "nsq")]
@@ -24,6 +40,8 @@ mod nsq;
 mod pause;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "pubsub")]
+mod pubsub;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 mod receipt;
@@ -65,16 +83,22 @@ pub use self::inbox::Inbox;
 pub use self::jetstream::JetStream;
 #[cfg(feature = "nats")]
 pub use self::jetstream::JetStreamOptions;
+#[cfg(feature = "kafka")]
+pub use self::kafka::{Kafka, KafkaClient, KafkaConfig};
 pub use self::memory::Counts;
 pub use self::memory::Memory;
 pub use self::message::MESSAGE_ID_BYTES_MAX;
 pub use self::message::Message;
+#[cfg(feature = "mqtt")]
+pub use self::mqtt::{Mqtt, MqttOptions};
 #[cfg(feature = "nats")]
 pub use self::nats::Nats;
 #[cfg(feature = "nsq")]
 pub use self::nsq::{Nsq, NsqConfig, Nsqd};
 #[cfg(feature = "postgres")]
 pub use self::postgres::Postgres;
+#[cfg(feature = "pubsub")]
+pub use self::pubsub::{PubSub, PubSubConfig, PubSubEndpoint};
 #[cfg(feature = "rabbitmq")]
 pub use self::rabbitmq::{RabbitMq, RabbitMqConfig, Unrouted};
 #[cfg(feature = "redis")]

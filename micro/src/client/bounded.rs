@@ -1,6 +1,7 @@
 //! Streams of responses that end by the deadline of their call, where the call asks for that.
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as Task, Poll};
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use crate::client::layer::Reply;
 use crate::client::plan::Plan;
 use crate::core::clock::{self, Instant, Sleep};
 use crate::core::error::{Error, Result};
+use crate::core::shutdown::{TaskHandle, TaskTracker};
 use crate::core::stream::{RawStream, Streaming};
 
 /// By when a stream of responses is over, and of which call it is.
@@ -17,6 +19,7 @@ use crate::core::stream::{RawStream, Streaming};
 pub(super) struct Bound {
     deadline: Instant,
     call: String,
+    tasks: TaskTracker,
 }
 
 impl Bound {
@@ -27,27 +30,60 @@ impl Bound {
         asked.then(|| Self {
             deadline: plan.deadline(began),
             call: format!("{} {}", route.service(), route.endpoint()),
+            tasks: plan.client().scope.tasks.clone(),
         })
     }
 
     /// Puts the bound around a stream; a single response came in time.
     pub(super) fn around(self, reply: Reply) -> Reply {
         match reply {
-            Reply::Stream(messages) => Reply::Stream(Streaming::from_stream(Bounded {
-                messages: Some(messages),
-                until: Box::pin(clock::sleep_until(self.deadline)),
-                call: self.call,
-            })),
+            Reply::Stream(messages) => {
+                Reply::Stream(Streaming::from_stream(self.bounded(messages)))
+            }
             message @ Reply::Message(_) => message,
+        }
+    }
+
+    fn bounded(self, messages: RawStream) -> Bounded {
+        let messages = Messages(Arc::new(Mutex::new(Some(messages))));
+        let (held, deadline) = (messages.clone(), self.deadline);
+        // A reader that is busy elsewhere must not keep the handler.
+        let watch = self.tasks.spawn("stream deadline", async move {
+            clock::sleep_until(deadline).await;
+            held.end();
+        });
+        Bounded {
+            messages,
+            until: Box::pin(clock::sleep_until(deadline)),
+            call: Some(self.call),
+            _watch: watch.abort_on_drop(),
         }
     }
 }
 
+/// The messages until the stream is over; dropping them resets the call.
+#[derive(Clone)]
+struct Messages(Arc<Mutex<Option<RawStream>>>);
+
+impl Messages {
+    fn end(&self) {
+        let ended = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(ended);
+    }
+
+    /// Polls for the next message; nothing where the deadline has ended them.
+    fn poll(&self, task: &mut Task<'_>) -> Option<Poll<Option<Result<Bytes>>>> {
+        let mut messages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        messages.as_mut().map(|messages| Pin::new(messages).poll_next(task))
+    }
+}
+
 struct Bounded {
-    /// None once the stream is over; dropping them resets the call.
-    messages: Option<RawStream>,
+    messages: Messages,
     until: Pin<Box<Sleep>>,
-    call: String,
+    /// None once the stream is over.
+    call: Option<String>,
+    _watch: TaskHandle,
 }
 
 impl Stream for Bounded {
@@ -55,17 +91,19 @@ impl Stream for Bounded {
 
     fn poll_next(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        let Some(messages) = &mut this.messages else { return Poll::Ready(None) };
+        let Some(call) = &this.call else { return Poll::Ready(None) };
         // First: a node that always has one more message must not keep its stream alive.
-        if this.until.as_mut().poll(task).is_ready() {
-            this.messages = None;
-            let detail = format!("{}: the deadline of the call passed in its stream", this.call);
+        let is_over = this.until.as_mut().poll(task).is_ready();
+        let Some(next) = (if is_over { None } else { this.messages.poll(task) }) else {
+            let detail = format!("{call}: the deadline of the call passed in its stream");
+            this.messages.end();
+            this.call = None;
             return Poll::Ready(Some(Err(Error::timeout("micro.client", detail))));
+        };
+        if matches!(next, Poll::Ready(None)) {
+            this.messages.end();
+            this.call = None;
         }
-        let next = std::task::ready!(Pin::new(messages).poll_next(task));
-        if next.is_none() {
-            this.messages = None;
-        }
-        Poll::Ready(next)
+        next
     }
 }

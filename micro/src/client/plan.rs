@@ -11,7 +11,6 @@ use crate::client::attempt::Chosen;
 use crate::client::endpoint::Endpoint;
 use crate::client::options::Options;
 use crate::codec::Format;
-use crate::core::attempt;
 use crate::core::budget::Budget;
 use crate::core::context::Context;
 use crate::core::error::Result;
@@ -87,17 +86,9 @@ impl Plan {
         self.endpoint.idempotent || self.options.as_ref().is_some_and(|o| o.idempotent)
     }
 
-    /// Returns how often the call is repeated: as often as asked for, or by default unless it is
-    /// made for a call that is itself a repetition, so that retries do not multiply from hop to hop.
     pub(super) fn retries_max(&self) -> u32 {
-        if let Some(asked) = self.options.as_ref().and_then(|options| options.retries) {
-            return asked;
-        }
-        let inherited = self.context.as_ref().map(Context::metadata);
-        if inherited.is_some_and(attempt::is_repeated) {
-            return 0;
-        }
-        self.client().scope.limits.retry.retries_max
+        let asked = self.options.as_ref().and_then(|options| options.retries);
+        asked.unwrap_or(self.client().scope.limits.retry.retries_max)
     }
 
     pub(super) fn hedge(&self) -> Option<Duration> {

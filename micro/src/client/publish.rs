@@ -64,13 +64,14 @@ impl Publisher {
         self.broker.publish(message.with_metadata(inherited())).await
     }
 
-    /// Subscribes to a topic at run time, as `#[subscriber]` does for as long as a process serves.
+    /// Subscribes to a topic at run time; `#[subscriber]` does for as long as a process serves.
     ///
     /// When it returns, events published from then on arrive. The handler runs in a context of its
     /// own, which holds the trace and the metadata of the event. What it returns settles the event,
     /// unless [`Event::ack`], [`Event::retry`] or [`Event::reject`] was called before; an event that
-    /// is no `T` goes to the dead letters. The subscription ends when the handle is drained, closed
-    /// or dropped. Dropping the future subscribes to nothing.
+    /// is no `T` goes to the dead letters. No statistics are kept of it, and a task that it spawns
+    /// from its context ends with the handle of that task. The subscription ends when the handle is
+    /// drained, closed or dropped. Dropping the future subscribes to nothing.
     ///
     /// ```
     /// # use micro::Result;

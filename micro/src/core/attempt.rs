@@ -1,24 +1,27 @@
 //! Which try of a call a request is, as its caller tells those that serve it.
 //!
-//! The first one says nothing. A process with no room refuses repeated calls before others, and
-//! repeats none of the calls that it makes for one: only whoever is at the edge repeats by itself.
+//! The first one says nothing. A process with no room refuses repeated calls before others. Each hop
+//! counts its own tries, within its own budget: what a call is answered with never depends on how often
+//! somebody before it was repeated.
 
 use crate::core::metadata::Metadata;
 
 /// The metadata of one hop that counts the tries of a call from 1.
 const KEY: &str = "x-attempt";
 
-/// Tells which try of its call a request is; the first is not told.
+/// Tells which try of its call a request is, whatever its metadata said; the first is not told.
 pub(crate) fn tell(metadata: &mut Metadata, attempt: u32) {
+    metadata.remove(KEY);
     if attempt > 1 {
         // Metadata at its limit has no room for it: then it passes for the first.
         let _fits = metadata.insert(KEY, attempt.to_string()).is_ok();
     }
 }
 
-/// Tells whether a request with this metadata was sent before.
-pub(crate) fn is_repeated(metadata: &Metadata) -> bool {
-    let attempt = metadata.get(KEY).and_then(|attempt| attempt.parse().ok());
+/// Takes from the metadata of a request whether it was sent before: nobody else is to read it, or to
+/// send it on.
+pub(crate) fn take(metadata: &mut Metadata) -> bool {
+    let attempt = metadata.remove(KEY).and_then(|attempt| attempt.parse().ok());
     attempt.is_some_and(|attempt: u32| attempt > 1)
 }
 
@@ -31,12 +34,17 @@ mod tests {
         for (attempt, repeated) in [(0, false), (1, false), (2, true), (u32::MAX, true)] {
             let mut metadata = Metadata::new();
             tell(&mut metadata, attempt);
-            assert_eq!(is_repeated(&metadata), repeated, "{attempt}");
+            assert_eq!(take(&mut metadata), repeated, "{attempt}");
+            assert!(metadata.is_empty());
         }
         for nonsense in ["", "x", "-2", "2, 3", "99999999999"] {
             let mut metadata = Metadata::new();
             metadata.insert(KEY, nonsense).unwrap();
-            assert!(!is_repeated(&metadata), "{nonsense}");
+            tell(&mut metadata, 1);
+            assert!(metadata.is_empty(), "{nonsense}");
+            metadata.insert(KEY, nonsense).unwrap();
+            assert!(!take(&mut metadata), "{nonsense}");
+            assert!(metadata.is_empty(), "{nonsense}");
         }
     }
 }

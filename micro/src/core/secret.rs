@@ -68,15 +68,37 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Secret<T> {
 /// not hold, so everything from the first `:` of an address to its last `@` counts as one: rather
 /// too much is hidden than too little.
 pub(crate) fn without_passwords(text: &str) -> String {
-    let mut parts = text.split("://");
-    // What comes before the first scheme is prose, or an address that has none.
-    let words = parts.next().unwrap_or_default().split_inclusive(char::is_whitespace);
-    let mut out: String = words.map(without_password).collect();
-    for part in parts {
+    let (mut out, mut rest) = (String::new(), text);
+    let mut is_prose = true;
+    loop {
+        let end = next_scheme(rest).unwrap_or(rest.len());
+        let (part, after) = rest.split_at(end);
+        if is_prose {
+            // What comes before the first scheme is prose, or an address that has none.
+            out.extend(part.split_inclusive(char::is_whitespace).map(without_password));
+        } else {
+            out.push_str(&without_password(part));
+        }
+        let Some(after) = after.strip_prefix("://") else { return out };
         out.push_str("://");
-        out.push_str(&without_password(part));
+        (rest, is_prose) = (after, false);
     }
-    out
+}
+
+/// Finds the `://` of the next URL: what is before it is a scheme, and not a part of a password.
+fn next_scheme(text: &str) -> Option<usize> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    text.match_indices("://").map(|(at, _)| at).find(|&at| {
+        let before = text.get(..at).unwrap_or_default().trim_end_matches(is_part);
+        !before.ends_with([':', '@', '/', '?', '#', '&', '%'])
+    })
+}
+
+/// Whether the value of an option is not shown.
+fn is_hidden(option: &str) -> bool {
+    let name = option.to_ascii_lowercase().replace('_', "-");
+    is_secret(&name)
+        || ["key", "auth", "pass", "private", "pwd"].iter().any(|part| name.contains(part))
 }
 
 fn without_password(address: &str) -> String {
@@ -87,7 +109,7 @@ fn without_password(address: &str) -> String {
     let shown = shown.unwrap_or_else(|| address.to_owned());
     let Some((base, options)) = shown.split_once('?') else { return shown };
     let option = |option: &str| match option.split_once('=') {
-        Some((name, _)) if is_secret(&name.to_ascii_lowercase()) => format!("{name}={MASK}"),
+        Some((name, _)) if is_hidden(name) => format!("{name}={MASK}"),
         _ => option.to_owned(),
     };
     format!("{base}?{}", options.split('&').map(option).collect::<Vec<_>>().join("&"))
@@ -110,6 +132,9 @@ mod tests {
             ("u:hunter2@h:1 v:hunter2@g", "u:***@h:1 v:***@g"),
             ("consul://h?token=hunter2&ttl=5s", "consul://h?token=***&ttl=5s"),
             ("consul?Api-Token=hunter2", "consul?Api-Token=***"),
+            ("consul://h?api_key=hunter2&pass=hunter2", "consul://h?api_key=***&pass=***"),
+            ("nats://u:a://b@h", "nats://u:***@h"),
+            ("nats://u:hunter2@h redis://v:a://hunter2@g", "nats://u:***@h redis://v:***@g"),
         ] {
             assert_eq!(without_passwords(text), shown);
         }

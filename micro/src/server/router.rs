@@ -110,13 +110,12 @@ impl Router {
         let recheck = Recheck::of(&self.rule, entry, &call, caller, account);
         let incoming = incoming.rechecked(recheck);
         let (now, deadline) = (call.now, self.deadline(entry, call.now, call.deadline));
+        let is_repeated = call.extra.as_mut().is_some_and(|e| attempt::take(&mut e.metadata));
         let context = self.context(entry, call, deadline, arrival);
         match entry.enter(now, context.parts().trace.as_ref()) {
             Ok(slot) => Ok(self.start(entry, context, incoming, slot)),
             // The queue is for those who ask for the first time: an overload grows by the others.
-            Err(Refused::Full) if attempt::is_repeated(context.metadata()) => {
-                Err(self.refusal(entry, Refused::Repeated))
-            }
+            Err(Refused::Full) if is_repeated => Err(self.refusal(entry, Refused::Repeated)),
             Err(Refused::Full) if !entry.internal => {
                 let until = self.queue_end(now, deadline);
                 self.queue(entry, context, incoming, (now, until))

@@ -342,12 +342,19 @@ pub(crate) fn open_broker(
     }
     url.check("broker", BROKERS)?;
     plain(url, "broker")?;
-    if url.scheme == "http" {
-        let (registry, transport) = (Arc::clone(registry), Arc::clone(transport));
-        let http = broker::Http::with_headers(registry, transport, scope.clone(), headers);
-        return Ok(Arc::new(http));
+    match url.scheme.as_str() {
+        "http" => {
+            let (registry, transport) = (Arc::clone(registry), Arc::clone(transport));
+            let http = broker::Http::with_headers(registry, transport, scope.clone(), headers);
+            Ok(Arc::new(http))
+        }
+        "memory" => Ok(Arc::new(broker::Memory::with_limits(&scope.limits, scope.tasks.clone()))),
+        other => {
+            // Invariant: the table lists nothing that is not opened above.
+            let detail = format!("the broker `{other}` has no way to open it");
+            Err(Error::internal("micro.open", detail))
+        }
     }
-    Ok(Arc::new(broker::Memory::with_limits(&scope.limits, scope.tasks.clone())))
 }
 
 pub(crate) async fn open_store(

@@ -72,8 +72,8 @@ impl Toolbox {
         Ok(Self { backends, settings, config, kept: OnceCell::new() })
     }
 
-    /// Reads what [`Toolbox::open`] reads and opens nothing, so that settings can be looked at
-    /// that name what cannot be opened.
+    /// Reads what [`Toolbox::open`] reads and opens nothing but the source of the settings, so that
+    /// settings can be looked at that name what cannot be opened.
     ///
     /// # Errors
     /// 400 for a wrong flag, 412 when a setting is wrong.

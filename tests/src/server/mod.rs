@@ -8,8 +8,10 @@
 mod dnsmasq;
 mod etcd;
 mod family;
+mod mosquitto;
 mod nats;
 mod postgres;
+mod pubsub;
 mod rabbitmq;
 mod redis;
 mod trial;
@@ -24,8 +26,10 @@ use std::time::{Duration, Instant};
 
 pub use self::dnsmasq::{DNSMASQ, RECORDS, dnsmasq};
 pub use self::etcd::{ETCD, etcd};
+pub use self::mosquitto::{MOSQUITTO, mosquitto, mosquitto_with};
 pub use self::nats::{NATS, nats};
 pub use self::postgres::{POSTGRES, postgres};
+pub use self::pubsub::{PUBSUB, pubsub, pubsub_trial};
 pub use self::rabbitmq::{RABBITMQ, rabbitmq};
 pub use self::redis::{REDIS, redis};
 pub use self::trial::{trial, trial_alone, trial_on};

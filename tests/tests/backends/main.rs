@@ -12,8 +12,12 @@ mod dns;
 mod etcd;
 #[cfg(feature = "gossip")]
 mod gossip;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "nats")]
@@ -22,6 +26,10 @@ mod nats_brokers;
 mod nsq;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "etcd", feature = "mqtt"))]
+mod proxy;
+#[cfg(feature = "pubsub")]
+mod pubsub;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 #[cfg(feature = "redis")]
@@ -53,8 +61,12 @@ fn main() -> ExitCode {
         etcd::trials,
         #[cfg(feature = "gossip")]
         gossip::trials,
+        #[cfg(feature = "kafka")]
+        kafka::trials,
         #[cfg(feature = "kubernetes")]
         kubernetes::trials,
+        #[cfg(feature = "mqtt")]
+        mqtt::trials,
         #[cfg(feature = "nats")]
         nats::trials,
         #[cfg(feature = "nats")]
@@ -63,6 +75,8 @@ fn main() -> ExitCode {
         nsq::trials,
         #[cfg(feature = "postgres")]
         postgres::trials,
+        #[cfg(feature = "pubsub")]
+        pubsub::trials,
         #[cfg(feature = "rabbitmq")]
         rabbitmq::trials,
         #[cfg(feature = "redis")]
@@ -82,6 +96,8 @@ fn main() -> ExitCode {
     ];
     let trials = groups.iter().flat_map(|group| group()).collect();
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    #[cfg(feature = "pubsub")]
+    pubsub::end();
     #[cfg(feature = "rabbitmq")]
     rabbitmq::end();
     conclusion.exit_code()

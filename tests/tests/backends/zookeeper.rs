@@ -26,7 +26,7 @@ const TTL: Duration = Duration::from_secs(15);
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("zookeeper::it_conforms", &ZOOKEEPER, it_keeps_its_promises),
+        trial("zookeeper::it_conforms", &ZOOKEEPER, it_conforms),
         trial("zookeeper::what_is_absent_is_used_later", &ZOOKEEPER, what_is_absent_is_used_later),
         trial("zookeeper::a_restart_loses_no_record", &ZOOKEEPER, a_restart_loses_no_record),
         trial("zookeeper::lost_data_come_back", &ZOOKEEPER, lost_data_come_back),

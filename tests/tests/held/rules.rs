@@ -112,7 +112,6 @@ pub(crate) const RULES: &[Held] = &[
                 &[
                     "r15_an_overload_is_multiplied_by_no_more_than_the_budget",
                     "r15_a_repetition_says_which_try_it_is",
-                    "r15_what_is_called_for_a_repeated_call_is_not_repeated_by_itself",
                 ],
             ),
             ("server/tests/limits.rs", &["r15_a_repeated_call_does_not_wait_for_room"]),

@@ -16,8 +16,8 @@ use crate::core::metadata::title_case;
 use super::ERROR_ID;
 
 const TOPIC: &str = "Micro-Topic";
-const ID: &str = "Micro-Id";
-const CONTENT_TYPE: &str = "Content-Type";
+pub(in crate::broker) const ID: &str = "Micro-Id";
+pub(in crate::broker) const CONTENT_TYPE: &str = "Content-Type";
 
 #[derive(Serialize, Deserialize)]
 struct Document {
@@ -27,13 +27,23 @@ struct Document {
     body: Option<String>,
 }
 
+/// What a document says of a message.
+pub(in crate::broker) struct Parts {
+    pub(in crate::broker) topic: Option<String>,
+    pub(in crate::broker) id: Option<String>,
+    pub(in crate::broker) content_type: ContentType,
+    pub(in crate::broker) metadata: Metadata,
+    pub(in crate::broker) body: Bytes,
+}
+
 /// Reads a posted message. Headers that no metadata can hold are left out.
 pub(super) fn read(bytes: &Bytes) -> Result<Message> {
-    let Parts { topic, id, content_type, metadata, body } = parts(bytes)?;
+    let parts = parts(bytes)?.unwrap_or_default();
     let missing = || Error::bad_request(ERROR_ID, format!("the message has no {TOPIC}"));
-    let topic = topic.ok_or_else(missing)?;
-    let mut message = Message::new(topic, content_type, body).with_metadata(metadata);
-    message.id = id.unwrap_or(message.id);
+    let topic = parts.topic.ok_or_else(missing)?;
+    let mut message =
+        Message::new(topic, parts.content_type, parts.body).with_metadata(parts.metadata);
+    message.id = parts.id.unwrap_or(message.id);
     message.validate(usize::MAX)?;
     Ok(message)
 }
@@ -42,7 +52,8 @@ pub(super) fn read(bytes: &Bytes) -> Result<Message> {
 /// brings none, or none that a message may have.
 #[cfg(feature = "nsq")]
 pub(in crate::broker) fn read_of(topic: &str, other_id: &str, bytes: &Bytes) -> Result<Message> {
-    let Parts { id, content_type, metadata, body, .. } = parts(bytes)?;
+    let missing = || Error::bad_request(ERROR_ID, "the message has no `Header`");
+    let Parts { id, content_type, metadata, body, .. } = parts(bytes)?.ok_or_else(missing)?;
     let mut message = Message::new(topic, content_type, body).with_metadata(metadata);
     message.id = id.unwrap_or_else(|| other_id.to_owned());
     if message.validate(usize::MAX).is_err() {
@@ -52,36 +63,39 @@ pub(in crate::broker) fn read_of(topic: &str, other_id: &str, bytes: &Bytes) -> 
     Ok(message)
 }
 
-/// What a document says.
-struct Parts {
-    topic: Option<String>,
-    id: Option<String>,
-    content_type: ContentType,
-    metadata: Metadata,
-    body: Bytes,
-}
-
-fn parts(bytes: &Bytes) -> Result<Parts> {
+/// Reads what a document says; `None` for an object in JSON that has no headers. Headers that no
+/// metadata can hold are left out.
+///
+/// # Errors
+/// 400 for what is no object in JSON, or has a body that is not base64.
+pub(in crate::broker) fn parts(bytes: &[u8]) -> Result<Option<Parts>> {
     let document: Document = serde_json::from_slice(bytes).map_err(|error| {
         Error::bad_request(ERROR_ID, format!("the message is malformed: {error}"))
     })?;
+    let Some(header) = document.header else { return Ok(None) };
     let body = decode(document.body.unwrap_or_default().as_bytes())
         .ok_or_else(|| Error::bad_request(ERROR_ID, "the body of the message is not base64"))?;
-    let (mut topic, mut id, mut content_type) = (None, None, ContentType::Json);
-    let mut metadata = Metadata::new();
-    for (key, value) in document.header.unwrap_or_default() {
+    let mut parts = Parts { body: Bytes::from(body), ..Parts::default() };
+    for (key, value) in header {
         match key.as_str() {
-            key if key.eq_ignore_ascii_case(TOPIC) => topic = Some(value),
-            key if key.eq_ignore_ascii_case(ID) => id = Some(value),
+            key if key.eq_ignore_ascii_case(TOPIC) => parts.topic = Some(value),
+            key if key.eq_ignore_ascii_case(ID) => parts.id = Some(value),
             key if key.eq_ignore_ascii_case(CONTENT_TYPE) => {
-                content_type = ContentType::parse(&value);
+                parts.content_type = ContentType::parse(&value);
             }
             _ => {
-                let _left_out = metadata.insert(key, value).is_err();
+                let _left_out = parts.metadata.insert(key, value).is_err();
             }
         }
     }
-    Ok(Parts { topic, id, content_type, metadata, body: body.into() })
+    Ok(Some(parts))
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        let (metadata, body) = (Metadata::new(), Bytes::new());
+        Self { topic: None, id: None, content_type: ContentType::Json, metadata, body }
+    }
 }
 
 /// Writes a message to be posted.

@@ -77,10 +77,10 @@ use crate::core::limits::{BrokerLimits, Limits};
 use crate::core::shutdown::{Shutdown, TaskTracker};
 use crate::driver::Nats;
 
+use super::member::{Member, Members};
 use super::memory::{Counts, Tally};
 use super::message::Message;
 use super::nats::check_options;
-use super::nats::member::{Member, Members};
 use super::nats::queue::Queue;
 use super::nats::replies::Replies;
 use super::subscription::Subscription;

@@ -7,6 +7,7 @@ use async_nats::Subject;
 use bytes::Bytes;
 
 use crate::broker::Handler;
+use crate::broker::before_retry::before_retry;
 use crate::broker::dead_letter::DeadLetter;
 use crate::broker::delivery::{Ack, Delivery, deliver};
 use crate::broker::memory::count;
@@ -14,7 +15,7 @@ use crate::broker::message::Message;
 use crate::broker::nats::queue::Queue;
 use crate::broker::nats::replies::Request;
 use crate::broker::nats::wire;
-use crate::broker::pause::{RETRY_BASE, RETRY_MAX, before_retry};
+use crate::broker::pause::{RETRY_BASE, RETRY_MAX};
 use crate::broker::topic::validate_topic;
 use crate::core::backoff::Backoff;
 use crate::core::clock;

@@ -38,7 +38,6 @@
 
 mod confirm;
 mod intake;
-pub(super) mod member;
 pub(super) mod queue;
 pub(super) mod replies;
 pub(super) mod wire;
@@ -62,9 +61,9 @@ use super::{Broker, Capabilities, Handler, Overflow, SubscribeOptions};
 
 use self::confirm::Confirm;
 use self::intake::{Intake, Worker};
-use self::member::{Member, Members};
 use self::queue::Queue;
 use self::replies::Replies;
+use super::member::{Member, Members};
 
 /// The most bytes of a queue's name.
 pub(super) const QUEUE_BYTES_MAX: usize = 128;

@@ -5,11 +5,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::broker::before_retry::before_retry;
 use crate::broker::dead_letter::DeadLetter;
 use crate::broker::delivery::{Ack, Delivery, deliver};
 use crate::broker::http::document;
 use crate::broker::message::Message;
-use crate::broker::pause::{RETRY_BASE, RETRY_HINT_MAX, before_retry};
+use crate::broker::pause::{RETRY_BASE, RETRY_HINT_MAX};
 use crate::core::backoff::Backoff;
 use crate::core::clock;
 use crate::core::content_type::ContentType;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 use crate::broker::Handler;
+use crate::broker::before_retry::before_retry;
 use crate::broker::delivery::{Ack, Delivery, deliver};
-use crate::broker::pause::before_retry;
 use crate::broker::subscription::Control;
 use crate::core::clock::{self, Instant};
 use crate::core::error::{Error, Result};

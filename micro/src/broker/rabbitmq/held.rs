@@ -9,13 +9,13 @@ use lapin::options::BasicRejectOptions;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc;
 
+use crate::broker::before_retry::before_retry;
 use crate::broker::dead_letter::DeadLetter;
 use crate::broker::delivery::Ack;
 use crate::broker::delivery::Delivery;
 use crate::broker::delivery::deliver;
 use crate::broker::message::Message;
 use crate::broker::pause::RETRY_BASE;
-use crate::broker::pause::before_retry;
 use crate::core::backoff::Backoff;
 use crate::core::clock;
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::broker::Handler;
+use crate::broker::before_retry::before_retry;
 use crate::broker::dead_letter::DeadLetter;
 use crate::broker::delivery::{Ack, Delivery, deliver};
-use crate::broker::pause::{RETRY_BASE, RETRY_MAX, before_retry};
+use crate::broker::pause::{RETRY_BASE, RETRY_MAX};
 use crate::broker::redis::entry::{self, Entry};
 use crate::broker::redis::member::Member;
 use crate::broker::redis::{DEAD_LETTERS_MAX, scripts};

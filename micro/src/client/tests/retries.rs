@@ -173,30 +173,6 @@ async fn r15_a_repetition_says_which_try_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r15_what_is_called_for_a_repeated_call_is_not_repeated_by_itself() {
-    for (attempt, asked, sent) in
-        [("1", None, 3), ("2", None, 1), ("3", None, 1), ("2", Some(1), 2)]
-    {
-        let mut lab = Lab::default();
-        for name in ["a", "b", "c", "d"] {
-            lab.node(name, at_once(Err(refusal()))).await;
-        }
-        let client = lab.builder().budget(Budget::unlimited(clock::now())).build();
-        let mut parts = Parts::default();
-        parts.metadata.insert("x-attempt", attempt).unwrap();
-        let nested = call(&client).context(&Context::from_parts(parts));
-        let nested = match asked {
-            Some(retries) => nested.retries(retries),
-            None => nested,
-        };
-        nested.await.unwrap_err();
-        assert_eq!(lab.order().len(), sent, "{attempt} {asked:?}");
-        // What came in does not go on: each hop counts for itself.
-        assert_eq!(lab.extras()[0].metadata.get("x-attempt"), None);
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn failures_of_idempotent_calls_are_repeated_within_the_budget() {
     let sent = async |budget: fn(Instant) -> Budget| {
         let mut lab = Lab::default();

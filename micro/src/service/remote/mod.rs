@@ -6,14 +6,20 @@
 mod consul;
 #[cfg(feature = "etcd")]
 mod etcd;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(any(feature = "dns", feature = "gossip", feature = "kubernetes"))]
 mod lone;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "nsq")]
 mod nsq;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "pubsub")]
+mod pubsub;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 #[cfg(feature = "redis")]
@@ -88,6 +94,14 @@ pub(crate) fn broker(
     if url.scheme == "jetstream" {
         return Some(nats::jetstream(url, scope, drivers));
     }
+    #[cfg(feature = "kafka")]
+    if url.scheme == "kafka" {
+        return Some(kafka::broker(url, scope, drivers));
+    }
+    #[cfg(feature = "mqtt")]
+    if url.scheme == "mqtt" {
+        return Some(mqtt::broker(url, scope, drivers));
+    }
     #[cfg(feature = "nats")]
     if url.scheme == "nats" {
         return Some(nats::broker(url, scope, drivers));
@@ -99,6 +113,10 @@ pub(crate) fn broker(
     #[cfg(feature = "postgres")]
     if url.scheme == "postgres" {
         return Some(postgres::broker(url, scope, drivers));
+    }
+    #[cfg(feature = "pubsub")]
+    if url.scheme == "pubsub" {
+        return Some(pubsub::broker(url, scope, drivers));
     }
     #[cfg(feature = "rabbitmq")]
     if url.scheme == "rabbitmq" {

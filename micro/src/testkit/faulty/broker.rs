@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::broker::{
-    Broker, Capabilities, Handler, Inbox, Message, SubscribeOptions, Subscription,
+    Broker, Capabilities, Counts, Handler, Inbox, Message, SubscribeOptions, Subscription,
 };
 use crate::core::clock::Instant;
 use crate::core::error::Result;
@@ -40,6 +40,10 @@ impl<B: Broker> Broker for Faulty<B> {
 
     fn close(&self, deadline: Instant) -> BoxFuture<'_, Result<()>> {
         self.inner.close(deadline)
+    }
+
+    fn counts(&self) -> Option<Counts> {
+        self.inner.counts()
     }
 
     fn inbox(&self) -> Option<Arc<dyn Inbox>> {

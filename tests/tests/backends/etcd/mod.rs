@@ -5,7 +5,6 @@ pub(crate) mod gateway;
 mod interop;
 mod members;
 mod outage;
-mod proxy;
 mod scale;
 mod settings;
 mod stored;

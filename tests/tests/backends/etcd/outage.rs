@@ -12,8 +12,8 @@ use micro::store::{Key, Space, Store, Write};
 
 use micro_tests::server::etcd;
 
-use super::proxy::Proxy;
 use super::{BACK_WITHIN, PATIENCE, Process, brisk, gateway, is_long, record, until};
+use crate::proxy::Proxy;
 
 const TTL: Duration = Duration::from_secs(15);
 const KEYS: &str = "/micro/registry/";

@@ -7,14 +7,14 @@ use tokio::sync::watch;
 use micro::core::shutdown::TaskTracker;
 
 /// Passes connections on to a port, or cuts and refuses them.
-pub(super) struct Proxy {
+pub(crate) struct Proxy {
     port: u16,
     is_open: watch::Sender<bool>,
     tasks: TaskTracker,
 }
 
 impl Proxy {
-    pub(super) async fn to(target: u16) -> Self {
+    pub(crate) async fn to(target: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (is_open, opened) = watch::channel(true);
@@ -40,16 +40,16 @@ impl Proxy {
         Self { port, is_open, tasks }
     }
 
-    pub(super) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// Cuts all connections and takes no further ones.
-    pub(super) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.is_open.send_replace(false);
     }
 
-    pub(super) fn mend(&self) {
+    pub(crate) fn mend(&self) {
         self.is_open.send_replace(true);
     }
 }

@@ -17,7 +17,7 @@ const ID: &str = "micro.broker";
 /// A subscription, whose tasks follow its life: while it drains they take nothing more, and when
 /// it closes they end.
 #[derive(Debug)]
-pub(in crate::broker) struct Member {
+pub(super) struct Member {
     topic: String,
     life: Shutdown,
     /// Handle deliveries.
@@ -29,7 +29,7 @@ pub(in crate::broker) struct Member {
 }
 
 impl Member {
-    pub(in crate::broker) fn new(
+    pub(super) fn new(
         topic: &str,
         life: Shutdown,
         workers: Vec<TaskHandle>,
@@ -40,12 +40,12 @@ impl Member {
         Arc::new(Self { topic: topic.to_owned(), life, workers, intake, patience })
     }
 
-    pub(in crate::broker) fn stop_fetching(&self) {
+    pub(super) fn stop_fetching(&self) {
         self.life.drain();
     }
 
     /// Waits for the workers until `deadline`, cuts the others, and returns how many were cut.
-    pub(in crate::broker) async fn finish(&self, deadline: Instant) -> usize {
+    pub(super) async fn finish(&self, deadline: Instant) -> usize {
         self.stop_fetching();
         let workers = std::mem::take(&mut *lock(&self.workers));
         let mut late = Vec::new();
@@ -97,7 +97,7 @@ impl Drop for Member {
 
 /// The subscriptions of a broker, and whether it is open.
 #[derive(Debug)]
-pub(in crate::broker) struct Members {
+pub(super) struct Members {
     most: usize,
     is_closed: AtomicBool,
     live: Mutex<HashMap<u64, Option<Weak<Member>>>>,
@@ -106,13 +106,13 @@ pub(in crate::broker) struct Members {
 /// A place among the subscriptions of a broker; it is given back when this is dropped, unless a
 /// subscription has taken it.
 #[derive(Debug)]
-pub(in crate::broker) struct Place<'a> {
+pub(super) struct Place<'a> {
     members: &'a Members,
     number: u64,
 }
 
 impl Members {
-    pub(in crate::broker) fn new(most: usize) -> Self {
+    pub(super) fn new(most: usize) -> Self {
         Self { most, is_closed: AtomicBool::new(false), live: Mutex::default() }
     }
 
@@ -120,7 +120,7 @@ impl Members {
     ///
     /// # Errors
     /// 503, safe to retry elsewhere; `what` says what was asked for.
-    pub(in crate::broker) fn check_open(&self, what: &str) -> Result<()> {
+    pub(super) fn check_open(&self, what: &str) -> Result<()> {
         if !self.is_closed.load(SeqCst) {
             return Ok(());
         }
@@ -132,7 +132,7 @@ impl Members {
     ///
     /// # Errors
     /// 429 if there are as many as may be, 503 if the broker is closed.
-    pub(in crate::broker) fn place(&self, topic: &str) -> Result<Place<'_>> {
+    pub(super) fn place(&self, topic: &str) -> Result<Place<'_>> {
         let mut live = lock(&self.live);
         self.check_open(&format!("subscribe to {topic}"))?;
         live.retain(|_, member| {
@@ -152,7 +152,7 @@ impl Members {
 
     /// Lets all subscriptions finish until `deadline`, then closes, and returns how many handlers
     /// were cut.
-    pub(in crate::broker) async fn close(&self, deadline: Instant) -> usize {
+    pub(super) async fn close(&self, deadline: Instant) -> usize {
         let members = self.all();
         members.iter().for_each(|member| member.stop_fetching());
         let mut cut = 0;
@@ -174,7 +174,7 @@ impl Members {
 
 impl Place<'_> {
     /// Gives the place to a subscription.
-    pub(in crate::broker) fn take(self, member: &Arc<Member>) {
+    pub(super) fn take(self, member: &Arc<Member>) {
         let mut live = lock(&self.members.live);
         if let Some(place) = live.get_mut(&self.number) {
             *place = Some(Arc::downgrade(member));
