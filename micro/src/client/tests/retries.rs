@@ -11,7 +11,7 @@ use crate::codec::Format;
 use crate::core::body::Body;
 use crate::core::budget::Budget;
 use crate::core::clock::{self, Instant};
-use crate::core::context::{Context, Parts};
+use crate::core::context::Context;
 use crate::core::descriptor::CallKind;
 use crate::core::error::{Error, Result, Retry};
 use crate::core::exchange::{Dispatch, Inbound, Running, Target};
