@@ -42,6 +42,9 @@ pub struct Route {
 }
 
 impl Route {
+    /// The symbol of routes that are to have none.
+    pub(crate) const NO_SYMBOL: u32 = u32::MAX;
+
     /// Names an endpoint; make it once, not for each call.
     pub fn new(service: &str, endpoint: &str, kind: CallKind) -> Arc<Self> {
         // Symbols only index per-connection caches: two routes of one name are as good as one.
@@ -54,7 +57,7 @@ impl Route {
     /// the numbers that connections give are few.
     pub fn unnumbered(service: &str, endpoint: &str, kind: CallKind) -> Arc<Self> {
         let (service, endpoint) = (service.into(), endpoint.into());
-        Arc::new(Self { service, endpoint, kind, symbol: u32::MAX })
+        Arc::new(Self { service, endpoint, kind, symbol: Self::NO_SYMBOL })
     }
 
     /// Returns the name of the service.

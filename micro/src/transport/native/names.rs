@@ -16,35 +16,56 @@ use crate::transport::native::varint;
 pub(super) struct NamesOut {
     /// The number of each route, by its symbol; `0` is none yet.
     routes: Vec<u16>,
+    /// Of those whose symbols are from [`SYMBOL_MAX`] on: a process that has had many routes.
+    late_routes: HashMap<u32, u16>,
     routes_given: u16,
     keys: HashMap<String, u16>,
 }
 
-/// Symbols from here on are sent in full: the table by symbol stays small.
+/// Symbols from here on are looked up: the table by symbol stays small.
 const SYMBOL_MAX: usize = 1 << 16;
 
 impl NamesOut {
     /// Appends a route.
     pub(super) fn put_route(&mut self, out: &mut Vec<u8>, route: &Route, max: usize) {
-        let symbol = usize::try_from(route.symbol()).unwrap_or(SYMBOL_MAX);
-        match self.routes.get(symbol) {
-            Some(&number) if number != 0 => return varint::put(out, u64::from(number) << 1),
-            _ => {}
+        let symbol = route.symbol();
+        match self.number(symbol) {
+            0 => {}
+            number => return varint::put(out, u64::from(number) << 1),
         }
-        if usize::from(self.routes_given) < max.min(usize::from(u16::MAX)) && symbol < SYMBOL_MAX {
-            if self.routes.len() <= symbol {
-                self.routes.resize(symbol + 1, 0);
-            }
+        let is_room = usize::from(self.routes_given) < max.min(usize::from(u16::MAX));
+        if is_room && symbol != Route::NO_SYMBOL {
             self.routes_given += 1;
-            if let Some(number) = self.routes.get_mut(symbol) {
-                *number = self.routes_given;
-            }
+            self.give(symbol, self.routes_given);
             varint::put(out, (u64::from(self.routes_given) << 1) | 1);
         } else {
             varint::put(out, 0);
         }
         varint::put_str(out, route.service());
         varint::put_str(out, route.endpoint());
+    }
+
+    /// Returns the number that a route has, or 0.
+    fn number(&self, symbol: u32) -> u16 {
+        let place = usize::try_from(symbol).unwrap_or(SYMBOL_MAX);
+        if place < SYMBOL_MAX {
+            return self.routes.get(place).copied().unwrap_or_default();
+        }
+        self.late_routes.get(&symbol).copied().unwrap_or_default()
+    }
+
+    fn give(&mut self, symbol: u32, number: u16) {
+        let place = usize::try_from(symbol).unwrap_or(SYMBOL_MAX);
+        if place >= SYMBOL_MAX {
+            self.late_routes.insert(symbol, number);
+            return;
+        }
+        if self.routes.len() <= place {
+            self.routes.resize(place + 1, 0);
+        }
+        if let Some(route) = self.routes.get_mut(place) {
+            *route = number;
+        }
     }
 
     /// Appends a metadata key.
@@ -167,4 +188,26 @@ fn shortened(error: &Error) -> Error {
 /// The error of a peer that does not keep to the protocol.
 pub(super) fn malformed() -> Error {
     Error::bad_request("micro.transport", "the peer sent a malformed frame")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::exchange::CallKind;
+
+    #[test]
+    fn a_process_that_has_had_many_routes_still_numbers_them() {
+        let mut names = NamesOut::default();
+        for symbol in [0, 65_535, 65_536, 655_360, u32::MAX - 1] {
+            assert_eq!(names.number(symbol), 0);
+            names.routes_given += 1;
+            names.give(symbol, names.routes_given);
+            assert_eq!(names.number(symbol), names.routes_given, "{symbol}");
+        }
+        assert_eq!(names.routes.len(), SYMBOL_MAX);
+        let unnumbered = Route::unnumbered("lab", "Echo", CallKind::Unary);
+        let mut out = Vec::new();
+        names.put_route(&mut out, &unnumbered, usize::MAX);
+        assert_eq!(out.first(), Some(&0));
+    }
 }
