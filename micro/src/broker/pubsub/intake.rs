@@ -94,9 +94,9 @@ async fn mend(to: &Subscribed, error: &Error, backoff: &mut Backoff) {
     let (topic, subscription) = (&to.topic, &to.subscription);
     match error.code() {
         404 => match to.place().await {
+            // It may be gone again at once.
             Ok(()) => {
                 tracing::warn!(topic, subscription, "subscription was gone and is made again");
-                return;
             }
             Err(error) => tracing::warn!(topic, %error, "cannot subscribe yet, will try on"),
         },

@@ -40,8 +40,10 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// Pauses between attempts while no server answers.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-/// The least pause between two attempts, however many ask for one.
+/// The least pause between two attempts.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(50);
+/// The server answered for so long that the pauses begin anew.
+const STEADY: Duration = Duration::from_secs(10);
 /// The longest that a request waits for an attempt that is under way, or for its turn.
 const SESSION_WAIT: Duration = Duration::from_secs(3);
 /// Questions that wait for their answers, those of waiting subscriptions not counted: below the 100
@@ -62,7 +64,7 @@ pub(super) struct Link {
     /// The name of the topic that is asked for.
     probe: String,
     state: watch::Sender<State>,
-    /// Rung when there is reason to look after the servers at once.
+    /// Rung when there is reason to look at once whether the servers still answer.
     doubt: Notify,
     asking: Semaphore,
 }
@@ -113,7 +115,6 @@ impl Link {
             }
             state.failures
         };
-        self.doubt.notify_one();
         let tried = state.wait_for(|state| state.session.is_some() || state.failures > seen);
         match clock::timeout(SESSION_WAIT, tried).await {
             Ok(Ok(state)) => match (&state.session, &state.failure) {
@@ -229,13 +230,16 @@ impl Link {
         loop {
             match self.connect().await {
                 Ok(session) => {
-                    backoff.reset();
+                    let began = clock::now();
                     tracing::debug!(link = %self, "pubsub answers");
                     self.state.send_modify(|state| {
                         (state.session, state.failure) = (Some(Arc::clone(&session)), None);
                     });
                     let error = self.look_after(&session).await;
                     tracing::warn!(link = %self, %error, "pubsub does not answer");
+                    if clock::now() - began >= STEADY {
+                        backoff.reset();
+                    }
                     self.state.send_modify(|state| {
                         (state.session, state.failure) = (None, Some(error));
                     });
@@ -245,11 +249,8 @@ impl Link {
                     state.failure = Some(error);
                 }),
             }
-            // Cancel safety: both arms only wait; a ring is kept.
-            tokio::select! {
-                () = clock::sleep(backoff.next_delay().max(ATTEMPT_PAUSE)) => {}
-                () = self.doubt.notified() => clock::sleep(ATTEMPT_PAUSE).await,
-            }
+            // Whoever asks meanwhile waits for the next attempt, and hastens none.
+            clock::sleep(backoff.next_delay().max(ATTEMPT_PAUSE)).await;
         }
     }
 
@@ -358,5 +359,38 @@ async fn shown(credentials: &Credentials) -> Result<HeaderMap> {
         Err(_elapsed) => {
             Err(fault::unsent(format_args!("no token for Google Cloud within {SESSION_WAIT:?}")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Asks until there is an answer, which there never is.
+    async fn ask_on(link: &Link) {
+        let question = Named { name: "orders".into() };
+        while link.ask::<_, Topic>(&GET_TOPIC, "orders", question.clone()).await.is_err() {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_keep_their_pauses_however_many_ask() {
+        // Connections are refused: its port is taken, and nobody listens.
+        let taken = tokio::net::TcpSocket::new_v4().unwrap();
+        taken.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let emulator = PubSubEndpoint::Emulator(taken.local_addr().unwrap().to_string());
+        let config = PubSubConfig::new("shop-1").with_endpoint(emulator);
+        let link = Arc::new(Link::new(&config, &Names::new("shop-1").unwrap()).unwrap());
+        let (mut state, began) = (link.state.subscribe(), clock::now());
+        let failed = tokio::select! {
+            failed = state.wait_for(|state| state.failures >= 20) => failed.is_ok(),
+            () = Arc::clone(&link).keep() => false,
+            ((), (), ()) = async { tokio::join!(ask_on(&link), ask_on(&link), ask_on(&link)) } => {
+                false
+            }
+        };
+        assert!(failed, "something answers");
+        let took = clock::now() - began;
+        // With the least pause between any two it is 950 ms.
+        assert!(took > Duration::from_secs(2), "20 attempts within {took:?}");
     }
 }

@@ -45,8 +45,9 @@
 //! again, having made again what is missing. Publishing meanwhile is a 503 within three seconds, safe to
 //! repeat; a message that was sent and not confirmed, within fifteen seconds where the server is
 //! silent and a minute where others wait before it, is a 503 whose outcome is unknown. A server that
-//! is silent is given up after ten seconds. Handlers go on; what they decide is told for fifteen seconds more, and comes again where
-//! that was in vain. Closing waits no longer than its deadline.
+//! is silent is given up after ten seconds, and a connection on which subscriptions wait, where that
+//! alone is dead, after 40 s. Handlers go on; what they decide is told for fifteen seconds more, and
+//! comes again where that was in vain. Closing waits no longer than its deadline.
 //!
 //! # Configuration
 //! `pubsub://project`, to Google's servers, over TLS and with the Application Default Credentials of the

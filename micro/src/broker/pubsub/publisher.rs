@@ -9,6 +9,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio::sync::oneshot;
 
@@ -52,7 +53,7 @@ const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(super) struct Publisher {
     link: Arc<Link>,
     names: Names,
-    places: Semaphore,
+    places: Arc<Semaphore>,
     lines: Mutex<HashMap<String, Line>>,
     tasks: TaskTracker,
 }
@@ -67,11 +68,13 @@ struct Line {
 struct Item {
     raw: Bytes,
     told: oneshot::Sender<Result<()>>,
+    /// Held by the message, not by its publisher, who may leave before it does.
+    place: OwnedSemaphorePermit,
 }
 
 impl Publisher {
     pub(super) fn new(link: Arc<Link>, names: Names, tasks: TaskTracker) -> Self {
-        let places = Semaphore::new(PUBLISHING_MAX);
+        let places = Arc::new(Semaphore::new(PUBLISHING_MAX));
         Self { link, names, places, lines: Mutex::default(), tasks }
     }
 
@@ -79,13 +82,14 @@ impl Publisher {
     /// sent, it is not published.
     pub(super) async fn publish(self: &Arc<Self>, message: &Message) -> Result<()> {
         let raw = wire::write(message)?;
-        let Ok(Ok(_place)) = clock::timeout(PLACE_WAIT, self.places.acquire()).await else {
+        let place = clock::timeout(PLACE_WAIT, Arc::clone(&self.places).acquire_owned()).await;
+        let Ok(Ok(place)) = place else {
             let text = format!("publish to {}: {PUBLISHING_MAX} messages wait", message.topic);
             return Err(Error::too_many_requests(ERROR_ID, text).with_retry(Retry::Safe));
         };
         let (told, outcome) = oneshot::channel();
         let topic = self.names.topic(&message.topic);
-        self.queue(topic, Item { raw, told });
+        self.queue(topic, Item { raw, told, place });
         match clock::timeout(OUTCOME_WAIT, outcome).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_cut)) => Err(unknown(message, "the process ends")),
@@ -111,18 +115,18 @@ impl Publisher {
     /// Sends messages and tells what became of them.
     async fn send(&self, topic: &str, items: Vec<Item>) {
         let (messages, told): (Vec<_>, Vec<_>) =
-            items.into_iter().map(|item| (item.raw, item.told)).unzip();
+            items.into_iter().map(|item| (item.raw, (item.told, item.place))).unzip();
         let outcome = self.post(topic, messages.clone()).await;
         let is_refused = outcome.as_ref().is_err_and(|error| error.retry() == Retry::Never);
         if is_refused && messages.len() > 1 {
             // One of them is at fault, and the others were not taken for it.
-            for (message, told) in messages.into_iter().zip(told) {
+            for (message, (told, _place)) in messages.into_iter().zip(told) {
                 // Who published it may have left.
                 drop(told.send(self.post(topic, vec![message]).await));
             }
             return;
         }
-        for told in told {
+        for (told, _place) in told {
             drop(told.send(outcome.clone()));
         }
     }
@@ -215,11 +219,19 @@ fn unknown(message: &Message, why: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use crate::broker::pubsub::config::{PubSubConfig, PubSubEndpoint};
+    use crate::core::content_type::ContentType;
+
     use super::*;
 
     fn item(bytes: usize) -> (Item, oneshot::Receiver<Result<()>>) {
         let (told, outcome) = oneshot::channel();
-        (Item { raw: vec![0; bytes].into(), told }, outcome)
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        (Item { raw: vec![0; bytes].into(), told, place }, outcome)
     }
 
     #[test]
@@ -247,5 +259,27 @@ mod tests {
         outcomes.remove(1);
         assert_eq!(batch(&mut waiting).len(), 2);
         assert!(waiting.is_empty() && batch(&mut waiting).is_empty());
+    }
+
+    #[tokio::test]
+    async fn messages_whose_publishers_left_keep_their_places() {
+        // Nothing is sent: no task runs before the test waits, and it never does.
+        let emulator = PubSubEndpoint::Emulator("127.0.0.1:1".into());
+        let config = PubSubConfig::new("shop-1").with_endpoint(emulator);
+        let message = Message::new("orders", ContentType::Json, Bytes::from_static(b"1"));
+        for tries in [PUBLISHING_MAX, PUBLISHING_MAX + 1, PUBLISHING_MAX * 10] {
+            let names = Names::new("shop-1").unwrap();
+            let link = Arc::new(Link::new(&config, &names).unwrap());
+            let publisher = Arc::new(Publisher::new(link, names, TaskTracker::new()));
+            for _ in 0..tries {
+                // Without tokio's share of polls, which would make it wait where there is a place.
+                let leaving = pin!(tokio::task::unconstrained(publisher.publish(&message)));
+                let polled = leaving.poll(&mut Context::from_waker(Waker::noop()));
+                assert!(polled.is_pending(), "{polled:?}");
+            }
+            let waiting: usize = publisher.lines().values().map(|line| line.waiting.len()).sum();
+            assert_eq!(waiting, PUBLISHING_MAX, "{tries}");
+            assert_eq!(publisher.places.available_permits(), 0);
+        }
     }
 }

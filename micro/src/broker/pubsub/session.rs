@@ -1,6 +1,7 @@
 //! Connections to a server that answered, and one request on one of them.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use prost::Message;
@@ -15,12 +16,22 @@ use super::calls::Call;
 /// time on one, and a process has 1,000 subscriptions.
 const POLLING_MAX: usize = 16;
 
+/// Silence on a connection with a request that waits, after which its other end is asked: nothing
+/// else tells one that is dead from one without messages. Servers that gRPC made, such as the
+/// emulator, close a connection for the third such question between two answers, which are at most
+/// 90 s apart, and for those without a request that waits: there are none.
+const SILENCE: Duration = Duration::from_secs(35);
+
+/// The longest that the other end may take to say that it is there; then the connection is closed.
+const SILENCE_WAIT: Duration = Duration::from_secs(5);
+
 /// Bytes of an answer that is read; then fewer messages are asked for.
 pub(super) const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// A server that answered.
 #[derive(Debug)]
 pub(super) struct Session {
+    /// To the same servers, for connections on which subscriptions wait.
     endpoint: Endpoint,
     /// For all but waiting for messages.
     channel: Channel,
@@ -29,6 +40,10 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(endpoint: Endpoint, channel: Channel) -> Self {
+        let endpoint = endpoint
+            .http2_keep_alive_interval(SILENCE)
+            .keep_alive_timeout(SILENCE_WAIT)
+            .keep_alive_while_idle(false);
         Self { endpoint, channel, polling: Default::default() }
     }
 

@@ -4,6 +4,7 @@
 mod contract;
 mod failing;
 mod rate;
+mod silent;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,7 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PROJECT: &str = "shop-1";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [contract::trials(), failing::trials(), rate::trials()].into_iter().flatten().collect()
+    let trials = [contract::trials(), failing::trials(), rate::trials(), silent::trials()];
+    trials.into_iter().flatten().collect()
 }
 
 /// The server of the tests that leave it running.
@@ -66,8 +68,12 @@ struct Process {
 
 impl Process {
     fn of(server: &Server) -> Self {
+        Self::at(server.address())
+    }
+
+    fn at(address: String) -> Self {
         let scope = Scope::default();
-        let emulator = PubSubEndpoint::Emulator(server.address());
+        let emulator = PubSubEndpoint::Emulator(address);
         let config = PubSubConfig::new(PROJECT).with_endpoint(emulator);
         Self { broker: PubSub::new(&config, &scope).unwrap(), scope }
     }
