@@ -50,7 +50,7 @@ struct State {
     number: u64,
     /// What is not settled, by the server's number: at most as many as it may have under way.
     open: HashMap<u16, Open>,
-    /// What came back unsettled: some of those.
+    /// What came back unsettled and nobody has taken: some of those.
     back: Vec<Back>,
     /// What came since somebody last asked.
     came: bool,
@@ -75,15 +75,17 @@ struct Open {
 }
 
 /// A message that its subscription did not settle.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Back {
     key: Key,
     pub(super) message: Arc<Message>,
     pub(super) attempts: u32,
+    /// It was offered, and nobody took it.
+    is_kept: bool,
 }
 
 /// Which message it is: the server's number, and ours.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Key {
     packet: u16,
     number: u64,
@@ -150,9 +152,18 @@ impl Intake {
         parted.await.is_ok()
     }
 
-    /// Takes what came back.
-    pub(super) fn take_back(&self) -> Vec<Back> {
-        std::mem::take(&mut self.lock().back)
+    /// Returns what came back and was not offered to anybody in vain. It stays until it is
+    /// acknowledged.
+    pub(super) fn backs(&self) -> Vec<Back> {
+        self.lock().back.iter().filter(|back| !back.is_kept).cloned().collect()
+    }
+
+    /// Notes that nobody took a message that came back: it stays in the session.
+    pub(super) fn keep(&self, back: &Back) {
+        let mut state = self.lock();
+        if let Some(kept) = state.back.iter_mut().find(|one| one.key == back.key) {
+            kept.is_kept = true;
+        }
     }
 
     /// Tells whether anything came since this was last asked.
@@ -162,6 +173,7 @@ impl Intake {
 
     /// Acknowledges what was given to another member.
     pub(super) fn acknowledge(&self, back: &Back) {
+        self.lock().back.retain(|one| one.key != back.key);
         self.settled(back.key);
     }
 
@@ -241,7 +253,7 @@ impl Intake {
             match settled {
                 Settled::Acked | Settled::Dead | Settled::Dropped => intake.settled(key),
                 Settled::Returned { attempts } => {
-                    intake.lock().back.push(Back { key, message, attempts });
+                    intake.lock().back.push(Back { key, message, attempts, is_kept: false });
                 }
             }
         })
