@@ -62,6 +62,8 @@ struct State {
     asked: u16,
     /// Nothing more is asked for.
     is_leaving: bool,
+    /// The server has taken the subscription, on some connection.
+    has_stood: bool,
     /// The server had kept the session when the connection was made.
     had_session: bool,
 }
@@ -109,6 +111,11 @@ impl Intake {
         let (sender, receiver) = oneshot::channel();
         self.lock().first = Some(sender);
         receiver
+    }
+
+    /// Tells whether the server has ever taken the subscription.
+    pub(super) fn has_stood(&self) -> bool {
+        self.lock().has_stood
     }
 
     /// Tells whether the subscription stands.
@@ -300,6 +307,7 @@ impl Intake {
             (state.first.take(), state.had_session)
         };
         let Some(code) = refusal else {
+            self.lock().has_stood = true;
             self.stands.send_replace(true);
             match first {
                 // Whoever subscribes may have left; then the connection ends too.

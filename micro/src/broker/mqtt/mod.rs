@@ -225,7 +225,12 @@ impl Inner {
         validate_pattern(topic)?;
         check(topic, &options)?;
         let queue = options.queue.as_deref();
-        let (names, id) = (Names::new(topic, queue), self.ids.of(topic, queue));
+        let end = clock::after(clock::now(), SUBSCRIBE_PATIENCE);
+        let Ok(id) = clock::timeout_at(end, self.ids.of(topic, queue)).await else {
+            let text = format!("subscribe to {topic}: one that ends has its session still");
+            return Err(Error::unavailable(ERROR_ID, text).with_retry(Retry::Safe));
+        };
+        let names = Names::new(topic, queue);
         let member = self.engine.subscribe_apart(topic, options, handler)?;
         let window = window(&self.scope.limits.broker);
         let group = Arc::clone(&member.group);
@@ -249,7 +254,7 @@ impl Inner {
         }
         // Dropped, it ends.
         let subscription = Subscription::new(topic, Arc::new(Kept(seat)));
-        match clock::timeout(SUBSCRIBE_PATIENCE, first).await {
+        match clock::timeout_at(end, first).await {
             Ok(Ok(made)) => made?,
             _ => {
                 let text = format!("subscribe to {topic}: no answer from mqtt");

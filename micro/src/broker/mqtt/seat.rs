@@ -69,7 +69,7 @@ pub(super) struct Seat {
     /// Held by whoever works on its end: a task, and whoever drains it or closes the broker.
     ending: Mutex<()>,
     /// Given back when all else is.
-    _id: Id,
+    id: Id,
 }
 
 impl Seat {
@@ -81,11 +81,12 @@ impl Seat {
     ) -> Arc<Self> {
         let (stopping, over) = (AtomicBool::new(false), AtomicBool::new(false));
         let (tasks, ending) = (tasks.clone(), Mutex::new(()));
-        Arc::new(Self { intake, member, line, publisher, tasks, stopping, over, ending, _id: id })
+        Arc::new(Self { intake, member, line, publisher, tasks, stopping, over, ending, id })
     }
 
     /// Asks for nothing more, and has what waits for another delivery given back.
     pub(super) fn leave(&self) {
+        self.id.end();
         self.intake.leave();
         self.member.group.hand_back();
     }
@@ -158,6 +159,7 @@ impl Seat {
         while !self.line.is_over() && clock::now() < end {
             clock::sleep_until(end.min(soon(PART_PAUSE))).await;
         }
+        self.id.give_back();
     }
 
     fn end_line(&self) {
@@ -269,8 +271,13 @@ impl Seat {
         if self.is_over() || self.stopping.swap(true, SeqCst) {
             return;
         }
+        self.id.end();
         self.intake.leave();
         self.member.stop();
+        if !self.intake.has_stood() {
+            // The server has given it nothing that is to be given back.
+            return self.end_line();
+        }
         // Outside of a runtime nothing is told any more.
         if tokio::runtime::Handle::try_current().is_err() {
             return self.line.end();
