@@ -35,7 +35,10 @@
 //! # Limits
 //! [`BrokerLimits`]: the server has `unacked_max` messages of a subscription under way at most, those
 //! that wait for another delivery among them, so that many of these hold up the others. From a
-//! server that sends more (Mosquitto 2.0.11 sends a backlog whole) no more is read. What else waits
+//! server that sends more (Mosquitto 2.0.11 sends a backlog whole) no more is read, nor while what a
+//! subscription has takes more than `pending_bytes_max`. What others publish with QoS 0 counts
+//! alike, is handled and fails like the rest, and is lost with its connection, its process or its
+//! subscription; where too much of it waits, the server drops it. What else waits
 //! is on the server, which drops what is more than it has room for (Mosquitto:
 //! `max_queued_messages`, 1,000) and tells nobody. Publishers have up to 1,024 messages under way,
 //! or what the server allows (Mosquitto: `max_inflight_messages`, 20); others wait. A packet longer
@@ -72,6 +75,7 @@ mod line;
 mod names;
 mod options;
 mod publisher;
+mod refusal;
 mod requests;
 mod seat;
 mod wire;
@@ -171,7 +175,7 @@ impl Mqtt {
     pub fn open(server: &Server, options: MqttOptions, scope: &Scope) -> Result<Self> {
         options.check()?;
         let mut limits = (*scope.limits).clone();
-        // The server's window bounds them: what it sends has room.
+        // The window and the bytes of each subscription bound them: what is read has room.
         limits.broker.pending_messages_max = usize::from(window(&limits.broker)) * ROOM_TIMES;
         limits.broker.pending_bytes_max = usize::MAX;
         let ids = Ids::new(options.client.clone());
@@ -234,7 +238,8 @@ impl Inner {
         let member = self.engine.subscribe_apart(topic, options, handler)?;
         let window = window(&self.scope.limits.broker);
         let group = Arc::clone(&member.group);
-        let intake = Intake::new(names, group, self.gaps.clone(), window);
+        let room = (window, self.scope.limits.broker.pending_bytes_max);
+        let intake = Intake::new(names, group, self.gaps.clone(), room);
         let first = intake.first();
         let wanted = Wanted {
             client: id.name.clone(),
