@@ -8,7 +8,9 @@
 //!
 //! # Delivery
 //! Messages are published and delivered with QoS 1. Publishing returns when the server confirms;
-//! a message is acknowledged when its handler has succeeded, or its dead letter is confirmed. MQTT
+//! a message is acknowledged when its handler has succeeded, or its dead letter is confirmed. One
+//! that is too long for the server is published without the metadata and most of the reason; one
+//! that is refused all the same is an error in the log and tried again each minute. MQTT
 //! has no word for another delivery: a message that a handler fails waits here, unacknowledged, and
 //! comes again to this process after a growing pause (or what the handler asks for, at most five
 //! minutes), five times in all. A subscription that ends gives what it has not settled to other
@@ -42,7 +44,8 @@
 //! is on the server, which drops what is more than it has room for (Mosquitto:
 //! `max_queued_messages`, 1,000) and tells nobody. Publishers have up to 1,024 messages under way,
 //! or what the server allows (Mosquitto: `max_inflight_messages`, 20); others wait. A packet longer
-//! than the server announces to take (`max_packet_size`) is a 413; one that is longer than a message
+//! than the server announces to take (`max_packet_size`) is a 413,
+//! and so is a text of more than 65,535 bytes; one that is longer than a message
 //! may be here is not delivered. A server's limit that is not announced (`message_size_limit`) costs
 //! the connection. Texts with code points that are no characters are a 400: servers hang up on
 //! them. Deliveries are counted by the process: a message that crashes its process comes again and
@@ -93,7 +96,7 @@ use crate::core::limits::BrokerLimits;
 use crate::driver::{Link, Server};
 use crate::transport::Scope;
 
-use super::memory::{Bury, Counts, Memory, closed};
+use super::memory::{Buried, Bury, Counts, Memory, closed};
 use super::message::Message;
 use super::subscription::Subscription;
 use super::topic::validate_pattern;
@@ -126,6 +129,10 @@ const ROOM_TIMES: usize = 4;
 
 /// Requests of a subscription that wait to be sent, beside acknowledgements.
 const OTHERS_MAX: usize = 64;
+
+/// How long a message waits whose dead letter the server does not take: until its operator has made
+/// room for such a letter.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 
 /// A broker on a server of MQTT 5; clones share it.
 ///
@@ -308,10 +315,26 @@ impl Inner {
 }
 
 impl Bury for Inner {
-    fn bury(&self, dead: Message) -> BoxFuture<'_, bool> {
+    fn bury(&self, dead: Message) -> BoxFuture<'_, Buried> {
         Box::pin(async move {
-            let buried = self.publish(&dead).await;
-            buried.inspect_err(|error| tracing::debug!(%error, "cannot bury yet")).is_ok()
+            let mut written = self.publish(&dead).await;
+            if written.as_ref().is_err_and(|error| error.code() == 413)
+                && let Some(short) = wire::short(&dead)
+            {
+                written = self.publish(&short).await;
+            }
+            match written {
+                Ok(()) => Buried::Done,
+                Err(error) if error.retry() == Retry::Never => {
+                    let topic = &dead.topic;
+                    tracing::error!(topic, %error, "dead letter is refused, will try on");
+                    Buried::Again(Some(REFUSED_PAUSE))
+                }
+                Err(error) => {
+                    tracing::debug!(topic = dead.topic, %error, "cannot bury yet");
+                    Buried::Again(None)
+                }
+            }
         })
     }
 }
