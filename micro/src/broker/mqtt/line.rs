@@ -312,6 +312,8 @@ impl Session {
     async fn serve(&mut self, socket: &mut TcpStream, ping: Duration) -> Result<End, End> {
         let (mut reader, mut writer) = socket.split();
         let (mut next_ping, mut is_asked) = (clock::after(clock::now(), ping), false);
+        // Bytes before the end of a question that has not left.
+        let mut unasked = 0_usize;
         // Progress: each turn hears what came, and then sends, reads or waits.
         loop {
             while !self.party.is_full()
@@ -352,7 +354,16 @@ impl Session {
                 () = self.requests.added() => Woken::Other,
             };
             match woken {
-                Woken::Written(Ok(1..)) | Woken::Read(Ok(1..)) | Woken::Other => {}
+                // Whatever comes is a sign of life: the answer may be behind much else.
+                Woken::Read(Ok(1..)) => is_asked = false,
+                Woken::Written(Ok(bytes @ 1..)) => {
+                    if unasked > 0 {
+                        // The server's time begins when the question has left.
+                        unasked = unasked.saturating_sub(bytes);
+                        next_ping = clock::after(clock::now(), ping);
+                    }
+                }
+                Woken::Other => {}
                 Woken::Written(Ok(0)) | Woken::Read(Ok(0)) => {
                     return Err(End::Lost("the server hangs up".to_owned()));
                 }
@@ -364,7 +375,7 @@ impl Session {
                 }
                 Woken::Ping => {
                     next_ping = self.ping(ping)?;
-                    is_asked = true;
+                    (is_asked, unasked) = (true, self.output.len());
                 }
             }
         }
