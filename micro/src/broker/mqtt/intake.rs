@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, Disconnect, DisconnectReasonCode, Filter, Packet, PubAck, Publish, RetainForwardRule,
-    SubAck, Subscribe, Unsubscribe,
+    ConnAck, ConnectReturnCode, Disconnect, DisconnectReasonCode, Packet, PubAck, Publish, SubAck,
+    Subscribe, Unsubscribe,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -24,7 +24,7 @@ use super::ERROR_ID;
 use super::gaps::Gaps;
 use super::line::Party;
 use super::names::Names;
-use super::refusal::refusal;
+use super::refusal::{login_refusal, refusal};
 use super::requests::Requests;
 use super::wire;
 
@@ -408,7 +408,7 @@ impl Party for Intake {
         }
         state.connection = state.connection.wrapping_add(1);
         let is_leaving = state.is_leaving;
-        let (pkid, filters) = (state.next_asked(), self.filters());
+        let (pkid, filters) = (state.next_asked(), self.names.wanted());
         let subscribe = Subscribe { pkid, filters, properties: None };
         let asked = is_leaving || requests.push(Packet::Subscribe(subscribe));
         state.requests = Some(requests);
@@ -417,6 +417,15 @@ impl Party for Intake {
         // Whoever leaves waits for the connection alone.
         self.stands.send_replace(is_leaving);
         if asked { Ok(()) } else { Err("the connection has ended".to_owned()) }
+    }
+
+    fn refused(&self, code: ConnectReturnCode) {
+        let what = format!("subscribe to {}", self.names.pattern);
+        if let Some(error) = login_refusal(&what, code)
+            && let Some(first) = self.lock().first.take()
+        {
+            let _left = first.send(Err(error)).is_err();
+        }
     }
 
     fn told(&self, packet: Packet) -> std::result::Result<(), String> {
@@ -457,19 +466,6 @@ impl State {
     fn next_asked(&mut self) -> u16 {
         self.asked = self.asked.checked_add(1).unwrap_or(1);
         self.asked
-    }
-}
-
-impl Intake {
-    fn filters(&self) -> Vec<Filter> {
-        let filter = |name: &String| Filter {
-            path: name.clone(),
-            qos: QoS::AtLeastOnce,
-            // What the server keeps of a topic is of another moment.
-            retain_forward_rule: RetainForwardRule::Never,
-            ..Filter::default()
-        };
-        self.names.filters.iter().map(filter).collect()
     }
 }
 

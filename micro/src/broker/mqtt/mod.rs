@@ -7,21 +7,21 @@
 //! wraps the body in JSON instead, which devices would have to undo: it is not spoken here.
 //!
 //! # Delivery
-//! Messages are published and delivered with QoS 1. Publishing returns when the server confirms;
-//! a message is acknowledged when its handler has succeeded, or its dead letter is confirmed. One
+//! Messages are published and delivered with QoS 1. Publishing returns when the server confirms; a
+//! message is acknowledged when its handler has succeeded, or its dead letter is confirmed. One
 //! that is too long for the server is published without the metadata and most of the reason; one
-//! that is refused all the same is an error in the log and tried again each minute. MQTT
-//! has no word for another delivery: a message that a handler fails waits here, unacknowledged, and
-//! comes again to this process after a growing pause (or what the handler asks for, at most five
+//! that is refused all the same is an error in the log and tried again each minute. MQTT has no
+//! word for another delivery: a message that a handler fails waits here, unacknowledged, and comes
+//! again to this process after a growing pause (or what the handler asks for, at most five
 //! minutes), five times in all. A subscription that ends gives what it has not settled to other
 //! members of its group, in other processes too, by a topic of the group that begins with
 //! `micro=return/`: what it had, and what the server had for it. For that it cuts its handlers a
 //! fifth of the time, at most five seconds, before its deadline; what is not done by then, and what
-//! has no deadline, is done in the background within thirty seconds. Where nobody is left, that stays in the
-//! session. A connection that is lost and made again within the [expiry](MqttOptions::expiry) of
-//! the session loses nothing; messages whose acknowledgement was lost with it come twice. Messages
-//! of one publisher keep their order for a subscription that handles one at a time; those that come
-//! again may fall behind.
+//! has no deadline, is done in the background within thirty seconds. Where nobody is left, that
+//! stays in the session. A connection that is lost and made again within the
+//! [expiry](MqttOptions::expiry) of the session loses nothing; messages whose acknowledgement was
+//! lost with it come twice. Messages of one publisher keep their order for a subscription that
+//! handles one at a time; those that come again may fall behind.
 //!
 //! Another delivery after the loss of a process is declared with a
 //! [client](MqttOptions::client): the sessions are then taken up by the process that has the name
@@ -35,29 +35,31 @@
 //! `autosave_interval`; what came after that is lost when it is killed.
 //!
 //! # Limits
-//! [`BrokerLimits`]: the server has `unacked_max` messages of a subscription under way at most, those
-//! that wait for another delivery among them, so that many of these hold up the others. From a
-//! server that sends more (Mosquitto 2.0.11 sends a backlog whole) no more is read, nor while what a
-//! subscription has takes more than `pending_bytes_max`. What others publish with QoS 0 counts
-//! alike, is handled and fails like the rest, and is lost with its connection, its process or its
-//! subscription; where too much of it waits, the server drops it. What else waits
-//! is on the server, which drops what is more than it has room for (Mosquitto:
-//! `max_queued_messages`, 1,000) and tells nobody. Publishers have up to 1,024 messages under way,
-//! or what the server allows (Mosquitto: `max_inflight_messages`, 20); others wait. A packet longer
-//! than the server announces to take (`max_packet_size`) is a 413,
-//! and so is a text of more than 65,535 bytes; one that is longer than a message
-//! may be here is not delivered. A server's limit that is not announced (`message_size_limit`) costs
-//! the connection. Texts with code points that are no characters are a 400: servers hang up on
-//! them. Deliveries are counted by the process: a message that crashes its process comes again and
-//! again. Each subscription is a connection of its own.
+//! [`BrokerLimits`]: the server has `unacked_max` messages of a subscription under way at most,
+//! those that wait for another delivery among them, so that many of these hold up the others. From
+//! a server that sends more (Mosquitto 2.0.11 sends a backlog whole) no more is read, nor while
+//! what a subscription has takes more than `pending_bytes_max`. What others publish with QoS 0
+//! counts alike, is handled and fails like the rest, and is lost with its connection, its process
+//! or its subscription; where too much of it waits, the server drops it. What else waits is on the
+//! server, which drops what is more than it has room for (Mosquitto: `max_queued_messages`, 1,000)
+//! and tells nobody. Publishers have up to 1,024 messages under way, or what the server allows
+//! (Mosquitto: `max_inflight_messages`, 20); others wait. A packet longer than the server announces
+//! to take (`max_packet_size`) is a 413, and so is a text of more than 65,535 bytes; one that is
+//! longer than a message may be here is not delivered, and a server that sends it all the same, on
+//! three connections one after the other, has the session cleared, with what else waits in it and a
+//! warning in the log. A server's limit that is not announced (`message_size_limit`) costs the
+//! connection. Texts with code points that are no characters are a 400: servers hang up on them.
+//! Deliveries are counted by the process: a message that crashes its process comes again and again.
+//! Each subscription is a connection of its own.
 //!
 //! # When the server fails
-//! Connections are made again with growing pauses of at most two seconds. Publishing meanwhile fails
-//! after two seconds, and subscribing after five, with a 503 that is safe to repeat; a message that
-//! was sent and is not confirmed within ten seconds, or before the connection breaks, is a 503 whose
-//! outcome is unknown. A server that is silent is given up after ten seconds. Handlers go on
-//! meanwhile. [`Mqtt::reconnects`] tells of each subscription that was made again, [`Mqtt::gaps`] of
-//! those whose session the server had lost: messages may have been missed.
+//! Connections are made again with growing pauses of at most two seconds. Publishing meanwhile
+//! fails after two seconds, and subscribing after five, with a 503 that is safe to repeat, or with
+//! a 401 or 403 where the server refuses the login; a message that was sent and is not confirmed
+//! within ten seconds, or before the connection breaks, is a 503 whose outcome is unknown. A server
+//! that is silent is given up after ten seconds. Handlers go on meanwhile. [`Mqtt::reconnects`]
+//! tells of each subscription that was made again, [`Mqtt::gaps`] of those whose session the server
+//! had lost: messages may have been missed.
 //!
 //! # Configuration
 //! `mqtt://user:password@host:1883?client=mailer-1&expiry=10m`, several hosts of a cluster
