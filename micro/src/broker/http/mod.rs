@@ -78,6 +78,7 @@ use super::Handler;
 use super::SubscribeOptions;
 use super::inbox::INBOX_SERVICE;
 use super::inbox::Inbox;
+use super::memory::Buried;
 use super::memory::Bury;
 use super::memory::Counts;
 use super::memory::Memory;
@@ -279,14 +280,14 @@ impl Inner {
 }
 
 impl Bury for Inner {
-    fn bury(&self, dead: Message) -> BoxFuture<'_, bool> {
+    fn bury(&self, dead: Message) -> BoxFuture<'_, Buried> {
         Box::pin(async move {
             let topic = dead.topic.clone();
             match self.publish(dead).await {
-                Ok(()) => true,
+                Ok(()) => Buried::Done,
                 Err(error) => {
                     tracing::debug!(topic, %error, "cannot publish a dead letter");
-                    false
+                    Buried::Again(None)
                 }
             }
         })

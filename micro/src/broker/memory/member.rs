@@ -21,6 +21,7 @@ use crate::core::future::BoxFuture;
 use crate::core::shutdown::Shutdown;
 use crate::core::shutdown::TaskHandle;
 
+use super::Buried;
 use super::Inner;
 use super::counts::count;
 use super::group::Group;
@@ -183,10 +184,10 @@ impl Worker {
             }
         }
         let Some(letter) = held.dead_letter() else { return };
-        if !self.inner.bury(&letter).await {
+        if let Buried::Again(after) = self.inner.bury(&letter).await {
             // Limit: it keeps its room, so that dead letters without a reader slow publishers down
             // instead of piling up; the worker is free meanwhile.
-            return held.retry(None);
+            return held.retry(after);
         }
         count(&self.inner.tally.dead);
         held.finish(Settled::Dead);

@@ -97,8 +97,17 @@ struct Inner {
 
 /// Publishes the dead letters of a broker that delivers with this one.
 pub(super) trait Bury: Send + Sync {
-    /// Publishes a dead letter; `false` if that has to be tried again. Cancel safe.
-    fn bury(&self, dead: Message) -> BoxFuture<'_, bool>;
+    /// Publishes a dead letter. Cancel safe.
+    fn bury(&self, dead: Message) -> BoxFuture<'_, Buried>;
+}
+
+/// What became of a dead letter that was to be published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Buried {
+    /// It is published, or nobody can read it.
+    Done,
+    /// It has to be tried again, after so long or else a growing pause.
+    Again(Option<Duration>),
 }
 
 /// What became of a message that was to be given to all groups.
@@ -295,32 +304,33 @@ impl Inner {
         group.close();
     }
 
-    /// Publishes a dead letter; `false` if there is no room for it yet.
-    async fn bury(&self, letter: &DeadLetter) -> bool {
+    /// Publishes a dead letter, if there is room for it.
+    async fn bury(&self, letter: &DeadLetter) -> Buried {
         let DeadLetter { message, attempts, reason, .. } = letter;
         let (topic, id) = (&message.topic, &message.id);
         let dead = match letter.to_message() {
             Ok(dead) => dead,
             Err(error) => {
                 tracing::error!(topic, id, %error, "dead letter is lost");
-                return true;
+                return Buried::Done;
             }
         };
         if let (Some(dead), Some(undertaker)) = (&dead, self.undertaker.get()) {
-            let Some(undertaker) = undertaker.upgrade() else { return false };
-            if !undertaker.bury(dead.clone()).await {
+            let Some(undertaker) = undertaker.upgrade() else { return Buried::Again(None) };
+            let buried = undertaker.bury(dead.clone()).await;
+            if buried != Buried::Done {
                 tracing::warn!(topic, id, "cannot publish a dead letter yet");
-                return false;
+                return buried;
             }
         } else if let Some(dead) = dead {
             let routes = self.routes.load();
             if let Given::Full(group) = self.give(&routes, &Arc::new(dead), None) {
                 tracing::warn!(topic, id, slow = group.pattern, "no room for a dead letter yet");
-                return false;
+                return Buried::Again(None);
             }
         }
         tracing::warn!(topic, id, attempts, ?reason, "message is given up");
-        true
+        Buried::Done
     }
 
     fn join(

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, Disconnect, DisconnectReasonCode, Filter, Packet, PubAck, Publish, RetainForwardRule,
-    SubAck, Subscribe, SubscribeReasonCode, Unsubscribe,
+    ConnAck, ConnectReturnCode, Disconnect, DisconnectReasonCode, Packet, PubAck, Publish, SubAck,
+    Subscribe, Unsubscribe,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -18,12 +18,13 @@ use crate::broker::memory::group::{Group, Reserved};
 use crate::broker::memory::size_of;
 use crate::broker::message::Message;
 use crate::broker::receipt::{Parcel, Receipt, Settled};
-use crate::core::error::{Error, Result, Retry};
+use crate::core::error::{Error, Result};
 
 use super::ERROR_ID;
 use super::gaps::Gaps;
 use super::line::Party;
 use super::names::Names;
+use super::refusal::{login_refusal, refusal};
 use super::requests::Requests;
 use super::wire;
 
@@ -32,8 +33,9 @@ pub(super) struct Intake {
     names: Names,
     group: Arc<Group>,
     gaps: Gaps,
-    /// Messages that may be unsettled; with more nothing is read.
+    /// Messages that may be unsettled, and bytes of them; with more nothing is read.
     window: usize,
+    bytes_max: usize,
     state: Mutex<State>,
     /// Whether the subscription stands.
     stands: watch::Sender<bool>,
@@ -50,7 +52,11 @@ struct State {
     number: u64,
     /// What is not settled, by the server's number: at most as many as it may have under way.
     open: HashMap<u16, Open>,
-    /// What came back unsettled: some of those.
+    /// Messages that handlers have, wait for them or came back, those that nobody confirms among
+    /// them, and their bytes.
+    copies: usize,
+    bytes: usize,
+    /// What came back unsettled and nobody has taken: some of those.
     back: Vec<Back>,
     /// What came since somebody last asked.
     came: bool,
@@ -62,6 +68,8 @@ struct State {
     asked: u16,
     /// Nothing more is asked for.
     is_leaving: bool,
+    /// The server has taken the subscription, on some connection.
+    has_stood: bool,
     /// The server had kept the session when the connection was made.
     had_session: bool,
 }
@@ -75,27 +83,36 @@ struct Open {
 }
 
 /// A message that its subscription did not settle.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Back {
     key: Key,
     pub(super) message: Arc<Message>,
     pub(super) attempts: u32,
+    /// It was offered, and nobody took it.
+    is_kept: bool,
 }
 
 /// Which message it is: the server's number, and ours.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Key {
     packet: u16,
     number: u64,
 }
 
 impl Intake {
-    pub(super) fn new(names: Names, group: Arc<Group>, gaps: Gaps, window: u16) -> Arc<Self> {
+    /// `window` and `bytes_max` bound what is not settled, but for the message that exceeds them.
+    pub(super) fn new(
+        names: Names,
+        group: Arc<Group>,
+        gaps: Gaps,
+        (window, bytes_max): (u16, usize),
+    ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             names,
             group,
             gaps,
             window: window.into(),
+            bytes_max,
             state: Mutex::default(),
             stands: watch::Sender::new(false),
             this: Weak::clone(this),
@@ -107,6 +124,11 @@ impl Intake {
         let (sender, receiver) = oneshot::channel();
         self.lock().first = Some(sender);
         receiver
+    }
+
+    /// Tells whether the server has ever taken the subscription.
+    pub(super) fn has_stood(&self) -> bool {
+        self.lock().has_stood
     }
 
     /// Tells whether the subscription stands.
@@ -150,9 +172,18 @@ impl Intake {
         parted.await.is_ok()
     }
 
-    /// Takes what came back.
-    pub(super) fn take_back(&self) -> Vec<Back> {
-        std::mem::take(&mut self.lock().back)
+    /// Returns what came back and was not offered to anybody in vain. It stays until it is
+    /// acknowledged.
+    pub(super) fn backs(&self) -> Vec<Back> {
+        self.lock().back.iter().filter(|back| !back.is_kept).cloned().collect()
+    }
+
+    /// Notes that nobody took a message that came back: it stays in the session.
+    pub(super) fn keep(&self, back: &Back) {
+        let mut state = self.lock();
+        if let Some(kept) = state.back.iter_mut().find(|one| one.key == back.key) {
+            kept.is_kept = true;
+        }
     }
 
     /// Tells whether anything came since this was last asked.
@@ -162,6 +193,14 @@ impl Intake {
 
     /// Acknowledges what was given to another member.
     pub(super) fn acknowledge(&self, back: &Back) {
+        let mut state = self.lock();
+        let before = state.back.len();
+        state.back.retain(|one| one.key != back.key);
+        let was_there = state.back.len() < before;
+        drop(state);
+        if was_there {
+            self.let_go(size_of(&back.message));
+        }
         self.settled(back.key);
     }
 
@@ -189,13 +228,12 @@ impl Intake {
             return Ok(());
         };
         let message = Arc::new(wire::read(topic, publish));
-        if !is_confirmed {
-            if !matches!(self.push(Parcel { message, attempts, receipt: None }), Pushed::Taken) {
-                tracing::debug!(topic = self.names.pattern, "no room for what nobody confirms");
-            }
-            return Ok(());
-        }
-        let Some(key) = self.open(packet, &message.id) else { return Ok(()) };
+        let key = if is_confirmed {
+            let Some(key) = self.open(packet, &message.id) else { return Ok(()) };
+            Some(key)
+        } else {
+            None
+        };
         let receipt = self.receipt(key, Arc::clone(&message));
         match self.push(Parcel { message, attempts, receipt: Some(receipt) }) {
             Pushed::Taken => Ok(()),
@@ -206,8 +244,13 @@ impl Intake {
                 Ok(())
             }
             Pushed::Full(parcel) => {
+                self.let_go(size_of(&parcel.message));
                 if let Some(receipt) = parcel.receipt {
                     receipt.void();
+                }
+                if key.is_none() {
+                    tracing::warn!(topic = self.names.pattern, "no room for what nobody confirms");
+                    return Ok(());
                 }
                 self.lock().open.remove(&packet);
                 Err("the server sends more than we asked for".to_owned())
@@ -234,17 +277,47 @@ impl Intake {
         Some(Key { packet, number })
     }
 
-    fn receipt(&self, key: Key, message: Arc<Message>) -> Receipt {
+    /// Counts a message, and returns what tells when it is settled; `None` for one that the server
+    /// does not want to hear of.
+    fn receipt(&self, key: Option<Key>, message: Arc<Message>) -> Receipt {
+        let bytes = size_of(&message);
+        {
+            let mut state = self.lock();
+            state.copies += 1;
+            state.bytes = state.bytes.saturating_add(bytes);
+        }
         let this = Weak::clone(&self.this);
         Receipt::new(move |settled| {
             let Some(intake) = this.upgrade() else { return };
-            match settled {
-                Settled::Acked | Settled::Dead | Settled::Dropped => intake.settled(key),
-                Settled::Returned { attempts } => {
-                    intake.lock().back.push(Back { key, message, attempts });
+            match (settled, key) {
+                (Settled::Returned { attempts }, Some(key)) => {
+                    intake.lock().back.push(Back { key, message, attempts, is_kept: false });
+                }
+                // Nobody has it any more, and nobody asked for more.
+                (Settled::Returned { .. }, None) => intake.let_go(bytes),
+                (Settled::Acked | Settled::Dead | Settled::Dropped, key) => {
+                    intake.let_go(bytes);
+                    if let Some(key) = key {
+                        intake.settled(key);
+                    }
                 }
             }
         })
+    }
+
+    /// Has room again for a message of so many bytes.
+    fn let_go(&self, bytes: usize) {
+        let mut state = self.lock();
+        let was_full = self.is_full_of(&state);
+        state.copies = state.copies.saturating_sub(1);
+        state.bytes = state.bytes.saturating_sub(bytes);
+        if was_full && let Some(requests) = &state.requests {
+            requests.wake();
+        }
+    }
+
+    fn is_full_of(&self, state: &State) -> bool {
+        state.open.len() > self.window || state.copies > self.window || state.bytes > self.bytes_max
     }
 
     fn push(&self, parcel: Parcel) -> Pushed {
@@ -282,12 +355,13 @@ impl Intake {
     }
 
     fn subscribed(&self, ack: &SubAck) -> std::result::Result<(), String> {
-        let refusal = ack.return_codes.iter().find(|code| !is_success(**code));
+        let error = ack.return_codes.iter().find_map(|code| refusal(&self.names.pattern, *code));
         let (first, had_session) = {
             let mut state = self.lock();
             (state.first.take(), state.had_session)
         };
-        let Some(code) = refusal else {
+        let Some(error) = error else {
+            self.lock().has_stood = true;
             self.stands.send_replace(true);
             match first {
                 // Whoever subscribes may have left; then the connection ends too.
@@ -296,7 +370,6 @@ impl Intake {
             }
             return Ok(());
         };
-        let error = refused(&self.names.pattern, *code);
         let why = error.detail().to_owned();
         match first {
             Some(first) => drop(first.send(Err(error))),
@@ -335,7 +408,7 @@ impl Party for Intake {
         }
         state.connection = state.connection.wrapping_add(1);
         let is_leaving = state.is_leaving;
-        let (pkid, filters) = (state.next_asked(), self.filters());
+        let (pkid, filters) = (state.next_asked(), self.names.wanted());
         let subscribe = Subscribe { pkid, filters, properties: None };
         let asked = is_leaving || requests.push(Packet::Subscribe(subscribe));
         state.requests = Some(requests);
@@ -344,6 +417,15 @@ impl Party for Intake {
         // Whoever leaves waits for the connection alone.
         self.stands.send_replace(is_leaving);
         if asked { Ok(()) } else { Err("the connection has ended".to_owned()) }
+    }
+
+    fn refused(&self, code: ConnectReturnCode) {
+        let what = format!("subscribe to {}", self.names.pattern);
+        if let Some(error) = login_refusal(&what, code)
+            && let Some(first) = self.lock().first.take()
+        {
+            let _left = first.send(Err(error)).is_err();
+        }
     }
 
     fn told(&self, packet: Packet) -> std::result::Result<(), String> {
@@ -366,7 +448,7 @@ impl Party for Intake {
     fn is_full(&self) -> bool {
         let state = self.lock();
         let unsent = state.requests.as_ref().map_or(0, Requests::len);
-        state.open.len() > self.window || unsent > self.window
+        self.is_full_of(&state) || unsent > self.window
     }
 
     fn down(&self, _unsent: VecDeque<Packet>, why: &str) {
@@ -387,25 +469,14 @@ impl State {
     }
 }
 
-impl Intake {
-    fn filters(&self) -> Vec<Filter> {
-        let filter = |name: &String| Filter {
-            path: name.clone(),
-            qos: QoS::AtLeastOnce,
-            // What the server keeps of a topic is of another moment.
-            retain_forward_rule: RetainForwardRule::Never,
-            ..Filter::default()
-        };
-        self.names.filters.iter().map(filter).collect()
-    }
-}
-
 impl fmt::Debug for Intake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
         f.debug_struct("Intake")
             .field("names", &self.names)
             .field("open", &state.open.len())
+            .field("copies", &state.copies)
+            .field("bytes", &state.bytes)
             .field("back", &state.back.len())
             .finish_non_exhaustive()
     }
@@ -415,25 +486,5 @@ fn acknowledge(state: &State, packet: u16) {
     if let Some(requests) = &state.requests {
         // There is room but on a connection that has ended.
         let _over = requests.push(Packet::PubAck(PubAck::new(packet, None)));
-    }
-}
-
-fn is_success(code: SubscribeReasonCode) -> bool {
-    matches!(code, SubscribeReasonCode::Success(_))
-}
-
-fn refused(pattern: &str, code: SubscribeReasonCode) -> Error {
-    let text = format!("subscribe to {pattern}: the server refuses it: {code:?}");
-    match code {
-        SubscribeReasonCode::NotAuthorized => Error::forbidden(ERROR_ID, text),
-        SubscribeReasonCode::SharedSubscriptionsNotSupported
-        | SubscribeReasonCode::WildcardSubscriptionsNotSupported => {
-            Error::unimplemented(ERROR_ID, text)
-        }
-        SubscribeReasonCode::TopicFilterInvalid => Error::bad_request(ERROR_ID, text),
-        SubscribeReasonCode::QuotaExceeded => {
-            Error::too_many_requests(ERROR_ID, text).with_retry(Retry::Safe)
-        }
-        _ => Error::unavailable(ERROR_ID, text).with_retry(Retry::Safe),
     }
 }

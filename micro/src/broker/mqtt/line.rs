@@ -71,6 +71,9 @@ pub(super) trait Party: Send + Sync + 'static {
     /// Why it is of no use; then it ends.
     fn up(&self, requests: Requests, connack: &ConnAck) -> Result<(), String>;
 
+    /// Learns that the server refuses to be connected to; the connection ends then.
+    fn refused(&self, code: ConnectReturnCode);
+
     /// Hears of a packet that came.
     ///
     /// # Errors
@@ -159,6 +162,10 @@ impl Keeper {
         while !self.life.is_draining() {
             let began = clock::now();
             let is_fresh = oversized >= OVERSIZED_MAX;
+            if is_fresh {
+                let (server, client) = (&self.server, &self.wanted.client);
+                tracing::warn!(%server, client, "a packet is too long, its session is given up");
+            }
             let end = self.connection(turn, is_fresh).await;
             turn = turn.wrapping_add(1);
             let why = match end {
@@ -299,6 +306,7 @@ impl Session {
         let connack = match packet {
             Packet::ConnAck(connack) if connack.code == ConnectReturnCode::Success => connack,
             Packet::ConnAck(connack) => {
+                self.party.refused(connack.code);
                 return Err(End::Lost(format!("the server refuses: {:?}", connack.code)));
             }
             _ => return Err(End::Lost("the server answers something else".to_owned())),
@@ -312,6 +320,8 @@ impl Session {
     async fn serve(&mut self, socket: &mut TcpStream, ping: Duration) -> Result<End, End> {
         let (mut reader, mut writer) = socket.split();
         let (mut next_ping, mut is_asked) = (clock::after(clock::now(), ping), false);
+        // Bytes before the end of a question that has not left.
+        let mut unasked = 0_usize;
         // Progress: each turn hears what came, and then sends, reads or waits.
         loop {
             while !self.party.is_full()
@@ -352,7 +362,14 @@ impl Session {
                 () = self.requests.added() => Woken::Other,
             };
             match woken {
-                Woken::Written(Ok(1..)) | Woken::Read(Ok(1..)) | Woken::Other => {}
+                // Whatever comes is a sign of life: the answer may be behind much else.
+                Woken::Read(Ok(1..)) => is_asked = false,
+                Woken::Written(Ok(bytes @ 1..)) if unasked > 0 => {
+                    // The server's time begins when the question has left.
+                    unasked = unasked.saturating_sub(bytes);
+                    next_ping = clock::after(clock::now(), ping);
+                }
+                Woken::Written(Ok(1..)) | Woken::Other => {}
                 Woken::Written(Ok(0)) | Woken::Read(Ok(0)) => {
                     return Err(End::Lost("the server hangs up".to_owned()));
                 }
@@ -364,7 +381,7 @@ impl Session {
                 }
                 Woken::Ping => {
                     next_ping = self.ping(ping)?;
-                    is_asked = true;
+                    (is_asked, unasked) = (true, self.output.len());
                 }
             }
         }

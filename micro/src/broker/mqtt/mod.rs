@@ -7,18 +7,21 @@
 //! wraps the body in JSON instead, which devices would have to undo: it is not spoken here.
 //!
 //! # Delivery
-//! Messages are published and delivered with QoS 1. Publishing returns when the server confirms;
-//! a message is acknowledged when its handler has succeeded, or its dead letter is confirmed. MQTT
-//! has no word for another delivery: a message that a handler fails waits here, unacknowledged, and
-//! comes again to this process after a growing pause (or what the handler asks for, at most five
+//! Messages are published and delivered with QoS 1. Publishing returns when the server confirms; a
+//! message is acknowledged when its handler has succeeded, or its dead letter is confirmed. One
+//! that is too long for the server is published without the metadata and most of the reason; one
+//! that is refused all the same is an error in the log and tried again each minute. MQTT has no
+//! word for another delivery: a message that a handler fails waits here, unacknowledged, and comes
+//! again to this process after a growing pause (or what the handler asks for, at most five
 //! minutes), five times in all. A subscription that ends gives what it has not settled to other
 //! members of its group, in other processes too, by a topic of the group that begins with
-//! `micro=return/`: what it had, and what the server had for it, as far as it gets until its
-//! deadline, or within thirty seconds where there is none. Where nobody is left, that stays in the
-//! session. A connection that is lost and made again within the [expiry](MqttOptions::expiry) of
-//! the session loses nothing; messages whose acknowledgement was lost with it come twice. Messages
-//! of one publisher keep their order for a subscription that handles one at a time; those that come
-//! again may fall behind.
+//! `micro=return/`: what it had, and what the server had for it. For that it cuts its handlers a
+//! fifth of the time, at most five seconds, before its deadline; what is not done by then, and what
+//! has no deadline, is done in the background within thirty seconds. Where nobody is left, that
+//! stays in the session. A connection that is lost and made again within the
+//! [expiry](MqttOptions::expiry) of the session loses nothing; messages whose acknowledgement was
+//! lost with it come twice. Messages of one publisher keep their order for a subscription that
+//! handles one at a time; those that come again may fall behind.
 //!
 //! Another delivery after the loss of a process is declared with a
 //! [client](MqttOptions::client): the sessions are then taken up by the process that has the name
@@ -32,25 +35,31 @@
 //! `autosave_interval`; what came after that is lost when it is killed.
 //!
 //! # Limits
-//! [`BrokerLimits`]: the server has `unacked_max` messages of a subscription under way at most, those
-//! that wait for another delivery among them, so that many of these hold up the others. From a
-//! server that sends more (Mosquitto 2.0.11 sends a backlog whole) no more is read. What else waits
-//! is on the server, which drops what is more than it has room for (Mosquitto:
-//! `max_queued_messages`, 1,000) and tells nobody. Publishers have up to 1,024 messages under way,
-//! or what the server allows (Mosquitto: `max_inflight_messages`, 20); others wait. A packet longer
-//! than the server announces to take (`max_packet_size`) is a 413; one that is longer than a message
-//! may be here is not delivered. A server's limit that is not announced (`message_size_limit`) costs
-//! the connection. Texts with code points that are no characters are a 400: servers hang up on
-//! them. Deliveries are counted by the process: a message that crashes its process comes again and
-//! again. Each subscription is a connection of its own.
+//! [`BrokerLimits`]: the server has `unacked_max` messages of a subscription under way at most,
+//! those that wait for another delivery among them, so that many of these hold up the others. From
+//! a server that sends more (Mosquitto 2.0.11 sends a backlog whole) no more is read, nor while
+//! what a subscription has takes more than `pending_bytes_max`. What others publish with QoS 0
+//! counts alike, is handled and fails like the rest, and is lost with its connection, its process
+//! or its subscription; where too much of it waits, the server drops it. What else waits is on the
+//! server, which drops what is more than it has room for (Mosquitto: `max_queued_messages`, 1,000)
+//! and tells nobody. Publishers have up to 1,024 messages under way, or what the server allows
+//! (Mosquitto: `max_inflight_messages`, 20); others wait. A packet longer than the server announces
+//! to take (`max_packet_size`) is a 413, and so is a text of more than 65,535 bytes; one that is
+//! longer than a message may be here is not delivered, and a server that sends it all the same, on
+//! three connections one after the other, has the session cleared, with what else waits in it and a
+//! warning in the log. A server's limit that is not announced (`message_size_limit`) costs the
+//! connection. Texts with code points that are no characters are a 400: servers hang up on them.
+//! Deliveries are counted by the process: a message that crashes its process comes again and again.
+//! Each subscription is a connection of its own.
 //!
 //! # When the server fails
-//! Connections are made again with growing pauses of at most two seconds. Publishing meanwhile fails
-//! after two seconds, and subscribing after five, with a 503 that is safe to repeat; a message that
-//! was sent and is not confirmed within ten seconds, or before the connection breaks, is a 503 whose
-//! outcome is unknown. A server that is silent is given up after ten seconds. Handlers go on
-//! meanwhile. [`Mqtt::reconnects`] tells of each subscription that was made again, [`Mqtt::gaps`] of
-//! those whose session the server had lost: messages may have been missed.
+//! Connections are made again with growing pauses of at most two seconds. Publishing meanwhile
+//! fails after two seconds, and subscribing after five, with a 503 that is safe to repeat, or with
+//! a 401 or 403 where the server refuses the login; a message that was sent and is not confirmed
+//! within ten seconds, or before the connection breaks, is a 503 whose outcome is unknown. A server
+//! that is silent is given up after ten seconds. Handlers go on meanwhile. [`Mqtt::reconnects`]
+//! tells of each subscription that was made again, [`Mqtt::gaps`] of those whose session the server
+//! had lost: messages may have been missed.
 //!
 //! # Configuration
 //! `mqtt://user:password@host:1883?client=mailer-1&expiry=10m`, several hosts of a cluster
@@ -71,6 +80,7 @@ mod line;
 mod names;
 mod options;
 mod publisher;
+mod refusal;
 mod requests;
 mod seat;
 mod wire;
@@ -88,7 +98,7 @@ use crate::core::limits::BrokerLimits;
 use crate::driver::{Link, Server};
 use crate::transport::Scope;
 
-use super::memory::{Bury, Counts, Memory, closed};
+use super::memory::{Buried, Bury, Counts, Memory, closed};
 use super::message::Message;
 use super::subscription::Subscription;
 use super::topic::validate_pattern;
@@ -101,7 +111,7 @@ use self::line::{Line, Wanted};
 use self::names::Names;
 pub use self::options::MqttOptions;
 use self::publisher::Publisher;
-use self::seat::{END_PATIENCE, Kept, Seat};
+use self::seat::{END_PATIENCE, Kept, Seat, handling_end};
 use self::wire::Letter;
 
 const ERROR_ID: &str = "micro.broker";
@@ -121,6 +131,10 @@ const ROOM_TIMES: usize = 4;
 
 /// Requests of a subscription that wait to be sent, beside acknowledgements.
 const OTHERS_MAX: usize = 64;
+
+/// How long a message waits whose dead letter the server does not take: until its operator has made
+/// room for such a letter.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 
 /// A broker on a server of MQTT 5; clones share it.
 ///
@@ -170,7 +184,7 @@ impl Mqtt {
     pub fn open(server: &Server, options: MqttOptions, scope: &Scope) -> Result<Self> {
         options.check()?;
         let mut limits = (*scope.limits).clone();
-        // The server's window bounds them: what it sends has room.
+        // The window and the bytes of each subscription bound them: what is read has room.
         limits.broker.pending_messages_max = usize::from(window(&limits.broker)) * ROOM_TIMES;
         limits.broker.pending_bytes_max = usize::MAX;
         let ids = Ids::new(options.client.clone());
@@ -224,11 +238,17 @@ impl Inner {
         validate_pattern(topic)?;
         check(topic, &options)?;
         let queue = options.queue.as_deref();
-        let (names, id) = (Names::new(topic, queue), self.ids.of(topic, queue));
+        let end = clock::after(clock::now(), SUBSCRIBE_PATIENCE);
+        let Ok(id) = clock::timeout_at(end, self.ids.of(topic, queue)).await else {
+            let text = format!("subscribe to {topic}: one that ends has its session still");
+            return Err(Error::unavailable(ERROR_ID, text).with_retry(Retry::Safe));
+        };
+        let names = Names::new(topic, queue);
         let member = self.engine.subscribe_apart(topic, options, handler)?;
         let window = window(&self.scope.limits.broker);
         let group = Arc::clone(&member.group);
-        let intake = Intake::new(names, group, self.gaps.clone(), window);
+        let room = (window, self.scope.limits.broker.pending_bytes_max);
+        let intake = Intake::new(names, group, self.gaps.clone(), room);
         let first = intake.first();
         let wanted = Wanted {
             client: id.name.clone(),
@@ -248,7 +268,7 @@ impl Inner {
         }
         // Dropped, it ends.
         let subscription = Subscription::new(topic, Arc::new(Kept(seat)));
-        match clock::timeout(SUBSCRIBE_PATIENCE, first).await {
+        match clock::timeout_at(end, first).await {
             Ok(Ok(made)) => made?,
             _ => {
                 let text = format!("subscribe to {topic}: no answer from mqtt");
@@ -268,12 +288,25 @@ impl Inner {
         for seat in &seats {
             let _away = seat.part(end).await;
         }
-        let worked_off = self.engine.close(deadline).await;
-        let end = deadline.max(clock::after(clock::now(), END_PATIENCE));
-        for seat in &seats {
-            seat.give_back(end).await;
+        let worked_off = self.engine.close(handling_end(deadline)).await;
+        let mut late = Vec::new();
+        for seat in seats {
+            if !seat.give_back(deadline).await {
+                late.push(seat);
+            }
         }
-        self.publisher.end();
+        if late.is_empty() {
+            self.publisher.end();
+            return worked_off;
+        }
+        let publisher = Arc::clone(&self.publisher);
+        let rest = async move {
+            for seat in late {
+                seat.end_alone().await;
+            }
+            publisher.end();
+        };
+        self.scope.tasks.spawn("broker.mqtt.end", rest).detach();
         worked_off
     }
 
@@ -284,10 +317,26 @@ impl Inner {
 }
 
 impl Bury for Inner {
-    fn bury(&self, dead: Message) -> BoxFuture<'_, bool> {
+    fn bury(&self, dead: Message) -> BoxFuture<'_, Buried> {
         Box::pin(async move {
-            let buried = self.publish(&dead).await;
-            buried.inspect_err(|error| tracing::debug!(%error, "cannot bury yet")).is_ok()
+            let mut written = self.publish(&dead).await;
+            if written.as_ref().is_err_and(|error| error.code() == 413)
+                && let Some(short) = wire::short(&dead)
+            {
+                written = self.publish(&short).await;
+            }
+            match written {
+                Ok(()) => Buried::Done,
+                Err(error) if error.retry() == Retry::Never => {
+                    let topic = &dead.topic;
+                    tracing::error!(topic, %error, "dead letter is refused, will try on");
+                    Buried::Again(Some(REFUSED_PAUSE))
+                }
+                Err(error) => {
+                    tracing::debug!(topic = dead.topic, %error, "cannot bury yet");
+                    Buried::Again(None)
+                }
+            }
         })
     }
 }

@@ -4,6 +4,9 @@
 //! so that a pattern means to the server what it means here. Words hold neither dots nor slashes,
 //! so that each way is exact.
 
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Filter, RetainForwardRule};
+
 use crate::broker::topic::{matches, validate_topic};
 
 /// The first level of what members of a group give back; no word of a topic has a `=`.
@@ -29,6 +32,18 @@ impl Names {
         let returns = format!("{RETURNS}/{queue}/{}", word(pattern));
         let filters = vec![format!("$share/{queue}/{filter}"), format!("$share/{queue}/{returns}")];
         Self { pattern: pattern.to_owned(), filters, returns: Some(returns) }
+    }
+
+    /// Returns the filters as the server is asked for them.
+    pub(super) fn wanted(&self) -> Vec<Filter> {
+        let filter = |name: &String| Filter {
+            path: name.clone(),
+            qos: QoS::AtLeastOnce,
+            // What the server keeps of a topic is of another moment.
+            retain_forward_rule: RetainForwardRule::Never,
+            ..Filter::default()
+        };
+        self.filters.iter().map(filter).collect()
     }
 
     /// Returns the topic that a name on the server stands for, if the subscription is meant to get

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, Disconnect, DisconnectReasonCode, Packet, PubAckReason, Publish,
+    ConnAck, ConnectReturnCode, Disconnect, DisconnectReasonCode, Packet, PubAckReason, Publish,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
@@ -19,6 +19,7 @@ use crate::driver::Server;
 
 use super::ERROR_ID;
 use super::line::{Line, Party, Wanted};
+use super::refusal::login_refusal;
 use super::requests::Requests;
 use super::wire::Letter;
 
@@ -74,6 +75,9 @@ struct Desk {
 struct State {
     number: u64,
     requests: Option<Requests>,
+    /// Why the server refuses the connection that is being made, and why it refused the one before.
+    refusing: Option<ConnectReturnCode>,
+    refused: Option<ConnectReturnCode>,
     /// The number of the latest message on the connection.
     packet: u16,
     /// By the number that their message has on the connection.
@@ -132,7 +136,8 @@ impl Publisher {
     ///
     /// # Errors
     /// 503, which tells whether the message may have been published; 413 for what is longer than
-    /// the server takes; 400, 403 or 429 if the server refuses it.
+    /// the server takes; 400, 403 or 429 if the server refuses it; 401 or 403 if it refuses the
+    /// login.
     pub(super) async fn publish(&self, topic: &str, letter: Letter) -> Result<Reached> {
         let end = clock::after(clock::now(), AWAY_PATIENCE);
         // Progress: each turn but the last has seen a connection end; the patience ends it.
@@ -168,7 +173,11 @@ impl Publisher {
         let mut up = self.desk.up.subscribe();
         let waited = clock::timeout_at(end, up.wait_for(Option::is_some)).await;
         let window = waited.ok().and_then(std::result::Result::ok).and_then(|up| up.clone());
-        window.ok_or_else(|| away(topic))
+        window.ok_or_else(|| {
+            let refused = self.desk.lock().refused;
+            let what = format!("publish to {topic}");
+            refused.and_then(|code| login_refusal(&what, code)).unwrap_or_else(|| away(topic))
+        })
     }
 }
 
@@ -235,6 +244,10 @@ impl Party for Desk {
         Ok(())
     }
 
+    fn refused(&self, code: ConnectReturnCode) {
+        self.lock().refusing = Some(code);
+    }
+
     fn told(&self, packet: Packet) -> std::result::Result<(), String> {
         if let Packet::PubAck(ack) = packet
             && let Some(waiter) = self.lock().waiting.remove(&ack.pkid)
@@ -249,6 +262,7 @@ impl Party for Desk {
         let mut waiting = {
             let mut state = self.lock();
             state.requests = None;
+            state.refused = state.refusing.take();
             std::mem::take(&mut state.waiting)
         };
         if let Some(window) = self.up.send_replace(None) {
@@ -310,7 +324,7 @@ fn away(topic: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use rumqttc::v5::mqttbytes::v5::{ConnAckProperties, ConnectReturnCode, PubAck};
+    use rumqttc::v5::mqttbytes::v5::{ConnAckProperties, PubAck};
 
     use super::*;
     use crate::broker::message::Message;

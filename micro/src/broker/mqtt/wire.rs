@@ -3,9 +3,12 @@
 //! The kind of the body is the property of that name, the id and each entry of the metadata a user
 //! property. What other programs publish is read alike, whatever it leaves out.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 
+use crate::broker::dead_letter::DeadLetter;
 use crate::broker::message::{MESSAGE_ID_BYTES_MAX, Message};
 use crate::broker::topic::validate_topic;
 use crate::core::content_type::ContentType;
@@ -27,6 +30,12 @@ const FRAME_BYTES_MAX: usize = 16;
 /// Bytes of a property beside its texts, at most.
 const PROPERTY_BYTES_MAX: usize = 5;
 
+/// The longest text that the protocol carries, in bytes.
+const TEXT_BYTES_MAX: usize = 65_535;
+
+/// The most characters of the reason in a dead letter that is shortened.
+const SHORT_REASON_MAX: usize = 64;
+
 /// What is published.
 #[derive(Clone, Debug)]
 pub(super) struct Letter {
@@ -39,7 +48,7 @@ impl Letter {
     /// Writes a message.
     ///
     /// # Errors
-    /// 400 for a text that the protocol does not carry.
+    /// 400 for a text that the protocol does not carry, and 413 for one that is too long for it.
     pub(super) fn new(message: &Message) -> Result<Self> {
         let kind = message.content_type.as_str();
         let mut user_properties = Vec::with_capacity(message.metadata.len() + 1);
@@ -52,6 +61,12 @@ impl Letter {
             let (topic, text) = (&message.topic, text.escape_debug());
             let text = format!("publish to {topic}: mqtt carries no text such as `{text}`");
             return Err(Error::bad_request(ERROR_ID, text));
+        }
+        let mut lengths = user_properties.iter().map(|(key, value)| key.len().max(value.len()));
+        if kind.len() > TEXT_BYTES_MAX || lengths.any(|bytes| bytes > TEXT_BYTES_MAX) {
+            let topic = &message.topic;
+            let text = format!("publish to {topic}: mqtt carries texts of {TEXT_BYTES_MAX} bytes");
+            return Err(Error::too_large(ERROR_ID, text));
         }
         let content_type = Some(kind.to_owned());
         let properties =
@@ -81,6 +96,15 @@ impl Letter {
         let properties = pairs.sum::<usize>() + kind + PROPERTY_BYTES_MAX;
         FRAME_BYTES_MAX + self.name.len() + properties + self.payload.len()
     }
+}
+
+/// Returns a dead letter that is hardly longer than its message; `None` for what is none.
+pub(super) fn short(dead: &Message) -> Option<Message> {
+    let mut letter = DeadLetter::from_message(dead).ok()?;
+    letter.reason = letter.reason.chars().take(SHORT_REASON_MAX).collect();
+    let message = Message { metadata: Metadata::new(), ..Message::clone(&letter.message) };
+    letter.message = Arc::new(message);
+    letter.to_message().ok().flatten()
 }
 
 /// Reads a message that came to a topic. One without an id gets one that differs with each
@@ -199,6 +223,32 @@ mod tests {
         let read = read("t".into(), publish);
         assert_eq!((read.id.len(), &read.content_type), (26, &ContentType::Json));
         assert_eq!(read.metadata.iter().collect::<Vec<_>>(), [("tenant", "acme")]);
+    }
+
+    #[test]
+    fn a_short_dead_letter_leads_back_to_its_message() {
+        let message = Arc::new(message());
+        let letter = DeadLetter::new(Arc::clone(&message), "x".repeat(SHORT_REASON_MAX * 10));
+        let dead = letter.to_message().unwrap().unwrap();
+        let read = DeadLetter::from_message(&short(&dead).unwrap()).unwrap();
+        assert_eq!((&read.message.id, &read.message.body), (&message.id, &message.body));
+        assert_eq!(read.reason.len(), SHORT_REASON_MAX);
+        assert!(read.message.metadata.is_empty());
+        assert_eq!(short(&message), None);
+    }
+
+    #[test]
+    fn a_text_longer_than_the_protocol_carries_is_a_413() {
+        for (bytes, code) in [
+            (TEXT_BYTES_MAX, None),
+            (TEXT_BYTES_MAX + 1, Some(413)),
+            (TEXT_BYTES_MAX * 10, Some(413)),
+        ] {
+            let kind = ContentType::parse(&format!("a/{}", "x".repeat(bytes - 2)));
+            let long = Message { content_type: kind, ..message() };
+            assert_eq!(long.content_type.as_str().len(), bytes);
+            assert_eq!(Letter::new(&long).err().map(|error| error.code()), code);
+        }
     }
 
     #[test]

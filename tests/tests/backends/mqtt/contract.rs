@@ -169,12 +169,15 @@ async fn oversized() {
 async fn users() {
     let server = mosquitto_with("allow_anonymous false\npassword_file users");
     let place = driver::Server::new("127.0.0.1", server.port());
-    for (password, code) in [("s@cret", None), ("secret", Some(503))] {
+    for (password, code) in [("s@cret", None), ("secret", Some(403))] {
         let place = place.clone().with_user("ada", password);
         let broker = Mqtt::open(&place, MqttOptions::default(), &Scope::default()).unwrap();
         let outcome = broker.publish(message("orders", 1)).await;
         assert_eq!(outcome.as_ref().err().map(Error::code), code, "{outcome:?}");
         assert_eq!(broker.is_up(), code.is_none());
+        let handler: Handler = Arc::new(|_| Box::pin(async { Ack::Ack }));
+        let outcome = broker.subscribe("orders", SubscribeOptions::default(), handler).await;
+        assert_eq!(outcome.as_ref().err().map(Error::code), code, "{outcome:?}");
     }
 }
 

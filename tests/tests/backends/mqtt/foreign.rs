@@ -1,8 +1,10 @@
 //! Programs of others on the same server, and servers that are unlike Mosquitto.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use libtest_mimic::Trial;
-use micro::broker::{Ack, Broker, Handler, MqttOptions, SubscribeOptions};
+use micro::broker::{Ack, Broker, Delivery, Handler, MqttOptions, SubscribeOptions};
 use micro::core::content_type::ContentType;
 use micro::core::limits::Limits;
 use micro_tests::server::{MOSQUITTO, mosquitto, trial, trial_alone};
@@ -11,13 +13,17 @@ use rumqttc::v5::mqttbytes::v5::{Packet, Publish};
 use rumqttc::v5::{AsyncClient, Event};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
-use super::{broker, broker_with, collect, is_quiet, message, next, queue, unique, within};
+use super::{
+    broker, broker_with, collect, is_quiet, message, next, number, publish, queue, subscribe,
+    unique, within,
+};
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial("mqtt::other_programs_speak_with_us", &MOSQUITTO, others),
+        trial("mqtt::what_nobody_confirms_waits_for_room", &MOSQUITTO, unconfirmed),
         trial_alone("mqtt::a_server_without_shared_subscriptions_has_no_queues", no_queues),
         trial_alone("mqtt::a_server_that_insists_on_a_packet_too_long_is_left", insisting),
         trial_alone("mqtt::what_a_server_refuses_is_told_to_the_publisher", refusing),
@@ -86,6 +92,37 @@ async fn others() {
     assert_eq!(properties.user_properties, pairs);
 }
 
+async fn unconfirmed() {
+    let server = mosquitto();
+    let mut limits = Limits::DEFAULT;
+    limits.broker.unacked_max = 4;
+    let broker = broker_with(server.port(), MqttOptions::default(), limits);
+    let (device, _to_device) = client(server.port(), "sensors/#").await;
+    let (gate, (sender, mut came)) = (Arc::new(Semaphore::new(0)), mpsc::channel(1000));
+    let held = Arc::clone(&gate);
+    let handler: Handler = Arc::new(move |delivery: Delivery| {
+        let (held, sender) = (Arc::clone(&held), sender.clone());
+        Box::pin(async move {
+            held.acquire().await.unwrap().forget();
+            sender.try_send(delivery).unwrap();
+            Ack::Ack
+        })
+    });
+    let _group = subscribe(&*broker, "orders", &queue("q", 1), &handler).await;
+    for number in 0..200 {
+        device.publish("orders", QoS::AtMostOnce, false, number.to_string()).await.unwrap();
+    }
+    publish(&*broker, 200).await;
+    gate.add_permits(1000);
+    let mut numbers = Vec::new();
+    for _ in 0..=200 {
+        numbers.push(number(&next(&mut came).await));
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..=200).collect::<Vec<_>>());
+    assert_eq!(*broker.reconnects().borrow(), 0);
+}
+
 /// Answers with these bytes to each packet of a kind, on each connection, and tells of the packets.
 async fn fake(
     answer: impl Fn(u8, &[u8]) -> Vec<u8> + Clone + Send + 'static,
@@ -141,7 +178,7 @@ async fn no_queues() {
     })
     .await;
     let broker = broker(port);
-    let handler: Handler = std::sync::Arc::new(|_| Box::pin(async { Ack::Ack }));
+    let handler: Handler = Arc::new(|_| Box::pin(async { Ack::Ack }));
     let error = broker.subscribe("orders", queue("q", 1), handler.clone()).await.unwrap_err();
     assert_eq!(error.code(), 501, "{error}");
     let alone = broker.subscribe("orders", SubscribeOptions::default(), handler).await;
@@ -160,7 +197,7 @@ async fn insisting() {
     })
     .await;
     let broker = broker_with(port, MqttOptions::default().with_client("a"), Limits::DEFAULT);
-    let handler: Handler = std::sync::Arc::new(|_| Box::pin(async { Ack::Ack }));
+    let handler: Handler = Arc::new(|_| Box::pin(async { Ack::Ack }));
     let subscribing = broker.subscribe("orders", SubscribeOptions::default(), handler);
     let _subscription = within(subscribing).await.unwrap();
     let mut kept = 0;
