@@ -193,7 +193,7 @@ pub(super) fn malformed() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::exchange::CallKind;
+    use crate::core::descriptor::CallKind;
 
     #[test]
     fn a_process_that_has_had_many_routes_still_numbers_them() {
