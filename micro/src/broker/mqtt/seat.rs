@@ -111,8 +111,8 @@ impl Seat {
                 Err(_) => return false,
             }
             let look = end.min(soon(LOOK_PAUSE));
-            let waited = clock::timeout_at(look, stands.wait_for(|stands| *stands)).await.is_ok();
-            if !waited && clock::now() >= end {
+            let _stands = clock::timeout_at(look, stands.wait_for(|stands| *stands)).await.is_ok();
+            if clock::now() >= end {
                 return false;
             }
         }

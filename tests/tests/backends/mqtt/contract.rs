@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use libtest_mimic::Trial;
@@ -28,6 +29,8 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("mqtt::brokers_of_named_processes_conform", &MOSQUITTO, || conforms(named_pair)),
         trial("mqtt::one_process_of_a_group_gets_each_message", &MOSQUITTO, shared),
         trial("mqtt::a_member_that_is_cut_gives_its_part_to_another_process", &MOSQUITTO, given),
+        trial("mqtt::a_broker_that_closes_waits_for_what_was_cut", &MOSQUITTO, cut_and_closed),
+        trial("mqtt::a_named_process_that_subscribes_again_has_its_session", &MOSQUITTO, same),
         trial("mqtt::a_message_that_fails_comes_again_in_an_unnamed_process", &MOSQUITTO, again),
         trial("mqtt::a_message_longer_than_the_server_takes_is_a_413", &MOSQUITTO, too_long),
         trial("mqtt::what_is_longer_than_we_take_costs_no_connection", &MOSQUITTO, oversized),
@@ -109,6 +112,47 @@ async fn given() {
     numbers.sort_unstable();
     assert_eq!(numbers, (0..500).collect::<Vec<_>>());
     is_quiet(&mut came).await;
+}
+
+async fn cut_and_closed() {
+    let server = mosquitto();
+    let (first, second) = (broker(server.port()), broker(server.port()));
+    let hanging: Handler = Arc::new(|_| Box::pin(std::future::pending()));
+    let hanging = subscribe(&*first, "orders", &queue("mailer", 1), &hanging).await;
+    for number in 0..200 {
+        second.publish(message("orders", number)).await.unwrap();
+    }
+    let (_other, mut came) = collect(&*second, "orders", &queue("mailer", 1)).await;
+    hanging.close();
+    // In the middle of what the task does that ends the subscription.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    first.close(deadline).await.unwrap();
+    let mut numbers: Vec<usize> = Vec::new();
+    for _ in 0..200 {
+        numbers.push(number(&next(&mut came).await));
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..200).collect::<Vec<_>>());
+    is_quiet(&mut came).await;
+}
+
+async fn same() {
+    let server = mosquitto();
+    let (process, publisher) = (named(server.port(), "mailer-1"), broker(server.port()));
+    let hanging: Handler = Arc::new(|_| Box::pin(std::future::pending()));
+    let hanging = subscribe(&*process, "orders", &queue("q", 1), &hanging).await;
+    for number in 0..20 {
+        publisher.publish(message("orders", number)).await.unwrap();
+    }
+    hanging.close();
+    // Nobody else takes them: they are in the session.
+    let (_again, mut came) = collect(&*process, "orders", &queue("q", 1)).await;
+    let mut numbers: Vec<usize> = Vec::new();
+    for _ in 0..20 {
+        numbers.push(number(&next(&mut came).await));
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..20).collect::<Vec<_>>());
 }
 
 async fn again() {
