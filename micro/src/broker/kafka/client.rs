@@ -28,6 +28,10 @@ use super::settings::Settings;
 /// How long one question whether the servers are there may take.
 const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 
+/// The topic that such a question names: all topics of a cluster are a long answer. It need not be
+/// there, and is not made.
+const PROBE_TOPIC: &str = "micro-probe";
+
 /// The first and the longest pause between such questions.
 const PROBE_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -51,10 +55,11 @@ pub(super) struct Shared {
 }
 
 /// What the last signs of the servers were.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Health {
     Up,
-    Down,
+    /// With the reason, if the servers refuse the user.
+    Down(Option<String>),
     /// The client has given up its order of messages and is to be replaced.
     Fatal,
 }
@@ -75,7 +80,7 @@ impl KafkaClient {
     ) -> Result<Self> {
         config.check()?;
         let settings = Settings::new(server, &config, limits);
-        let health = watch::Sender::new(Health::Down);
+        let health = watch::Sender::new(Health::Down(None));
         let shared = Shared { settings, config, health, producer: RwLock::new(None) };
         shared.renew()?;
         let (shared, life) = (Arc::new(shared), Shutdown::new());
@@ -88,8 +93,7 @@ impl KafkaClient {
 impl Shared {
     /// Makes the producer, anew if there is one.
     fn renew(&self) -> Result<()> {
-        let watching = Watching(self.health.clone());
-        let made = Producer::from_config_and_context(&self.settings.producer(), watching);
+        let made = Producer::from_config_and_context(&self.settings.producer(), self.watching());
         let made = made.map_err(|error| {
             Error::precondition_failed(ID, format!("cannot make a client: {error}"))
         })?;
@@ -145,13 +149,25 @@ impl Shared {
         if let Ok(Ok(_)) = clock::timeout_at(deadline, up).await {
             return Ok(());
         }
-        let text = format!("{what}: no server answers");
+        let text = match &*self.health.borrow() {
+            Health::Down(Some(reason)) => {
+                format!(
+                    "{what}: the servers refuse the user: {reason}; check the user and password"
+                )
+            }
+            _ => format!("{what}: no server answers"),
+        };
         Err(Error::unavailable(ID, text).with_retry(Retry::Safe))
     }
 
     /// Notes that something went unanswered.
     pub(super) fn doubt(&self) {
         set_down(&self.health);
+    }
+
+    /// Returns what hears of the servers for another client.
+    pub(super) fn watching(&self) -> Watching {
+        Watching(self.health.clone())
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Option<Producer>> {
@@ -168,14 +184,14 @@ async fn keep(shared: Weak<Shared>, life: Shutdown) {
         let Some(mut health) = shared.upgrade().map(|shared| shared.health.subscribe()) else {
             return;
         };
-        let current = *health.borrow_and_update();
+        let current = health.borrow_and_update().clone();
         let step = async {
             match current {
                 Health::Up => {
                     backoff.reset();
                     let _gone = health.changed().await.is_err();
                 }
-                Health::Down => {
+                Health::Down(_) => {
                     if !ask(&shared).await {
                         clock::sleep(backoff.next_delay()).await;
                     }
@@ -199,10 +215,11 @@ async fn ask(shared: &Weak<Shared>) -> bool {
     let Some(shared) = shared.upgrade() else { return false };
     let asked = tokio::task::spawn_blocking(move || {
         let Some(producer) = shared.producer() else { return false };
-        let is_up = producer.client().fetch_metadata(None, PROBE_PATIENCE).is_ok();
+        // That there is no such topic, or that it is not for this user, is an answer.
+        let is_up = producer.client().fetch_metadata(Some(PROBE_TOPIC), PROBE_PATIENCE).is_ok();
         if is_up {
             shared.health.send_if_modified(|health| {
-                let was_down = *health == Health::Down;
+                let was_down = matches!(health, Health::Down(_));
                 if was_down {
                     *health = Health::Up;
                 }
@@ -219,7 +236,7 @@ fn replace(shared: &Weak<Shared>) {
     match shared.renew() {
         Ok(()) => {
             tracing::warn!("the client of kafka had failed for good and is replaced");
-            shared.health.send_replace(Health::Down);
+            shared.health.send_replace(Health::Down(None));
         }
         Err(error) => tracing::error!(%error, "the client of kafka has failed for good"),
     }
@@ -229,10 +246,22 @@ fn set_down(health: &watch::Sender<Health>) {
     health.send_if_modified(|health| {
         let was_up = *health == Health::Up;
         if was_up {
-            *health = Health::Down;
+            *health = Health::Down(None);
         }
         was_up
     });
+}
+
+/// Tells whether a failure is that the servers refuse the user.
+fn is_refusal(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::SaslAuthenticationFailed
+                | RDKafkaErrorCode::UnsupportedSASLMechanism
+        )
+    )
 }
 
 /// Drops what may take its time to end in a thread of its own.
@@ -272,8 +301,28 @@ impl fmt::Debug for KafkaClient {
     }
 }
 
-/// Hears of the producer's servers, and tells what came of its messages.
+/// Hears of the servers, and tells what came of a producer's messages.
 pub(super) struct Watching(watch::Sender<Health>);
+
+impl Watching {
+    /// Notes that the servers refuse the user, if this failure says so.
+    pub(super) fn note_refusal(&self, error: &KafkaError, reason: &str) {
+        if !is_refusal(error) {
+            return;
+        }
+        let is_first = self.0.send_if_modified(|health| {
+            let was_unknown = matches!(health, Health::Up | Health::Down(None));
+            if was_unknown {
+                *health = Health::Down(Some(reason.to_owned()));
+            }
+            was_unknown
+        });
+        // Each connection that is tried is refused: once is enough.
+        if is_first {
+            tracing::warn!(reason, "kafka refuses the user");
+        }
+    }
+}
 
 impl ClientContext for Watching {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
@@ -287,7 +336,10 @@ impl ClientContext for Watching {
                 self.0.send_replace(Health::Fatal);
             }
             Some(RDKafkaErrorCode::AllBrokersDown) => set_down(&self.0),
-            _ => tracing::debug!(%error, reason, "kafka"),
+            _ => {
+                self.note_refusal(&error, reason);
+                tracing::debug!(%error, reason, "kafka");
+            }
         }
     }
 }
@@ -313,5 +365,33 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, text: &str) {
         }
         // A server that is away is said by whoever asks for it.
         _ => tracing::debug!(facility, "librdkafka: {text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_user_who_is_refused_is_named_until_the_servers_answer() {
+        let (config, health) = (KafkaConfig::default(), watch::Sender::new(Health::Down(None)));
+        let settings = Settings::new(&Server::new("127.0.0.1", 1), &config, &Limits::DEFAULT);
+        let shared = Shared { settings, config, health, producer: RwLock::new(None) };
+        let up = || shared.up("publish to t", clock::now());
+        let away = up().await.unwrap_err();
+        assert!(away.detail().ends_with("no server answers"), "{away}");
+        shared.health.send_replace(Health::Up);
+        let watching = shared.watching();
+        watching.error(KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure), "gone");
+        up().await.unwrap();
+        watching.error(KafkaError::Global(RDKafkaErrorCode::Authentication), "no such user");
+        watching.error(KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "all are down");
+        let refused = up().await.unwrap_err();
+        assert_eq!((refused.code(), refused.retry()), (503, Retry::Safe));
+        assert!(refused.detail().contains("refuse the user: no such user"), "{refused}");
+        shared.health.send_replace(Health::Up);
+        shared.doubt();
+        let away = up().await.unwrap_err();
+        assert!(away.detail().ends_with("no server answers"), "{away}");
     }
 }

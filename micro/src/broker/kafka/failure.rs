@@ -10,10 +10,9 @@ use super::ID;
 pub(super) fn of_delivery(what: &str, error: &KafkaError) -> Error {
     known(what, error).unwrap_or_else(|| {
         let retry = match code(error) {
-            // It was never sent: the topic is gone, or the client ended before.
-            Some(Kafka::UnknownTopic | Kafka::UnknownTopicOrPartition | Kafka::PurgeQueue) => {
-                Retry::Safe
-            }
+            // No server took it: the topic is gone.
+            Some(Kafka::UnknownTopic | Kafka::UnknownTopicOrPartition) => Retry::Safe,
+            // Even what waits to be sent when the client ends may have been sent before.
             _ => Retry::Unknown,
         };
         Error::unavailable(ID, format!("{what}: {error}")).with_retry(retry)
@@ -45,10 +44,10 @@ fn known(what: &str, error: &KafkaError) -> Option<Error> {
         Kafka::TopicAuthorizationFailed
         | Kafka::GroupAuthorizationFailed
         | Kafka::ClusterAuthorizationFailed => Error::forbidden(ID, text()),
-        Kafka::InvalidTopic
-        | Kafka::InvalidPartitions
-        | Kafka::InvalidReplicationFactor
-        | Kafka::PolicyViolation => Error::precondition_failed(ID, text()),
+        // Not the number of copies: it is refused as well while too few servers are there.
+        Kafka::InvalidTopic | Kafka::InvalidPartitions | Kafka::PolicyViolation => {
+            Error::precondition_failed(ID, text())
+        }
         _ => return None,
     })
 }
@@ -63,7 +62,8 @@ mod tests {
             (Kafka::MessageTimedOut, (503, Retry::Unknown)),
             (Kafka::PurgeInflight, (503, Retry::Unknown)),
             (Kafka::Fatal, (503, Retry::Unknown)),
-            (Kafka::PurgeQueue, (503, Retry::Safe)),
+            (Kafka::PurgeQueue, (503, Retry::Unknown)),
+            (Kafka::UnknownTopic, (503, Retry::Safe)),
             (Kafka::UnknownTopicOrPartition, (503, Retry::Safe)),
             (Kafka::MessageSizeTooLarge, (413, Retry::Never)),
             (Kafka::TopicAuthorizationFailed, (403, Retry::Never)),
@@ -72,8 +72,19 @@ mod tests {
             let error = of_delivery("publish to t", &KafkaError::MessageProduction(code));
             assert_eq!((error.code(), error.retry()), wanted, "{code:?}");
         }
-        let refused = before("make t", &KafkaError::AdminOp(Kafka::PolicyViolation));
-        assert_eq!((refused.code(), refused.retry()), (412, Retry::Never));
+    }
+
+    #[test]
+    fn a_refusal_that_passes_is_safe_to_repeat() {
+        for (code, wanted) in [
+            (Kafka::InvalidReplicationFactor, (503, Retry::Safe)),
+            (Kafka::NotController, (503, Retry::Safe)),
+            (Kafka::InvalidPartitions, (412, Retry::Never)),
+            (Kafka::PolicyViolation, (412, Retry::Never)),
+        ] {
+            let error = before("make t", &KafkaError::AdminOp(code));
+            assert_eq!((error.code(), error.retry()), wanted, "{code:?}");
+        }
         let full = before("publish to t", &KafkaError::MessageProduction(Kafka::QueueFull));
         assert_eq!((full.code(), full.retry()), (503, Retry::Safe));
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// What a subscription knows of a partition. An offset that is not settled keeps all after it from
 /// being committed, so that a process that ends leaves nothing behind that nobody handled.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Held {
     /// The offset after the highest that came.
     next: i64,
@@ -12,11 +12,27 @@ pub(super) struct Held {
     unsettled: BTreeMap<i64, usize>,
     /// What was told last.
     told: i64,
+    /// The last that was fetched since the partition was assigned, or the one before the first that
+    /// can be.
+    came: i64,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self { next: 0, unsettled: BTreeMap::new(), told: 0, came: -1 }
+    }
 }
 
 impl Held {
+    /// Tells whether an offset that was fetched shows that the log went back: within one assignment
+    /// offsets only grow, unless the topic was made anew or the end of its log was lost.
+    pub(super) fn went_back(&self, offset: i64) -> bool {
+        offset <= self.came
+    }
+
     /// Takes an offset in; false if it came before.
     pub(super) fn take(&mut self, offset: i64, bytes: usize) -> bool {
+        self.came = offset;
         if offset < self.next {
             return false;
         }
@@ -49,9 +65,17 @@ impl Held {
         })
     }
 
-    /// Notes what the servers have been told, which may be less than was to be told.
-    pub(super) fn was_told(&mut self, offset: i64) {
-        self.told = offset;
+    /// Tells whether what is held goes on where the group is: nobody has gone beyond it, and the
+    /// group has not lost its place, as it does with its topic.
+    pub(super) fn goes_on_at(&self, committed: i64) -> bool {
+        committed <= self.prefix() && (committed >= 0 || self.told <= 0)
+    }
+
+    /// Notes that the partition is fetched from what the servers have been told, which may be less
+    /// than was to be told; -1 is nothing.
+    pub(super) fn is_fetched_from(&mut self, committed: i64) {
+        self.told = committed;
+        self.came = committed.saturating_sub(1).max(-1);
     }
 
     /// Counts what is not settled, and its bytes.
@@ -98,6 +122,26 @@ mod tests {
         assert!(!held.take(0, 10) && !held.take(1, 10));
         assert!(held.take(2, 10));
         assert_eq!((held.prefix(), held.unsettled()), (0, (2, 20)));
+    }
+
+    #[test]
+    fn offsets_that_do_not_grow_show_that_the_log_went_back() {
+        let mut held = held([4, 5, 7]);
+        assert!(held.went_back(7) && held.went_back(0) && !held.went_back(8));
+        held.is_fetched_from(5);
+        assert!(held.went_back(4) && !held.went_back(5), "what is not committed comes again");
+        assert!(!held.take(5, 10));
+        assert!(held.went_back(5) && !held.went_back(6));
+        held.is_fetched_from(-1);
+        assert!(!held.went_back(0));
+    }
+
+    #[test]
+    fn what_is_held_ends_where_the_group_is_elsewhere() {
+        let mut held = held([4, 5]);
+        assert!(held.goes_on_at(4) && held.goes_on_at(-1) && !held.goes_on_at(5));
+        assert_eq!(held.news(), Some(4));
+        assert!(held.goes_on_at(0) && !held.goes_on_at(-1), "the group has lost its place");
     }
 
     proptest! {

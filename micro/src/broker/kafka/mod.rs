@@ -31,6 +31,9 @@
 //! of one that others get, what is not settled by then is delivered again there. A slow handler is
 //! no reason to lose a partition.
 //!
+//! Where the log of a partition goes back, because its topic was made anew or its end was lost with a
+//! server, it is read from there on, and what was held of it is let go.
+//!
 //! # Durability
 //! As the topics are configured: publishing returns when all copies that are in sync have the message,
 //! which at `replicas=3` and `min.insync.replicas=2` survives the loss of a server. Each message is
@@ -47,9 +50,13 @@
 //! it begins anew.
 //!
 //! # When the server fails
-//! Publishing fails after two seconds, and subscribing after five, with a 503 that is safe to repeat.
-//! What was under way is sent again for [`CallLimits::default_timeout`], 10 s, after which its outcome
-//! is unknown. Subscriptions go on by themselves. Others get the messages of a member that died when
+//! Once they are known to be away, whatever is asked fails after two seconds with a 503 that is safe
+//! to repeat; a topic that is not there yet is waited for five seconds in all. Until that is known,
+//! and for what was under way, messages are sent again for [`CallLimits::default_timeout`], 10 s, and
+//! one second later their outcome is unknown. Subscribing takes up to 30 s more than its topic, most of
+//! which the group may take to give a member its part. A user whom the servers refuse is named in the
+//! 503. Closing does not wait for servers that are away: the thread of a subscription, and its last
+//! commit, may outlive it until the library gives up. Subscriptions go on by themselves. Others get the messages of a member that died when
 //! its session times out.
 //!
 //! # Configuration

@@ -46,6 +46,10 @@ pub(super) struct Pump {
 impl Pump {
     /// Starts the thread. The first answer comes when the subscription is made, the second when the
     /// thread has ended.
+    ///
+    /// While the servers are away the thread may outlive the close of its broker: leaving a group
+    /// and the last commit wait for them for a time that the library bounds. What that commit would
+    /// have told is delivered again.
     pub(super) fn start(self) -> Result<(oneshot::Receiver<Result<()>>, oneshot::Receiver<()>)> {
         let (opened, is_open) = oneshot::channel();
         let (end, has_ended) = oneshot::channel();
@@ -119,8 +123,6 @@ impl Pump {
     /// that the member is there.
     fn make_room(&self, consumer: &Consumer, paused: &mut BTreeSet<i32>) -> Duration {
         let here = self.desk.here();
-        // Those that were taken away are not paused when they come back.
-        paused.retain(|partition| here.contains(partition));
         let is_draining = self.life.is_draining();
         let full = self.desk.is_full() && !self.desk.wait_for_room(TICK);
         let wanted = if full || is_draining { here } else { self.desk.too_far(paused) };
@@ -132,6 +134,7 @@ impl Pump {
             list
         };
         let pause = list(&mut wanted.difference(paused));
+        // Those that were taken away, too: the client has a partition paused when it comes back.
         let resume = list(&mut paused.difference(&wanted));
         let outcomes = [
             (pause.count() > 0).then(|| consumer.pause(&pause)),

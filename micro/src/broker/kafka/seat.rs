@@ -14,7 +14,7 @@ use crate::core::clock::{self, Instant};
 use crate::core::error::Result;
 use crate::core::shutdown::Shutdown;
 
-use super::client::{Shared, log};
+use super::client::{Shared, Watching, log};
 use super::desk::Desk;
 use super::failure;
 
@@ -50,8 +50,12 @@ impl Seat {
     ) -> Result<Consumer> {
         let what = || format!("subscribe to {}", self.topic);
         let failed = |error: KafkaError| failure::before(&what(), &error);
-        let dividing =
-            Dividing { topic: self.topic.clone(), desk: Arc::clone(desk), life: life.clone() };
+        let dividing = Dividing {
+            topic: self.topic.clone(),
+            desk: Arc::clone(desk),
+            life: life.clone(),
+            watching: shared.watching(),
+        };
         let settings = shared.settings.consumer(&self.group, self.is_member);
         let consumer = Consumer::from_config_and_context(&settings, dividing).map_err(failed)?;
         // In this order: whoever else seeds the group at this moment has looked at the end of the
@@ -99,10 +103,11 @@ impl Seat {
         if added.count() == 0 {
             return;
         }
-        let both = here.union(&all).copied().collect();
-        desk.assign(&both, |kept| kept.iter().map(|partition| (*partition, -1)).collect());
         match consumer.incremental_assign(&added) {
-            Ok(()) => tracing::info!(topic = self.topic, "topic has more partitions"),
+            Ok(()) => {
+                desk.add(&partitions_of(&added));
+                tracing::info!(topic = self.topic, "topic has more partitions");
+            }
             Err(error) => tracing::warn!(topic = self.topic, %error, "cannot read all partitions"),
         }
     }
@@ -156,6 +161,7 @@ pub(super) struct Dividing {
     topic: String,
     desk: Arc<Desk>,
     life: Shutdown,
+    watching: Watching,
 }
 
 impl Dividing {
@@ -211,6 +217,7 @@ impl ClientContext for Dividing {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.watching.note_refusal(&error, reason);
         tracing::debug!(topic = self.topic, %error, reason, "kafka");
     }
 }

@@ -154,6 +154,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nothing_is_committed_that_was_not_settled_or_without_a_queue() {
+        let server = Server::new("127.0.0.1", 1);
+        let settings = Settings::new(&server, &KafkaConfig::default(), &Limits::DEFAULT);
+        for (is_member, wanted) in [(true, "true"), (false, "false")] {
+            let config = settings.consumer("q:t", is_member);
+            assert_eq!(config.get("enable.auto.commit"), Some(wanted));
+            assert_eq!(config.get("enable.auto.offset.store"), Some("false"));
+        }
+    }
+
+    #[test]
     fn every_setting_is_known_to_the_library() {
         let server = Server::new("127.0.0.1", 1).with_user("ada", "secret");
         let longest = KafkaConfig::default().with_message_bytes_max(1_000_000_000);

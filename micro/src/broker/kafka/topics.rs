@@ -1,7 +1,7 @@
 //! Topics: that they are there before something is published to them or read from them.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -10,6 +10,7 @@ use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{IsError, KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
 use rdkafka::types::RDKafkaRespErr;
+use tokio::sync::Semaphore;
 
 use crate::core::clock::{self, Instant};
 use crate::core::error::{Error, Result, Retry};
@@ -23,14 +24,25 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 /// How long until a topic that was made is looked at again.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
+/// Topics that are looked at or made at a time: each takes a thread while it waits for the servers.
+const MAKING_MAX: usize = 16;
+
 /// The topics that are known to be there.
 pub(super) struct Topics {
     /// More topics are a 429.
     most: usize,
-    known: Mutex<HashSet<String>>,
-    /// One is looked at or made at a time.
-    making: tokio::sync::Mutex<()>,
+    names: Mutex<Names>,
+    threads: Semaphore,
 }
+
+#[derive(Default)]
+struct Names {
+    known: HashSet<String>,
+    /// Those that are looked at or made, each by one at a time, as long as anybody waits for it.
+    making: HashMap<String, Weak<Turn>>,
+}
+
+type Turn = tokio::sync::Mutex<()>;
 
 /// What the servers say of a topic.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,50 +55,75 @@ enum Found {
 
 impl Topics {
     pub(super) fn new(most: usize) -> Self {
-        Self { most, known: Mutex::default(), making: tokio::sync::Mutex::default() }
+        Self { most, names: Mutex::default(), threads: Semaphore::new(MAKING_MAX) }
     }
 
     /// Sees to it that a topic is there.
     ///
     /// # Errors
-    /// 503, safe to repeat, if it is not by the deadline; what the servers refuse for good.
+    /// 503, safe to repeat, if it is not by the deadline; 429 for a topic too many; what the servers
+    /// refuse for good.
     pub(super) async fn ensure(
         &self,
         shared: &Arc<Shared>,
         topic: &str,
         deadline: Instant,
     ) -> Result<()> {
-        if self.known().contains(topic) {
-            return Ok(());
-        }
+        let Some(turn) = self.turn(topic)? else { return Ok(()) };
         let late = || {
             let text = format!("the topic {topic} is not there in time");
             Error::unavailable(ID, text).with_retry(Retry::Safe)
         };
-        let Ok(_turn) = clock::timeout_at(deadline, self.making.lock()).await else {
+        let Ok(_turn) = clock::timeout_at(deadline, turn.lock()).await else {
             return Err(late());
         };
-        if self.known().contains(topic) {
+        if self.lock().known.contains(topic) {
             return Ok(());
         }
-        if self.known().len() >= self.most {
+        let making = async {
+            // Never closed.
+            let _thread = self.threads.acquire().await.ok();
+            make_sure(shared, topic).await
+        };
+        let made = clock::timeout_at(deadline, making).await;
+        made.map_err(|_elapsed| late())??;
+        self.is_there(topic);
+        Ok(())
+    }
+
+    /// Returns whose turn it is to see to a topic; `None` if it is known to be there.
+    fn turn(&self, topic: &str) -> Result<Option<Arc<Turn>>> {
+        let mut names = self.lock();
+        if names.known.contains(topic) {
+            return Ok(None);
+        }
+        if let Some(turn) = names.making.get(topic).and_then(Weak::upgrade) {
+            return Ok(Some(turn));
+        }
+        names.making.retain(|_, turn| turn.strong_count() > 0);
+        if names.known.len() + names.making.len() >= self.most {
             let text =
                 format!("topic {topic}: the topics of a broker are limited to {}", self.most);
             return Err(Error::too_many_requests(ID, text));
         }
-        let made = clock::timeout_at(deadline, make_sure(shared, topic)).await;
-        made.map_err(|_elapsed| late())??;
-        self.known().insert(topic.to_owned());
-        Ok(())
+        let turn = Arc::new(Turn::default());
+        names.making.insert(topic.to_owned(), Arc::downgrade(&turn));
+        Ok(Some(turn))
+    }
+
+    fn is_there(&self, topic: &str) {
+        let mut names = self.lock();
+        names.making.remove(topic);
+        names.known.insert(topic.to_owned());
     }
 
     /// Forgets a topic that is gone.
     pub(super) fn forget(&self, topic: &str) {
-        self.known().remove(topic);
+        self.lock().known.remove(topic);
     }
 
-    fn known(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -229,5 +266,42 @@ impl ClientContext for Logging {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "kafka");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At the limit, one above it and ten times as many.
+    #[test]
+    fn topics_are_bounded_with_those_that_are_being_made() {
+        let topics = Topics::new(4);
+        for n in 0..3 {
+            topics.is_there(&n.to_string());
+        }
+        assert!(topics.turn("2").unwrap().is_none(), "it is known");
+        let making = topics.turn("new").unwrap().unwrap();
+        for n in 4..40 {
+            let refused = topics.turn(&n.to_string()).unwrap_err();
+            assert_eq!(refused.code(), 429, "{refused}");
+        }
+        let same = topics.turn("new").unwrap().unwrap();
+        assert!(Arc::ptr_eq(&making, &same), "a topic is made by one at a time");
+        drop((making, same));
+        assert!(topics.turn("other").unwrap().is_some(), "what is given up takes no place");
+        topics.is_there("other");
+        assert_eq!(topics.turn("new").unwrap_err().code(), 429);
+        topics.forget("other");
+        assert!(topics.turn("new").unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_topic_that_is_being_made_holds_up_no_other() {
+        let topics = Topics::new(4);
+        let one = topics.turn("one").unwrap().unwrap();
+        let _turn = one.lock().await;
+        let other = topics.turn("other").unwrap().unwrap();
+        assert!(other.try_lock().is_ok());
     }
 }

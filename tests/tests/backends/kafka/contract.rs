@@ -26,7 +26,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial_alone("kafka::go_micro_reads_and_is_read", go_micro_reads_and_is_read),
         trial_alone("kafka::a_record_of_another_program_is_a_message", another_program),
         trial_alone("kafka::a_message_that_is_too_long_is_refused_unsent", too_long),
-        trial_alone("kafka::a_subscription_without_a_queue_commits_nothing", commits_nothing),
+        trial_alone("kafka::a_subscription_without_a_queue_has_no_past", has_no_past),
         trial_alone("kafka::a_client_ends_with_its_broker", ends),
     ]
 }
@@ -146,7 +146,7 @@ async fn too_long() {
     is_quiet(&mut came).await;
 }
 
-async fn commits_nothing() {
+async fn has_no_past() {
     let cluster = cluster(1);
     let process = Process::of(&cluster);
     let topic = topic();

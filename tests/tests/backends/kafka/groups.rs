@@ -1,6 +1,6 @@
 //! Groups: where they begin, what they commit, and how members share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,9 @@ use tokio::sync::{Semaphore, mpsc};
 use super::{Cluster, Process, cluster, collect, drain, is_quiet, keyed, message, next, number};
 use super::{INBOX_MAX, queue, subscribe, topic, within};
 
+/// The mock cluster divides a group only when a session would have timed out: a short one.
+const SESSION: Duration = Duration::from_secs(6);
+
 pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial_alone("kafka::a_new_group_begins_where_the_topic_ends", begins_at_the_end),
@@ -28,6 +31,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial_alone("kafka::a_slow_handler_keeps_its_partition", slow_handler),
         trial_alone("kafka::two_queues_and_topics_do_not_mix", do_not_mix),
         trial_alone("kafka::a_full_subscription_pauses_and_goes_on", pauses),
+        trial_alone("kafka::what_was_paused_goes_on_when_members_come_and_go", goes_on),
     ]
 }
 
@@ -182,26 +186,46 @@ async fn come_and_go() {
     drain(third).await;
 }
 
-async fn slow_handler() {
-    let cluster = cluster(1);
-    let config = KafkaConfig::default().with_session_timeout(Duration::from_secs(6));
-    let process = Process::with(&cluster, config);
-    let topic = topic();
-    let (sender, mut came) = mpsc::channel(INBOX_MAX);
-    let handler: Handler = Arc::new(move |delivery: Delivery| {
-        let sender = sender.clone();
+/// A handler that tells which member it is of, and then waits at the gate with the message 1.
+fn slow(member: usize, gate: &Arc<Semaphore>, sender: &mpsc::Sender<(usize, usize)>) -> Handler {
+    let (gate, sender) = (Arc::clone(gate), sender.clone());
+    Arc::new(move |delivery: Delivery| {
+        let (gate, sender) = (Arc::clone(&gate), sender.clone());
         Box::pin(async move {
-            sender.try_send(delivery).unwrap();
-            clock::sleep(Duration::from_secs(9)).await;
+            sender.try_send((member, number(&delivery))).unwrap();
+            if number(&delivery) == 1 {
+                gate.acquire().await.unwrap().forget();
+            }
             Ack::Ack
         })
-    });
-    let _first = subscribe(&process.broker, &topic, &queue("q", 1), &handler).await;
-    let _second = subscribe(&process.broker, &topic, &queue("q", 1), &handler).await;
-    process.broker.publish(message(&topic, 1)).await.unwrap();
-    next(&mut came).await;
-    clock::sleep(Duration::from_secs(11)).await;
-    assert!(came.try_recv().is_err(), "a slow handler loses its message to another member");
+    })
+}
+
+async fn slow_handler() {
+    let cluster = cluster(1);
+    let config = KafkaConfig::default().with_session_timeout(SESSION).with_key("key");
+    let process = Process::with(&cluster, config);
+    let topic = topic();
+    let gate = Arc::new(Semaphore::new(0));
+    let (sender, mut came) = mpsc::channel(INBOX_MAX);
+    let broker = &process.broker;
+    let (a, b) = (slow(1, &gate, &sender), slow(2, &gate, &sender));
+    let _first = subscribe(broker, &topic, &queue("q", 2), &a).await;
+    let _second = subscribe(broker, &topic, &queue("q", 2), &b).await;
+    broker.publish(keyed(&topic, 1)).await.unwrap();
+    let (member, first) = within(came.recv()).await.unwrap();
+    assert_eq!(first, 1);
+    // Longer than a session lasts without a sign of life.
+    clock::sleep(SESSION * 2).await;
+    broker.publish(keyed(&topic, 2)).await.unwrap();
+    let next = within(came.recv()).await.unwrap();
+    assert_eq!(next, (member, 2), "a slow handler loses its partition, or its message");
+    assert_eq!(gate.available_permits(), 0, "the first still runs");
+    gate.add_permits(1);
+    while broker.counts().acked < 2 {
+        clock::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(came.try_recv().is_err(), "a message comes twice");
 }
 
 async fn do_not_mix() {
@@ -223,33 +247,51 @@ async fn do_not_mix() {
     }
 }
 
-async fn pauses() {
-    let cluster = cluster(1);
+/// Limits that four messages fill.
+fn small() -> super::Limits {
     let mut limits = super::Limits::DEFAULT;
     limits.broker.unacked_max = 4;
-    let process = Process::new(&cluster.bootstrap_servers(), KafkaConfig::default(), &limits);
+    limits
+}
+
+/// A handler that waits at a gate, and then tells what it handled.
+fn gated(gate: &Arc<Semaphore>, sender: &mpsc::Sender<usize>) -> Handler {
+    let (gate, sender) = (Arc::clone(gate), sender.clone());
+    Arc::new(move |delivery: Delivery| {
+        let (gate, sender) = (Arc::clone(&gate), sender.clone());
+        Box::pin(async move {
+            gate.acquire().await.unwrap().forget();
+            sender.try_send(number(&delivery)).unwrap();
+            Ack::Ack
+        })
+    })
+}
+
+async fn holds(process: &Process, least: u64) {
+    let held = async {
+        while process.broker.counts().routed < least {
+            clock::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(held).await;
+}
+
+async fn pauses() {
+    let cluster = cluster(1);
+    let process = Process::new(&cluster.bootstrap_servers(), KafkaConfig::default(), &small());
     let topic = topic();
     let gate = Arc::new(Semaphore::new(0));
     let (sender, mut came) = mpsc::channel(INBOX_MAX);
-    let handler: Handler = {
-        let gate = Arc::clone(&gate);
-        Arc::new(move |delivery: Delivery| {
-            let (gate, sender) = (Arc::clone(&gate), sender.clone());
-            Box::pin(async move {
-                gate.acquire().await.unwrap().forget();
-                sender.try_send(number(&delivery)).unwrap();
-                Ack::Ack
-            })
-        })
-    };
+    let handler = gated(&gate, &sender);
     let _subscription = subscribe(&process.broker, &topic, &queue("q", 2), &handler).await;
     for number in 0..100 {
         process.broker.publish(message(&topic, number)).await.unwrap();
     }
+    holds(&process, 4).await;
     // Long enough that the partitions are paused.
-    clock::sleep(Duration::from_secs(2)).await;
+    clock::sleep(super::QUIET * 2).await;
     let taken = process.broker.counts().routed;
-    assert!((4..=6).contains(&taken), "{taken} messages are held, the limit is 4");
+    assert!(taken <= 6, "{taken} messages are held, the limit is 4");
     gate.add_permits(100);
     let mut numbers = Vec::new();
     for _ in 0..100 {
@@ -258,4 +300,41 @@ async fn pauses() {
     numbers.sort_unstable();
     assert_eq!(numbers, (0..100).collect::<Vec<_>>());
     assert!(came.try_recv().is_err(), "what was paused comes again");
+}
+
+async fn goes_on() {
+    let cluster = cluster(1);
+    let config = KafkaConfig::default().with_session_timeout(SESSION);
+    let process = || Process::new(&cluster.bootstrap_servers(), config.clone(), &small());
+    let (one, other) = (process(), process());
+    let topic = topic();
+    let gate = Arc::new(Semaphore::new(0));
+    let (sender, mut came) = mpsc::channel(INBOX_MAX);
+    let handler = gated(&gate, &sender);
+    let _first = subscribe(&one.broker, &topic, &queue("q", 4), &handler).await;
+    for number in 0..100 {
+        one.broker.publish(message(&topic, number)).await.unwrap();
+    }
+    holds(&one, 4).await;
+    clock::sleep(super::QUIET).await;
+    let options = queue("q", 4);
+    let joining = subscribe(&other.broker, &topic, &options, &handler);
+    // The first member gives up its partitions, paused, within a heartbeat and the two seconds that
+    // its handlers have; the group has a session's time to divide them. In between there is room
+    // again: what comes back is not paused anew.
+    let opening = async {
+        clock::sleep(Duration::from_secs(4)).await;
+        gate.add_permits(Semaphore::MAX_PERMITS / 2);
+    };
+    let (second, ()) = tokio::join!(joining, opening);
+    drain(second).await;
+    for number in 100..120 {
+        one.broker.publish(message(&topic, number)).await.unwrap();
+    }
+    let mut seen = BTreeSet::new();
+    while seen.len() < 120 {
+        let next = tokio::time::timeout(super::PATIENCE, came.recv()).await;
+        let Ok(number) = next else { panic!("{} of 120 come: {seen:?}", seen.len()) };
+        seen.insert(number.unwrap());
+    }
 }

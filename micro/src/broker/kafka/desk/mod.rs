@@ -102,13 +102,20 @@ impl Desk {
     }
 
     /// Takes in what was fetched; what came before, or is of a partition that others have, is
-    /// passed over.
+    /// passed over. Where the log went back, what is held of the partition is let go.
     pub(super) fn put(&self, partition: i32, offset: i64, message: Message) -> bool {
         let bytes = size_of(&message);
         let mut state = self.lock();
-        let Some(part) = state.partitions.get_mut(&partition).filter(|part| part.is_here) else {
-            return false;
+        let went_back = match state.partitions.get(&partition) {
+            Some(part) if part.is_here => part.held.went_back(offset),
+            _ => return false,
         };
+        if went_back {
+            let topic = message.topic.as_str();
+            tracing::warn!(topic, partition, offset, "the log of a partition went back");
+            state.forget(partition);
+        }
+        let part = state.add(partition);
         if !part.held.take(offset, bytes) {
             return false;
         }
@@ -206,8 +213,9 @@ impl Desk {
         here.filter_map(|(partition, part)| Some((*partition, part.held.news()?))).collect()
     }
 
-    /// Takes partitions over. What is held of one is kept if nobody has gone beyond it meanwhile:
-    /// `committed` tells how far the group is, where that is asked for.
+    /// Takes partitions over, in place of those that the subscription had. What is held of one is
+    /// kept if nobody has gone beyond it meanwhile: `committed` tells how far the group is, where
+    /// that is asked for; -1 is nowhere.
     pub(super) fn assign(
         &self,
         partitions: &BTreeSet<i32>,
@@ -222,7 +230,7 @@ impl Desk {
         let mut state = self.lock();
         let stays = |partition: &i32, part: &Part| {
             let at = committed.get(partition);
-            partitions.contains(partition) && at.is_some_and(|at| *at <= part.held.prefix())
+            partitions.contains(partition) && at.is_some_and(|at| part.held.goes_on_at(*at))
         };
         let gone: Vec<_> =
             state.partitions.iter().filter(|(n, part)| !stays(n, part)).map(|(n, _)| *n).collect();
@@ -230,18 +238,22 @@ impl Desk {
             state.forget(partition);
         }
         for partition in partitions {
-            state.serial += 1;
-            let epoch = state.serial;
-            let part = state.partitions.entry(*partition);
-            let part = part.or_insert_with(|| Part { epoch, ..Part::default() });
-            part.is_here = true;
+            let part = state.add(*partition);
             if let Some(at) = committed.get(partition) {
-                part.held.was_told(*at);
+                part.held.is_fetched_from(*at);
             }
         }
         state.is_assigned = true;
         drop(state);
         self.work.notify_one();
+    }
+
+    /// Takes partitions over beside those that the subscription has.
+    pub(super) fn add(&self, partitions: &BTreeSet<i32>) {
+        let mut state = self.lock();
+        for partition in partitions {
+            state.add(*partition);
+        }
     }
 
     /// Tells whether the group has given the subscription its part, be it none.
@@ -324,6 +336,16 @@ impl State {
         let mut waiting = self.waiting.iter();
         let first = waiting.find(|(_, item)| Self::is_here(&self.partitions, item));
         first.map(|((at, _), _)| *at)
+    }
+
+    /// Returns a partition that the subscription has, anew if it did not.
+    fn add(&mut self, partition: i32) -> &mut Part {
+        self.serial += 1;
+        let epoch = self.serial;
+        let part = self.partitions.entry(partition);
+        let part = part.or_insert_with(|| Part { epoch, ..Part::default() });
+        part.is_here = true;
+        part
     }
 
     fn forget(&mut self, partition: i32) {

@@ -46,7 +46,50 @@ async fn a_message_that_waits_holds_up_what_is_told_and_nothing_else() {
     assert_eq!(again.item.attempt, 2);
     again.settle();
     assert_eq!(desk.news(), [(0, 3)]);
-    assert!(!desk.put(0, 2, message()), "it came before");
+}
+
+#[tokio::test]
+async fn a_log_that_went_back_is_read_anew() {
+    let desk = desk(10);
+    for offset in 5..8 {
+        assert!(desk.put(0, offset, message()));
+    }
+    desk.put(1, 0, message());
+    let running = next(&desk).await;
+    next(&desk).await.again(Duration::ZERO, Duration::ZERO);
+    assert!(desk.put(0, 0, message()), "the topic was made anew");
+    running.settle();
+    for wanted in [(1, 0), (0, 0)] {
+        let taken = next(&desk).await;
+        assert_eq!((taken.item.place.partition, taken.item.place.offset), wanted);
+        taken.settle();
+    }
+    assert!(is_empty(&desk).await, "what was held of the partition is let go");
+    assert_eq!(desk.news(), [(0, 1), (1, 1)]);
+    assert!(desk.put(0, 1, message()) && desk.put(0, 1, message()), "it went back again");
+}
+
+#[tokio::test]
+async fn a_partition_whose_group_lost_its_place_is_read_anew() {
+    let desk = desk(10);
+    desk.put(0, 0, message());
+    next(&desk).await.settle();
+    desk.put(0, 1, message());
+    assert_eq!(desk.news(), [(0, 1)]);
+    desk.suspend(&partitions([0, 1]), Duration::ZERO);
+    desk.assign(&partitions([0, 1]), at(-1));
+    assert!(is_empty(&desk).await);
+    assert!(desk.put(0, 0, message()), "the topic was made anew");
+}
+
+#[tokio::test]
+async fn a_partition_that_is_added_leaves_the_others_alone() {
+    let desk = desk(10);
+    assert!(desk.put(0, 3, message()) && !desk.put(2, 0, message()));
+    desk.add(&partitions([2]));
+    assert!(desk.put(2, 0, message()));
+    assert_eq!(desk.here(), partitions([0, 1, 2]));
+    assert!(desk.put(0, 2, message()), "that the log went back shows as before");
 }
 
 #[tokio::test]
