@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use libtest_mimic::Trial;
+use micro::broker::Broker;
 use micro::core::shutdown::TaskTracker;
 use micro_tests::server::pubsub_trial;
 use tokio::io::copy_bidirectional;
