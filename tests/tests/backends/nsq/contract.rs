@@ -19,7 +19,7 @@ use micro::testkit::broker::{Pair, conforms};
 use micro::transport::{self, Scope};
 use micro_tests::server::trial_alone;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::nsqd::{Counting, Nsqd, Options};
@@ -55,6 +55,18 @@ pub(super) fn trials() -> Vec<Trial> {
         trial_alone("nsq::draining_settles_what_is_held", draining_settles_what_is_held),
         trial_alone("nsq::heartbeats_are_answered", heartbeats_are_answered),
         trial_alone("nsq::several_nsqds_share_the_work", several_nsqds_share_the_work),
+        trial_alone(
+            "nsq::a_message_too_long_for_this_program_holds_up_nothing",
+            a_message_too_long_for_this_program,
+        ),
+        trial_alone(
+            "nsq::a_subscription_without_a_queue_gets_what_the_memory_holds",
+            a_subscription_without_a_queue_gets_what_the_memory_holds,
+        ),
+        trial_alone(
+            "nsq::a_subscription_that_comes_while_closing_handles_nothing",
+            a_subscription_that_comes_while_closing,
+        ),
     ]
 }
 
@@ -263,7 +275,7 @@ fn slow(pause: Duration, runs: &Arc<AtomicUsize>) -> Handler {
 }
 
 async fn a_slow_handler_keeps_its_message() {
-    let options = Options { msg_timeout: TIMEOUT, ..Options::default() };
+    let options = Options { forced_msg_timeout: Some(TIMEOUT), ..Options::default() };
     let nsqd = Nsqd::start(options).await;
     let (process, runs) = (Process::of(&nsqd), Arc::default());
     let slow = slow(TIMEOUT * 2, &runs);
@@ -278,7 +290,7 @@ async fn a_slow_handler_keeps_its_message() {
 
 /// With an nsqd that counts down, messages wait here for a handler: nsqd has to know.
 async fn a_message_that_waits_here_is_kept() {
-    let options = Options { msg_timeout: TIMEOUT, ..Options::default() };
+    let options = Options { forced_msg_timeout: Some(TIMEOUT), ..Options::default() };
     let nsqd = Nsqd::start(options).await;
     let (process, runs) = (Process::of(&nsqd), Arc::default());
     let slow = slow(TIMEOUT * 3 / 4, &runs);
@@ -315,6 +327,7 @@ async fn a_handler_that_never_decides_is_given_up() {
     let letter = DeadLetter::from_message(&next(&mut letters).await.message).unwrap();
     assert_eq!((letter.attempts, letter.queue.as_deref()), (5, Some("q")));
     assert!(came.try_recv().is_err(), "it is handled a sixth time");
+    assert_eq!(nsqd.timeouts(), 0, "it is not given back");
     reader.end().await;
 }
 
@@ -402,12 +415,13 @@ async fn draining_settles_what_is_held() {
 }
 
 async fn heartbeats_are_answered() {
-    let forced_heartbeat = Some(Duration::from_millis(100));
+    // Long enough for a machine that is busy.
+    let forced_heartbeat = Some(Duration::from_secs(1));
     let nsqd = Nsqd::start(Options { forced_heartbeat, ..Options::default() }).await;
     let (process, (take, mut came)) = (Process::of(&nsqd), inbox());
     let _group = process.broker.subscribe("t", group("q", 1), take).await.unwrap();
     process.up().await;
-    clock::sleep(Duration::from_secs(1)).await;
+    clock::sleep(Duration::from_secs(5)).await;
     assert_eq!(nsqd.dropped(), 0);
     process.publish("t", "1").await;
     assert_eq!(next_body(&mut came).await, "1");
@@ -439,5 +453,78 @@ async fn several_nsqds_share_the_work() {
     until("all are finished", || one.seen("FIN") + two.seen("FIN") == 60).await;
     assert!(one.seen("FIN") >= 20 && two.seen("FIN") >= 20, "one has them all");
     assert_eq!(most.load(SeqCst), 3, "most handlers at a time");
+    process.end().await;
+}
+
+async fn a_message_too_long_for_this_program() {
+    let nsqd = Nsqd::start(Options::default()).await;
+    let config = NsqConfig::default().with_message_bytes_max(20_000);
+    let (process, (take, mut came)) = (Process::new(&server(&[nsqd.port()]), &config), inbox());
+    let _group = process.broker.subscribe("t", group("q", 1), take).await.unwrap();
+    publish_raw(&nsqd, "t", &vec![b'x'; 900_000]).await;
+    for number in 0..20 {
+        process.publish("t", &number.to_string()).await;
+        assert_eq!(next_body(&mut came).await, number.to_string());
+    }
+    until("others are finished", || nsqd.seen("FIN") == 20).await;
+    // It waits, by the connection that there was.
+    assert_eq!((nsqd.seen("REQ"), nsqd.depth("t", "q"), nsqd.seen("SUB")), (1, 1, 1));
+    assert!(nsqd.shared().producer("t.dead").is_none(), "a dead letter is there");
+    process.end().await;
+}
+
+async fn a_subscription_without_a_queue_gets_what_the_memory_holds() {
+    const MEMORY: usize = 10;
+    let nsqd = Nsqd::start(Options { mem_queue_size: MEMORY, ..Options::default() }).await;
+    let process = Process::of(&nsqd);
+    let (go, runs) = (Arc::new(Semaphore::new(0)), Arc::<AtomicUsize>::default());
+    let slow: Handler = {
+        let (go, runs) = (Arc::clone(&go), Arc::clone(&runs));
+        Arc::new(move |_| {
+            runs.fetch_add(1, SeqCst);
+            let go = Arc::clone(&go);
+            Box::pin(async move {
+                drop(go.acquire().await.unwrap());
+                Ack::Ack
+            })
+        })
+    };
+    let one = SubscribeOptions::default().with_concurrency(std::num::NonZeroUsize::MIN);
+    let _alone = process.broker.subscribe("t", one, slow.clone()).await.unwrap();
+    let _group = process.broker.subscribe("t", group("q", 1), slow).await.unwrap();
+    for number in 0..100 {
+        process.publish("t", &number.to_string()).await;
+    }
+    go.add_permits(1);
+    let channels = nsqd.channels("t");
+    until("all is finished", || channels.iter().all(|channel| nsqd.depth("t", channel) == 0)).await;
+    // One is with the handler, and at most another waits here for it.
+    let alone = runs.load(SeqCst) - 100;
+    assert!((MEMORY..=MEMORY + 2).contains(&alone), "{alone}");
+    process.end().await;
+}
+
+async fn a_subscription_that_comes_while_closing() {
+    let nsqd = Nsqd::start(Options::default()).await;
+    // A lookup that takes a question and does not answer.
+    let lookup = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = NsqConfig::default().with_lookup(server(&[lookup.local_addr().unwrap().port()]));
+    let process = Process::new(&server(&[nsqd.port()]), &config);
+    process.publish("t", "1").await;
+    let runs = Arc::<AtomicUsize>::default();
+    let (broker, count) = (process.broker.clone(), slow(Duration::ZERO, &runs));
+    let tasks = TaskTracker::new();
+    let subscribing = tasks.spawn("subscribe", async move {
+        broker.subscribe("t", group("q", 1), count).await.map(drop)
+    });
+    let (_asked, _) = lookup.accept().await.unwrap();
+    process.broker.close(clock::after(clock::now(), PATIENCE)).await.unwrap();
+    let refused = subscribing.await.unwrap().unwrap_err();
+    assert!(refused.detail().contains("closed"), "{refused}");
+    until("nothing is left of it", || {
+        !process.scope.tasks.names().keys().any(|name| *name != "broker.nsq.feed")
+    })
+    .await;
+    assert_eq!((runs.load(SeqCst), nsqd.deliveries()), (0, 0));
     process.end().await;
 }
