@@ -203,7 +203,7 @@ impl Waiting {
             Frame::Answer(_) => None,
             Frame::Error(text) => Some(text),
         };
-        let Some(mut batch) = self.batches().pop_front() else {
+        let Some(batch) = self.batches().pop_front() else {
             return Err(Error::internal(ERROR_ID, "nsqd answers what was not asked"));
         };
         let Some(text) = refusal else {
@@ -211,11 +211,9 @@ impl Waiting {
             return Ok(());
         };
         // Which of several is refused, and what became of the others, is not said.
-        if let (Some(waiter), true) = (batch.waiters.pop(), batch.waiters.is_empty()) {
-            waiter.tell(Posted::Refused(text.clone()));
-        } else {
-            batch.tell(&Posted::Lost);
-        }
+        let is_alone = batch.waiters.len() == 1;
+        let posted = if is_alone { Posted::Refused(text.clone()) } else { Posted::Lost };
+        batch.tell(&posted);
         // nsqd ends the connection and does nothing of what follows.
         self.batches().drain(..).for_each(|batch| batch.tell(&Posted::Unsent));
         Err(Error::unavailable(ERROR_ID, text))
