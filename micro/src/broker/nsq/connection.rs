@@ -135,13 +135,13 @@ impl Reader {
             let here = self.skipped.min(self.buffer.len());
             self.buffer.advance(here);
             self.skipped -= here;
-            if self.skipped == 0 {
-                if let Some(frame) = frame::take(&mut self.buffer, self.body_bytes_max)? {
-                    if let Frame::TooLong { bytes, .. } = frame {
-                        self.skipped = bytes;
-                    }
-                    return Ok(frame);
+            if self.skipped == 0
+                && let Some(frame) = frame::take(&mut self.buffer, self.body_bytes_max)?
+            {
+                if let Frame::TooLong { bytes, .. } = frame {
+                    self.skipped = bytes;
                 }
+                return Ok(frame);
             }
             self.buffer.reserve(READ_BYTES);
             let read = clock::timeout(SILENCE_MAX, self.half.read_buf(&mut self.buffer)).await;

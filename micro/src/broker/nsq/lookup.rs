@@ -209,7 +209,7 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         let answering = async {
             let (mut stream, _) = listener.accept().await.unwrap();
-            stream.read(&mut [0; 4096]).await.unwrap();
+            assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
             let mut said = format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n");
             let json = r#"{"producers":[]}"#;
             said.push_str(json);
