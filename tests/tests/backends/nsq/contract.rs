@@ -19,7 +19,7 @@ use micro::testkit::broker::{Pair, conforms};
 use micro::transport::{self, Scope};
 use micro_tests::server::trial_alone;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::nsqd::{Counting, Nsqd, Options};
@@ -55,18 +55,6 @@ pub(super) fn trials() -> Vec<Trial> {
         trial_alone("nsq::draining_settles_what_is_held", draining_settles_what_is_held),
         trial_alone("nsq::heartbeats_are_answered", heartbeats_are_answered),
         trial_alone("nsq::several_nsqds_share_the_work", several_nsqds_share_the_work),
-        trial_alone(
-            "nsq::a_message_too_long_for_this_program_holds_up_nothing",
-            a_message_too_long_for_this_program,
-        ),
-        trial_alone(
-            "nsq::a_subscription_without_a_queue_gets_what_the_memory_holds",
-            a_subscription_without_a_queue_gets_what_the_memory_holds,
-        ),
-        trial_alone(
-            "nsq::a_subscription_that_comes_while_closing_handles_nothing",
-            a_subscription_that_comes_while_closing,
-        ),
     ]
 }
 
@@ -152,7 +140,7 @@ async fn dead_letters_wait_for_a_reader() {
 }
 
 /// Publishes bytes as another client does.
-async fn publish_raw(nsqd: &Nsqd, topic: &str, body: &[u8]) {
+pub(super) async fn publish_raw(nsqd: &Nsqd, topic: &str, body: &[u8]) {
     let mut stream = TcpStream::connect(("127.0.0.1", nsqd.port())).await.unwrap();
     let size = u32::try_from(body.len()).unwrap().to_be_bytes();
     let sent = [b"  V2PUB ", topic.as_bytes(), b"\n", &size, body].concat();
@@ -263,7 +251,7 @@ async fn others_read_and_write() {
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Makes a handler that takes a while, and counts its runs.
-fn slow(pause: Duration, runs: &Arc<AtomicUsize>) -> Handler {
+pub(super) fn slow(pause: Duration, runs: &Arc<AtomicUsize>) -> Handler {
     let runs = Arc::clone(runs);
     Arc::new(move |_| {
         runs.fetch_add(1, SeqCst);
@@ -453,78 +441,5 @@ async fn several_nsqds_share_the_work() {
     until("all are finished", || one.seen("FIN") + two.seen("FIN") == 60).await;
     assert!(one.seen("FIN") >= 20 && two.seen("FIN") >= 20, "one has them all");
     assert_eq!(most.load(SeqCst), 3, "most handlers at a time");
-    process.end().await;
-}
-
-async fn a_message_too_long_for_this_program() {
-    let nsqd = Nsqd::start(Options::default()).await;
-    let config = NsqConfig::default().with_message_bytes_max(20_000);
-    let (process, (take, mut came)) = (Process::new(&server(&[nsqd.port()]), &config), inbox());
-    let _group = process.broker.subscribe("t", group("q", 1), take).await.unwrap();
-    publish_raw(&nsqd, "t", &vec![b'x'; 900_000]).await;
-    for number in 0..20 {
-        process.publish("t", &number.to_string()).await;
-        assert_eq!(next_body(&mut came).await, number.to_string());
-    }
-    until("others are finished", || nsqd.seen("FIN") == 20).await;
-    // It waits, by the connection that there was.
-    assert_eq!((nsqd.seen("REQ"), nsqd.depth("t", "q"), nsqd.seen("SUB")), (1, 1, 1));
-    assert!(nsqd.shared().producer("t.dead").is_none(), "a dead letter is there");
-    process.end().await;
-}
-
-async fn a_subscription_without_a_queue_gets_what_the_memory_holds() {
-    const MEMORY: usize = 10;
-    let nsqd = Nsqd::start(Options { mem_queue_size: MEMORY, ..Options::default() }).await;
-    let process = Process::of(&nsqd);
-    let (go, runs) = (Arc::new(Semaphore::new(0)), Arc::<AtomicUsize>::default());
-    let slow: Handler = {
-        let (go, runs) = (Arc::clone(&go), Arc::clone(&runs));
-        Arc::new(move |_| {
-            runs.fetch_add(1, SeqCst);
-            let go = Arc::clone(&go);
-            Box::pin(async move {
-                drop(go.acquire().await.unwrap());
-                Ack::Ack
-            })
-        })
-    };
-    let one = SubscribeOptions::default().with_concurrency(std::num::NonZeroUsize::MIN);
-    let _alone = process.broker.subscribe("t", one, slow.clone()).await.unwrap();
-    let _group = process.broker.subscribe("t", group("q", 1), slow).await.unwrap();
-    for number in 0..100 {
-        process.publish("t", &number.to_string()).await;
-    }
-    go.add_permits(1);
-    let channels = nsqd.channels("t");
-    until("all is finished", || channels.iter().all(|channel| nsqd.depth("t", channel) == 0)).await;
-    // One is with the handler, and at most another waits here for it.
-    let alone = runs.load(SeqCst) - 100;
-    assert!((MEMORY..=MEMORY + 2).contains(&alone), "{alone}");
-    process.end().await;
-}
-
-async fn a_subscription_that_comes_while_closing() {
-    let nsqd = Nsqd::start(Options::default()).await;
-    // A lookup that takes a question and does not answer.
-    let lookup = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let config = NsqConfig::default().with_lookup(server(&[lookup.local_addr().unwrap().port()]));
-    let process = Process::new(&server(&[nsqd.port()]), &config);
-    process.publish("t", "1").await;
-    let runs = Arc::<AtomicUsize>::default();
-    let (broker, count) = (process.broker.clone(), slow(Duration::ZERO, &runs));
-    let tasks = TaskTracker::new();
-    let subscribing = tasks.spawn("subscribe", async move {
-        broker.subscribe("t", group("q", 1), count).await.map(drop)
-    });
-    let (_asked, _) = lookup.accept().await.unwrap();
-    process.broker.close(clock::after(clock::now(), PATIENCE)).await.unwrap();
-    let refused = subscribing.await.unwrap().unwrap_err();
-    assert!(refused.detail().contains("closed"), "{refused}");
-    until("nothing is left of it", || {
-        !process.scope.tasks.names().keys().any(|name| *name != "broker.nsq.feed")
-    })
-    .await;
-    assert_eq!((runs.load(SeqCst), nsqd.deliveries()), (0, 0));
     process.end().await;
 }
