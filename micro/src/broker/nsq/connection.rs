@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -23,7 +23,10 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const SILENCE_MAX: Duration = Duration::from_secs(12);
 /// How long nsqd may hold messages back to send several at once: the least that its documents call
 /// cheap.
-const HOLD_BACK_MILLIS: u32 = 25;
+pub(super) const HOLD_BACK: Duration = Duration::from_millis(25);
+/// How long nsqd waits for a message that nobody settles or touches: what a lost connection had comes
+/// again after that, and nobody else gets it before.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Room for what is read at once.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -82,12 +85,13 @@ impl Connection {
         stream.set_nodelay(true)?;
         let (half, mut writer) = stream.into_split();
         let buffer = BytesMut::new();
-        let mut reader = Reader { half, buffer, body_bytes_max };
+        let mut reader = Reader { half, buffer, body_bytes_max, skipped: 0 };
         let wishes = serde_json::json!({
             "client_id": format!("micro-{}", std::process::id()),
             "feature_negotiation": true,
             "heartbeat_interval": HEARTBEAT.as_millis(),
-            "output_buffer_timeout": HOLD_BACK_MILLIS,
+            "msg_timeout": MESSAGE_TIMEOUT.as_millis(),
+            "output_buffer_timeout": HOLD_BACK.as_millis(),
             "user_agent": concat!("micro/", env!("CARGO_PKG_VERSION")),
         });
         let hello = [command::MAGIC, &command::identify(wishes.to_string().as_bytes())].concat();
@@ -117,6 +121,8 @@ pub(super) struct Reader {
     half: OwnedReadHalf,
     buffer: BytesMut,
     body_bytes_max: usize,
+    /// Bytes of a body that is too long, yet to come.
+    skipped: usize,
 }
 
 impl Reader {
@@ -126,7 +132,15 @@ impl Reader {
     /// When the connection has ended, nsqd is silent, or sends what is no frame.
     pub(super) async fn next(&mut self) -> Result<Frame> {
         loop {
-            if let Some(frame) = frame::take(&mut self.buffer, self.body_bytes_max)? {
+            let here = self.skipped.min(self.buffer.len());
+            self.buffer.advance(here);
+            self.skipped -= here;
+            if self.skipped == 0
+                && let Some(frame) = frame::take(&mut self.buffer, self.body_bytes_max)?
+            {
+                if let Frame::TooLong { bytes, .. } = frame {
+                    self.skipped = bytes;
+                }
                 return Ok(frame);
             }
             self.buffer.reserve(READ_BYTES);
@@ -148,7 +162,7 @@ impl Reader {
                 Frame::Answer(answer) => return Ok(answer),
                 Frame::Heartbeat => {}
                 Frame::Error(text) => return Err(Error::unavailable(ERROR_ID, text)),
-                Frame::Message(_) => {
+                Frame::Message(_) | Frame::TooLong { .. } => {
                     return Err(Error::internal(ERROR_ID, "nsqd sends a message not asked for"));
                 }
             }

@@ -21,6 +21,8 @@ const MESSAGE_HEAD_BYTES: usize = 8 + 2 + ID_BYTES;
 const ID_BYTES: usize = 16;
 /// Bytes of an answer or an error: nsqd's longest, its settings, have one.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of the longest frame that is passed over; a longer one is none.
+const PASSED_BYTES_MAX: usize = 1 << 30;
 /// Bytes of an error's text that is repeated.
 const TEXT_BYTES_MAX: usize = 256;
 
@@ -41,6 +43,11 @@ pub(super) enum Frame {
     /// What is wrong: a code, and words for people.
     Error(String),
     Message(Raw),
+    /// A message whose body is longer than it may be: so many bytes, which follow.
+    TooLong {
+        id: MessageId,
+        bytes: usize,
+    },
 }
 
 /// A message as nsqd delivers it.
@@ -55,7 +62,7 @@ pub(super) struct Raw {
 }
 
 /// The id of a message: hexadecimal digits, so that it can stand in a command as it came.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct MessageId([u8; ID_BYTES]);
 
 impl MessageId {
@@ -63,6 +70,14 @@ impl MessageId {
         let mut id = [0; ID_BYTES];
         bytes.try_copy_to_slice(&mut id).ok()?;
         id.iter().all(u8::is_ascii_hexdigit).then_some(Self(id))
+    }
+}
+
+#[cfg(test)]
+impl MessageId {
+    /// Makes the id of a number.
+    pub(super) fn of(number: u64) -> Self {
+        Self(*format!("{number:016x}").as_bytes().first_chunk().unwrap())
     }
 }
 
@@ -79,26 +94,27 @@ impl fmt::Debug for MessageId {
     }
 }
 
-/// Takes a frame off the front of what has come; `None` if it has not come whole.
+/// Takes a frame off the front of what has come; `None` if it has not come whole. Of a message whose
+/// body is longer than `body_bytes_max` it takes all but the body.
 ///
 /// # Errors
-/// 500 for what is no frame, or one whose message has a body longer than `body_bytes_max`.
+/// 500 for what is no frame.
 pub(super) fn take(buffer: &mut BytesMut, body_bytes_max: usize) -> Result<Option<Frame>> {
     let Some(size) = number(buffer, 0) else { return Ok(None) };
     let size = usize::try_from(size).unwrap_or(usize::MAX);
-    let longest =
-        KIND_BYTES + ANSWER_BYTES_MAX.max(MESSAGE_HEAD_BYTES.saturating_add(body_bytes_max));
-    if size < KIND_BYTES || size > longest {
-        return Err(wrong(&format!("a frame of {size} bytes, {longest} are allowed")));
+    if !(KIND_BYTES..=PASSED_BYTES_MAX).contains(&size) {
+        return Err(wrong(&format!("a frame of {size} bytes, {PASSED_BYTES_MAX} are allowed")));
     }
     let Some(kind) = number(buffer, SIZE_BYTES) else { return Ok(None) };
-    let most = match kind {
-        RESPONSE | ERROR => ANSWER_BYTES_MAX,
-        MESSAGE => MESSAGE_HEAD_BYTES.saturating_add(body_bytes_max),
+    match kind {
+        RESPONSE | ERROR if size - KIND_BYTES > ANSWER_BYTES_MAX => {
+            return Err(wrong(&format!("a frame of the kind {kind} of {size} bytes")));
+        }
+        MESSAGE if size - KIND_BYTES > MESSAGE_HEAD_BYTES.saturating_add(body_bytes_max) => {
+            return too_long(buffer, size - KIND_BYTES - MESSAGE_HEAD_BYTES);
+        }
+        RESPONSE | ERROR | MESSAGE => {}
         _ => return Err(wrong(&format!("a frame of the unknown kind {kind}"))),
-    };
-    if size - KIND_BYTES > most {
-        return Err(wrong(&format!("a frame of the kind {kind} of {size} bytes")));
     }
     if buffer.len() < SIZE_BYTES + size {
         return Ok(None);
@@ -114,6 +130,18 @@ pub(super) fn take(buffer: &mut BytesMut, body_bytes_max: usize) -> Result<Optio
         }
         _ => Frame::Message(message(data).ok_or_else(|| wrong("a message without its head"))?),
     }))
+}
+
+/// Takes a message without its body of so many bytes.
+fn too_long(buffer: &mut BytesMut, bytes: usize) -> Result<Option<Frame>> {
+    const HEAD_BYTES: usize = SIZE_BYTES + KIND_BYTES + MESSAGE_HEAD_BYTES;
+    if buffer.len() < HEAD_BYTES {
+        return Ok(None);
+    }
+    let mut head = buffer.split_to(HEAD_BYTES).freeze();
+    head.advance(SIZE_BYTES + KIND_BYTES);
+    let Raw { id, .. } = message(head).ok_or_else(|| wrong("a message without its head"))?;
+    Ok(Some(Frame::TooLong { id, bytes }))
 }
 
 /// Reads the number at a place, if it has come.
@@ -176,9 +204,9 @@ mod tests {
             b"\0\0\0\0",
             b"\xff\xff\xff\xff",
             b"\x7f\xff\xff\xff",
-            b"\x00\x02\0\0",
+            b"\x40\0\0\x01",
+            b"\x00\x02\0\0\0\0\0\0",
             b"\0\0\0\x06\0\0\0\x03",
-            b"\0\0\x01\0\0\0\0\x02",
             b"\0\0\0\x08\0\0\0\x020000",
             b"\0\0\0\x23\0\0\0\x02\x10\0\0\0\0\0\0\x01\0\x03012345678\n\nbcdefhello",
         ] {
@@ -195,8 +223,31 @@ mod tests {
         let long = ANSWER_BYTES_MAX * 2;
         for (length, fits) in [(long, true), (long + 1, false), (long * 10, false)] {
             let mut buffer = BytesMut::from(&framed(length)[..]);
-            assert_eq!(take(&mut buffer, long).is_ok(), fits, "{length}");
+            match take(&mut buffer, long).unwrap().unwrap() {
+                Frame::Message(raw) => assert_eq!((raw.body.len(), fits), (length, true)),
+                // Its body is passed over where it comes.
+                Frame::TooLong { id, bytes } => {
+                    assert_eq!((bytes, buffer.len(), fits), (length, length, false));
+                    assert_eq!(id.to_string(), "0123456789abcdef");
+                }
+                other => panic!("{other:?}"),
+            }
         }
+        let mut buffer = BytesMut::from(&framed(long + 1)[..33]);
+        assert!(take(&mut buffer, long).unwrap().is_none());
+        assert_eq!(buffer.len(), 33);
+    }
+
+    #[test]
+    fn a_frame_that_is_passed_over_has_a_limit() {
+        let head = |size: usize| {
+            let size = u32::try_from(size).unwrap();
+            let mut buffer = BytesMut::from(&size.to_be_bytes()[..]);
+            buffer.extend_from_slice(&MESSAGE.to_be_bytes());
+            take(&mut buffer, 100).is_ok()
+        };
+        let most = PASSED_BYTES_MAX;
+        assert_eq!((head(most), head(most + 1), head(most * 3)), (true, false, false));
     }
 
     proptest! {

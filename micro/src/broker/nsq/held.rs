@@ -50,8 +50,8 @@ impl Held {
         let id = self.raw.id;
         let settled = self.touching(self.work()).await;
         match settled {
-            Settled::Done => self.line.settle(command::finish(id)).await,
-            Settled::Again(pause) => self.line.settle(command::requeue(id, pause)).await,
+            Settled::Done => self.line.settle(id, command::finish(id)).await,
+            Settled::Again(pause) => self.line.settle(id, command::requeue(id, pause)).await,
             Settled::Lost => {}
         }
     }
@@ -72,8 +72,14 @@ impl Held {
 
     async fn work(&self) -> Settled {
         let subscribed = &self.line.subscribed;
+        // Cancel safety: whoever waits for a place has none yet.
+        let free = tokio::select! {
+            biased;
+            () = self.line.lost() => return Settled::Lost,
+            free = subscribed.free.acquire() => free,
+        };
         // Never closed.
-        let Ok(_free) = subscribed.free.acquire().await else { return Settled::Lost };
+        let Ok(_free) = free else { return Settled::Lost };
         let id = self.raw.id.to_string();
         let (topic, most) = (&subscribed.topic, subscribed.limits.deliveries_max);
         let attempt = u32::from(self.raw.attempts).max(1);

@@ -1,15 +1,14 @@
 //! The connection by which one nsqd delivers the messages of a subscription, made again whenever
 //! it is lost.
 
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::broker::pause::RETRY_HINT_MAX;
 use crate::core::backoff::Backoff;
 use crate::core::clock;
 use crate::core::error::{Error, Result, Retry};
@@ -17,10 +16,13 @@ use crate::core::error::{Error, Result, Retry};
 use super::ERROR_ID;
 use super::command;
 use super::connection::{Connection, Reader, Settings};
-use super::frame::Frame;
+use super::frame::{Frame, MessageId};
 use super::held::Held;
+use super::leave::leave;
 use super::member::Subscribed;
 use super::ready::Ready;
+use super::unsettled::Unsettled;
+use super::writer::Writer;
 
 /// The first and the longest pause before a connection that was lost is made again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -28,8 +30,6 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Commands that wait to be written; those who have more wait.
 const COMMANDS_MAX: usize = 256;
-/// How long nsqd may take to read what was written last.
-const LINGER: Duration = Duration::from_secs(1);
 /// A multiple of what a subscription handles at a time: an nsqd that delivers more than this, far
 /// more than it was asked for, is not to be trusted.
 const UNASKED_MAX: u32 = 4;
@@ -41,6 +41,7 @@ pub(super) struct Line {
     pub(super) settings: Settings,
     commands: mpsc::Sender<Vec<u8>>,
     ready: Mutex<Ready>,
+    unsettled: Arc<Unsettled>,
 }
 
 impl Line {
@@ -59,16 +60,29 @@ impl Line {
         self.commands.is_closed()
     }
 
+    /// Waits until the connection is lost.
+    pub(super) async fn lost(&self) {
+        self.commands.closed().await;
+    }
+
+    /// Takes a message that came; returns how many are held.
+    fn take(&self, id: MessageId) -> u32 {
+        self.unsettled.insert(id);
+        self.ready().take()
+    }
+
     /// Sends the command that settles a message, and asks for further ones where that is due.
-    pub(super) async fn settle(&self, mut command: Vec<u8>) {
+    pub(super) async fn settle(&self, id: MessageId, mut command: Vec<u8>) {
+        let Ok(room) = self.commands.reserve().await else {
+            let topic = &self.subscribed.topic;
+            tracing::debug!(topic, "a message comes again: its connection was lost");
+            return;
+        };
         let due = self.ready().settle();
         if let Some(count) = due {
             command.extend(command::ready(count));
         }
-        if !self.send(command).await {
-            let topic = &self.subscribed.topic;
-            tracing::debug!(topic, "a message comes again: its connection was lost");
-        }
+        self.unsettled.settle(id, || room.send(command));
     }
 
     fn ready(&self) -> MutexGuard<'_, Ready> {
@@ -141,7 +155,7 @@ pub(super) async fn keep(
 /// A connection that is subscribed.
 struct Session {
     reader: Reader,
-    writer: OwnedWriteHalf,
+    writer: Writer,
     line: Arc<Line>,
     written: mpsc::Receiver<Vec<u8>>,
 }
@@ -183,50 +197,55 @@ impl Session {
         }
         let (commands, written) = mpsc::channel(COMMANDS_MAX);
         let subscribed = Arc::clone(subscribed);
-        let line = Arc::new(Line { subscribed, settings, commands, ready: Mutex::default() });
-        Ok(Self { reader, writer, line, written })
+        let (ready, unsettled) = (Mutex::default(), Arc::default());
+        let line = Arc::new(Line { subscribed, settings, commands, ready, unsettled });
+        Ok(Self { reader, writer: Writer::new(writer), line, written })
     }
 
     /// Hands over what comes until the connection is lost, or all is done after draining began.
     async fn run(self, address: &str) {
-        let subscribed = Arc::clone(&self.line.subscribed);
-        // Cancel safety: what is cut here goes back to its channel with the connection.
-        tokio::select! {
+        let Self { mut reader, mut writer, line, mut written } = self;
+        let subscribed = Arc::clone(&line.subscribed);
+        let unsettled = Arc::clone(&line.unsettled);
+        // Cancel safety: what is cut here is given back below, after the rest of what was being
+        // written.
+        let ended = tokio::select! {
             biased;
-            () = subscribed.life.closed() => {}
-            ended = self.work() => if let Err(error) = ended {
-                tracing::warn!(topic = subscribed.topic, address, %error, "subscription is lost");
-            },
-        }
-    }
-
-    async fn work(self) -> Result<()> {
-        let Self { mut reader, writer, line, written } = self;
-        let counted = Counted::new(&line.subscribed);
-        let mut reading = pin!(read(&mut reader, line, counted));
-        let writing = pin!(write(writer, written));
-        // Cancel safety: a connection of which one half has ended is not used again.
-        tokio::select! {
-            biased;
-            error = &mut reading => Err(error),
-            ended = writing => {
-                ended?;
-                // What is not read when this side closes could cost what nsqd has not read yet.
-                let _late = clock::timeout(LINGER, reading).await.is_err();
-                Ok(())
-            }
+            () = subscribed.life.closed() => Ok(()),
+            ended = work(&mut reader, &mut writer, line, &mut written) => ended,
+        };
+        let ended = match ended {
+            Ok(()) => leave(reader, writer, &unsettled, written).await,
+            lost => lost,
+        };
+        if let Err(error) = ended {
+            tracing::warn!(topic = subscribed.topic, address, %error, "subscription is lost");
         }
     }
 }
 
+async fn work(
+    reader: &mut Reader,
+    writer: &mut Writer,
+    line: Arc<Line>,
+    written: &mut mpsc::Receiver<Vec<u8>>,
+) -> Result<()> {
+    let counted = Counted::new(&line.subscribed);
+    // Cancel safety: a connection of which one half has ended is only left.
+    tokio::select! {
+        biased;
+        error = read(reader, line, counted) => Err(error),
+        ended = write(writer, written) => ended,
+    }
+}
+
 /// Writes what is sent until nobody can send any more.
-async fn write(mut writer: OwnedWriteHalf, mut written: mpsc::Receiver<Vec<u8>>) -> Result<()> {
+async fn write(writer: &mut Writer, written: &mut mpsc::Receiver<Vec<u8>>) -> Result<()> {
     let mut taken = Vec::with_capacity(COMMANDS_MAX);
     while written.recv_many(&mut taken, COMMANDS_MAX).await > 0 {
-        writer.write_all(&taken.concat()).await?;
-        taken.clear();
+        taken.drain(..).for_each(|command| writer.put(&command));
+        writer.flush().await?;
     }
-    writer.shutdown().await?;
     Ok(())
 }
 
@@ -235,9 +254,11 @@ async fn read(reader: &mut Reader, line: Arc<Line>, counted: Counted) -> Error {
     let subscribed = Arc::clone(&line.subscribed);
     let mut lines: watch::Receiver<usize> = subscribed.lines.subscribe();
     line.ask().await;
-    // Handlers have the others: once nobody has one, all is written.
     let commands = line.commands.downgrade();
-    let mut line = Some(line);
+    let unsettled = Arc::clone(&line.unsettled);
+    // Handlers have the others: once nobody has one, all is written.
+    let mut incoming =
+        Incoming { subscribed: Arc::clone(&subscribed), commands, unsettled, line: Some(line) };
     let mut counted = Some(counted);
     loop {
         let is_open = counted.is_some();
@@ -246,46 +267,100 @@ async fn read(reader: &mut Reader, line: Arc<Line>, counted: Counted) -> Error {
             biased;
             () = subscribed.life.draining(), if is_open => {
                 drop(counted.take());
-                if let Some(line) = &line {
+                if let Some(line) = &incoming.line {
                     line.close().await;
                 }
                 continue;
             }
             Ok(()) = lines.changed(), if is_open => {
                 lines.mark_unchanged();
-                if let Some(line) = &line {
+                if let Some(line) = &incoming.line {
                     line.ask().await;
                 }
                 continue;
             }
             frame = reader.next() => frame,
         };
+        let taken = match frame {
+            Ok(frame) => incoming.take(frame).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = taken {
+            return error;
+        }
+    }
+}
+
+/// What comes by a connection, and where it goes.
+struct Incoming {
+    subscribed: Arc<Subscribed>,
+    commands: mpsc::WeakSender<Vec<u8>>,
+    unsettled: Arc<Unsettled>,
+    /// None once nsqd has said that it sends no more.
+    line: Option<Arc<Line>>,
+}
+
+impl Incoming {
+    /// Does what a frame asks for.
+    ///
+    /// # Errors
+    /// Those that end the connection.
+    async fn take(&mut self, frame: Frame) -> Result<()> {
+        let topic = &self.subscribed.topic;
         match frame {
-            Ok(Frame::Heartbeat) => {
-                if let Some(commands) = commands.upgrade() {
+            Frame::Heartbeat => {
+                if let Some(commands) = self.commands.upgrade() {
                     let _lost = commands.send(command::NOTHING.to_vec()).await.is_err();
                 }
             }
-            Ok(Frame::Answer(answer)) if answer == b"CLOSE_WAIT"[..] => drop(line.take()),
-            Ok(Frame::Answer(_)) => {}
-            Ok(Frame::Error(text)) if is_about_a_message(&text) => {
-                tracing::debug!(
-                    topic = subscribed.topic,
-                    text,
-                    "nsqd has given a message to others"
-                );
+            Frame::Answer(answer) if answer == b"CLOSE_WAIT"[..] => drop(self.line.take()),
+            Frame::Answer(_) => {}
+            Frame::Error(text) if is_about_a_message(&text) => {
+                tracing::debug!(topic, text, "nsqd has given a message to others");
             }
-            Ok(Frame::Error(text)) => return Error::unavailable(ERROR_ID, text),
-            Ok(Frame::Message(raw)) => {
-                let Some(line) = &line else { continue };
-                let held = line.ready().take();
-                if held > subscribed.concurrency().saturating_mul(UNASKED_MAX) {
-                    return Error::internal(ERROR_ID, "nsqd delivers more than was asked for");
+            Frame::Error(text) => return Err(Error::unavailable(ERROR_ID, text)),
+            Frame::Message(raw) => {
+                // It was on its way when nsqd was told to send no more.
+                let Some(line) = &self.line else {
+                    self.give_back(raw.id, Duration::ZERO).await;
+                    return Ok(());
+                };
+                let held = line.take(raw.id);
+                if held > self.subscribed.concurrency().saturating_mul(UNASKED_MAX) {
+                    let text = "nsqd delivers more than was asked for";
+                    return Err(Error::internal(ERROR_ID, text));
                 }
                 let handling = Held::new(Arc::clone(line), raw).handle();
-                subscribed.tasks.spawn("broker.nsq.handler", handling).detach();
+                self.subscribed.tasks.spawn("broker.nsq.handler", handling).detach();
             }
-            Err(error) => return error,
+            Frame::TooLong { id, bytes } => {
+                let (id_text, most) = (id.to_string(), self.subscribed.message_bytes_max);
+                tracing::error!(
+                    topic,
+                    id = id_text,
+                    bytes,
+                    most,
+                    "a message is longer than `message_bytes`, and waits until that is raised"
+                );
+                self.give_back(id, RETRY_HINT_MAX).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a message delivered again that nobody handles.
+    async fn give_back(&self, id: MessageId, pause: Duration) {
+        let again = command::requeue(id, pause);
+        if let Some(line) = &self.line {
+            line.take(id);
+            return line.settle(id, again).await;
+        }
+        match self.commands.upgrade() {
+            Some(commands) => {
+                let _lost = commands.send(again).await.is_err();
+            }
+            // It goes back with what is left.
+            None => self.unsettled.insert(id),
         }
     }
 }

@@ -38,6 +38,17 @@ pub(super) struct Found {
     pub(super) is_all: bool,
 }
 
+impl Found {
+    /// Leaves those that come first by their name: the same ones each time.
+    fn cut(mut self) -> Self {
+        while self.addresses.len() > FOUND_MAX {
+            self.addresses.pop_last();
+            self.is_all = false;
+        }
+        self
+    }
+}
+
 #[derive(Deserialize)]
 struct Answer {
     /// What an old nsqlookupd answers is in here.
@@ -53,7 +64,7 @@ struct Producer {
 
 /// Asks every nsqlookupd at once, in tasks of `tasks`; each answers, or fails within two seconds.
 pub(super) async fn find(lookup: &Server, topic: &str, tasks: &TaskTracker) -> Found {
-    let mut found = Found { is_all: true, ..Found::default() };
+    let mut all = Found { is_all: true, ..Found::default() };
     let asking = lookup.addresses().map(|address| {
         let (asked, topic) = (address.clone(), topic.to_owned());
         let ask = async move { clock::timeout(ANSWER_TIMEOUT, ask(&asked, &topic)).await };
@@ -70,22 +81,20 @@ pub(super) async fn find(lookup: &Server, topic: &str, tasks: &TaskTracker) -> F
             Err(error) => Err(error),
         };
         match answered {
-            Ok(addresses) => found.addresses.extend(addresses),
+            Ok(found) => {
+                all.is_all &= found.is_all;
+                all.addresses.extend(found.addresses);
+            }
             Err(error) => {
                 tracing::warn!(address, topic, %error, "nsqlookupd does not say where a topic is");
-                found.is_all = false;
+                all.is_all = false;
             }
         }
     }
-    let mut number = 0;
-    found.addresses.retain(|_| {
-        number += 1;
-        number <= FOUND_MAX
-    });
-    found
+    all.cut()
 }
 
-async fn ask(address: &str, topic: &str) -> Result<BTreeSet<String>> {
+async fn ask(address: &str, topic: &str) -> Result<Found> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
@@ -111,11 +120,12 @@ async fn ask(address: &str, topic: &str) -> Result<BTreeSet<String>> {
     }
 }
 
-fn read(status: StatusCode, body: &[u8]) -> Result<BTreeSet<String>> {
+fn read(status: StatusCode, body: &[u8]) -> Result<Found> {
+    let mut found = Found { is_all: true, ..Found::default() };
     match status {
         StatusCode::OK => {}
         // Nobody has published to it, as far as this one knows.
-        StatusCode::NOT_FOUND => return Ok(BTreeSet::new()),
+        StatusCode::NOT_FOUND => return Ok(found),
         status => return Err(Error::unavailable(ERROR_ID, format!("it answers {status}"))),
     }
     let malformed = |error: &dyn std::fmt::Display| {
@@ -125,7 +135,8 @@ fn read(status: StatusCode, body: &[u8]) -> Result<BTreeSet<String>> {
     let Answer { data, producers } = answer;
     let producers = producers.or_else(|| data.and_then(|data| data.producers));
     let producers = producers.ok_or_else(|| malformed(&"it has no producers"))?;
-    Ok(producers.into_iter().filter_map(Producer::address).take(FOUND_MAX).collect())
+    found.addresses = producers.into_iter().filter_map(Producer::address).collect();
+    Ok(found.cut())
 }
 
 impl Producer {
@@ -146,11 +157,14 @@ fn failed(error: &dyn std::fmt::Display) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
 
     fn found(status: u16, body: &str) -> Result<Vec<String>> {
         let status = StatusCode::from_u16(status).unwrap();
-        Ok(read(status, body.as_bytes())?.into_iter().collect())
+        Ok(read(status, body.as_bytes())?.addresses.into_iter().collect())
     }
 
     #[test]
@@ -171,9 +185,47 @@ mod tests {
         for (status, body) in [(500, "{}"), (200, "{}"), (200, "["), (200, ""), (302, "{}")] {
             assert!(found(status, body).is_err(), "{status} {body}");
         }
-        let many = [r#"{"broadcast_address":"h","tcp_port":1}"#; 10];
-        let many = format!(r#"{{"producers":[{}]}}"#, many.join(","));
-        assert_eq!(found(200, &many).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn nsqds_are_limited_to_those_that_come_first_and_that_is_said() {
+        for (count, is_all) in [(FOUND_MAX, true), (FOUND_MAX + 1, false), (FOUND_MAX * 10, false)]
+        {
+            // In an order that is not theirs.
+            let named = (0..count)
+                .rev()
+                .map(|number| format!(r#"{{"broadcast_address":"h{number:04}","tcp_port":1}}"#));
+            let named: Vec<_> = named.collect();
+            let body = format!(r#"{{"producers":[{}]}}"#, named.join(","));
+            let found = read(StatusCode::OK, body.as_bytes()).unwrap();
+            assert_eq!((found.addresses.len(), found.is_all), (FOUND_MAX, is_all), "{count}");
+            assert_eq!(found.addresses.last().unwrap(), "h0063:1");
+        }
+    }
+
+    /// Answers one question with JSON of so many bytes.
+    async fn answer_of(bytes: usize) -> Result<Found> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+            let mut said = format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n");
+            let json = r#"{"producers":[]}"#;
+            said.push_str(json);
+            said.push_str(&" ".repeat(bytes - json.len()));
+            // One that is too long is not read to its end.
+            let _ended = stream.write_all(said.as_bytes()).await.is_err();
+        };
+        tokio::join!(ask(&address, "t"), answering).0
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_as_long_as_its_limit_and_no_longer() {
+        let most = ANSWER_BYTES_MAX;
+        for (bytes, fits) in [(most, true), (most + 1, false), (most * 10, false)] {
+            assert_eq!(answer_of(bytes).await.is_ok(), fits, "{bytes}");
+        }
     }
 
     #[tokio::test]

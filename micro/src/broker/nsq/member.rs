@@ -31,6 +31,8 @@ use super::nsqd::Nsqd;
 const LINES_MAX: usize = 64;
 /// The shortest pause between two questions to nsqlookupds.
 const LOOKUP_INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// The longest, a day.
+const LOOKUP_INTERVAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is known of a subscription.
 pub(super) struct Subscribed {
@@ -238,18 +240,19 @@ impl Lines {
     }
 }
 
-/// Cuts handlers when the task that feeds them ends, however it does.
-struct Cut(TaskTracker);
+/// Ends a subscription, and cuts its handlers, when the task that feeds them ends, however it does.
+struct Cut(Arc<Subscribed>);
 
 impl Drop for Cut {
     fn drop(&mut self) {
-        self.0.abort_all();
+        self.0.life.close();
+        self.0.tasks.abort_all();
     }
 }
 
 /// Runs a subscription until it has drained.
 async fn keep(subscribed: Arc<Subscribed>, mut lines: Lines) {
-    let _cut = Cut(subscribed.tasks.clone());
+    let _cut = Cut(Arc::clone(&subscribed));
     // Progress: each turn waits for a while; draining ends it.
     while !subscribed.life.is_draining() {
         let interval = lines.finder.as_ref().map(|finder| varied(finder.interval));
@@ -279,16 +282,21 @@ async fn keep(subscribed: Arc<Subscribed>, mut lines: Lines) {
         // Handlers outlive a connection that was lost.
         subscribed.tasks.wait(never).await
     };
+    // Cancel safety: the tasks stay where they are.
     tokio::select! {
         biased;
         () = subscribed.life.closed() => {}
-        _left = draining => {}
+        _left = draining => return,
+    }
+    // They give back what is not settled, within a while.
+    for one in lines.live.values_mut().filter(|one| !one.task.is_finished()) {
+        drop((&mut one.task).await);
     }
 }
 
 /// Returns a pause a fifth shorter or longer, so that processes do not ask together.
 fn varied(interval: Duration) -> Duration {
-    interval.max(LOOKUP_INTERVAL_MIN).mul_f64(0.8 + fastrand::f64() * 0.4)
+    interval.clamp(LOOKUP_INTERVAL_MIN, LOOKUP_INTERVAL_MAX).mul_f64(0.8 + fastrand::f64() * 0.4)
 }
 
 /// Waits until each nsqd was tried, at most until `deadline`.
@@ -306,4 +314,44 @@ pub(super) async fn subscribed(firsts: Vec<FirstTry>, deadline: Instant) -> Resu
         }
     }
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{Ack, Nsq, NsqConfig, SubscribeOptions};
+    use crate::transport::Scope;
+
+    #[tokio::test]
+    async fn a_subscription_is_connected_to_a_limited_number_of_nsqds() {
+        for count in [LINES_MAX, LINES_MAX + 1, LINES_MAX * 10] {
+            let scope = Scope::default();
+            let nsqd = Arc::new(Nsqd::open(&Server::new("127.0.0.1", 1), &scope.tasks));
+            let broker = Nsq::new(nsqd, &NsqConfig::default(), &scope);
+            let handler: Handler = Arc::new(|_| Box::pin(async { Ack::Ack }));
+            let subscribed = broker.inner.subscribed("t", SubscribeOptions::default(), handler);
+            let subscribed = Arc::new(subscribed.unwrap());
+            let mut lines = Lines::new(&subscribed, &scope.tasks, None);
+            // One of them is given.
+            let addresses = (1..=count).map(|port| format!("127.0.0.1:{port}")).collect();
+            let firsts = lines.update(&Found { addresses, is_all: true });
+            assert_eq!((lines.live.len(), firsts.len()), (LINES_MAX, LINES_MAX), "{count}");
+            subscribed.life.close();
+            scope.tasks.abort_all();
+        }
+    }
+
+    #[test]
+    fn the_pause_between_questions_is_as_long_as_asked_for_within_limits() {
+        for (asked, pause) in [
+            (Duration::ZERO, LOOKUP_INTERVAL_MIN),
+            (Duration::from_secs(15), Duration::from_secs(15)),
+            (LOOKUP_INTERVAL_MAX, LOOKUP_INTERVAL_MAX),
+            (LOOKUP_INTERVAL_MAX * 10, LOOKUP_INTERVAL_MAX),
+            (Duration::MAX, LOOKUP_INTERVAL_MAX),
+        ] {
+            let drawn = varied(asked);
+            assert!(drawn >= pause.mul_f64(0.79) && drawn <= pause.mul_f64(1.21), "{asked:?}");
+        }
+    }
 }

@@ -6,50 +6,62 @@
 //!
 //! # Delivery
 //! At least once to each group, from its first subscription on, whether its members run or not, as
-//! far as each nsqd keeps what it has (see Durability). What is published to a topic that nobody has
-//! ever subscribed to waits for the first that does. To a subscription without a queue while it is
-//! connected: what is published between the loss of its connection and its return does not reach
-//! it. A message that a handler fails comes again after a growing pause (or what the handler asks
-//! for, at most five minutes), to any member of the group, five times in all; nsqd counts, across
-//! processes, and counts deliveries that were cut, too. Then, or when it is rejected or is no message
-//! at all, it goes to `<topic>.dead`, and is finished once nsqd has it there. A handler that takes
-//! long keeps its message: nsqd is told so in time. Messages come in no particular order. A process
-//! handles as many messages of a subscription as its concurrency says; each of several nsqds is asked
-//! for its share of that, and what comes beyond it waits.
+//! far as each nsqd keeps what it has (see Durability). What is published to a topic that nobody
+//! has ever subscribed to waits for the first that does. To a subscription without a queue it
+//! delivers what it can while that is connected: nsqd keeps up to `--mem-queue-size` messages for
+//! it and drops what is more without a word, retries among them; with `--mem-queue-size=0` that is
+//! nearly everything. What a lost connection had, and what is published until it is back, does not
+//! reach it. A service that needs each message has a queue. A message that a handler fails comes
+//! again after a growing pause (or what the handler asks for, at most five minutes), to any member
+//! of the group, five times in all; nsqd counts, across processes, and counts deliveries that were
+//! cut, too. Then, or when it is rejected or is no message at all, it goes to `<topic>.dead`, and
+//! is finished once nsqd has it there. A handler that takes long keeps its message: nsqd is told so
+//! in time. Messages come in no particular order. A process handles as many messages of a
+//! subscription as its concurrency says; each of several nsqds is asked for its share of that, and
+//! what comes beyond it waits.
 //!
 //! # Durability
-//! Publishing returns when one nsqd says that it has the message: there is no second copy. What nsqd
-//! does with it is its operator's choice. By default it keeps up to 10,000 messages of each topic and
-//! channel in memory (`--mem-queue-size`) and writes to disk what is more, and everything when it
-//! ends in order. One that is killed, or whose machine fails, loses what it has in memory. With
-//! `--mem-queue-size=0` messages that wait are on disk, and with `--sync-every=1` so that the machine
-//! may fail; those that are with a handler or wait for another delivery are in memory even then.
-//! This backend declares itself durable for an nsqd that is set up so and ends in order.
+//! Publishing returns when one nsqd says that it has the message: there is no second copy. What
+//! nsqd does with it is its operator's choice. By default it keeps up to 10,000 messages of each
+//! topic and channel in memory (`--mem-queue-size`) and writes to disk what is more, and everything
+//! when it ends in order. One that is killed, or whose machine fails, loses what it has in memory.
+//! With `--mem-queue-size=0` messages that wait are on disk, and with `--sync-every=1` so that the
+//! machine may fail; those that are with a handler or wait for another delivery are in memory even
+//! then. This backend declares itself durable only where whoever runs the nsqds vouches for that:
+//! `durable=true`.
 //!
 //! # Limits
-//! [`BrokerLimits`]. A topic has 59 bytes, so that `<topic>.dead` has the 64 that NSQ allows; a queue
-//! has 64, of letters, digits, dots, `-` and `_`. A message has 1 MiB as NSQ carries it, of which
-//! its dead letter needs 8 KiB and a body takes a third more than its length; more is a 413. A subscription is connected to 64 nsqds.
-//! 64 MiB of messages are on their way to nsqds; with more, publishing waits, and is a 429 after five
-//! seconds. A message can be kept from other members for nsqd's `--max-msg-timeout`, 15 minutes. In a
-//! dead letter the time of the first delivery is that at which nsqd took the message.
+//! [`BrokerLimits`]. A topic has 59 bytes, so that `<topic>.dead` has the 64 that NSQ allows; a
+//! queue has 64, of letters, digits, dots, `-` and `_`. A message has 1 MiB as NSQ carries it, of
+//! which its dead letter needs 8 KiB and a body takes a third more than its length; more is a 413.
+//! A longer one of another program is not handled: it comes again every five minutes, and is
+//! logged, until `message_bytes` is raised. A subscription is connected to 64 nsqds. 64 MiB of
+//! messages are on their way to nsqds; with more, publishing waits, and is a 429 after five
+//! seconds. A message can be kept from other members for nsqd's `--max-msg-timeout`, 15 minutes. In
+//! a dead letter the time of the first delivery is that at which nsqd took the message.
 //!
 //! # When the server fails
-//! Connections are made again with growing pauses of at most two seconds, and subscriptions resumed.
-//! Publishing goes to another nsqd that is given; where there is none it waits five seconds and is a
-//! 503, safe to repeat. A message that was sent and not confirmed is a 503, or a 408 after fifteen
-//! seconds, whose outcome is unknown. Subscribing is a 503, safe to repeat, where no nsqd takes it; one
-//! that is away is joined when it returns, and what is published to it before that reaches the
-//! groups that it has. Handlers go on while their connection is gone, but cannot acknowledge: their
-//! messages come again. An nsqd that is silent is given up after twelve seconds. While an nsqlookupd
-//! does not answer, the nsqds that were found stay.
+//! Connections are made again with growing pauses of at most two seconds, and subscriptions
+//! resumed. Publishing goes to another nsqd that is given; where there is none it waits five
+//! seconds and is a 503, safe to repeat. A message that was sent and not confirmed is a 503, or a
+//! 408 after fifteen seconds, whose outcome is unknown. Subscribing is a 503, safe to repeat, where
+//! no nsqd takes it; one that is away is joined when it returns, and what is published to it before
+//! that reaches the groups that it has. Handlers go on while their connection is gone, but cannot
+//! acknowledge: their messages come again, though not at once. nsqd keeps what a lost connection
+//! had for fifteen seconds after it was last told that the message is worked on; only a
+//! subscription that ends in order, or whose handlers are cut, gives back what it has. An nsqd that
+//! is silent is given up after twelve seconds; one that answers all but what is published after
+//! fifteen, and is left alone for ten. While an nsqlookupd does not answer, the nsqds that were
+//! found stay.
 //!
 //! # Configuration
-//! `nsq://host:4150,other:4150?lookup=host:4161,other:4161`: the nsqds that are published to, by turns,
-//! and subscribed at; further ones to subscribe at are found by `lookup`, the HTTP addresses of
-//! nsqlookupds, which are asked every `lookup_seconds`, 15. `message_bytes` is the `--max-msg-size`
-//! of the nsqds. See [`NsqConfig`]. Their `--max-req-timeout` must be five minutes at least; it is an
-//! hour by default.
+//! `nsq://host:4150,other:4150?lookup=host:4161,other:4161`: the nsqds that are published to, by
+//! turns, and subscribed at; further ones to subscribe at are found by `lookup`, the HTTP addresses
+//! of nsqlookupds, which are asked every `lookup_seconds`, 15. `message_bytes` is the
+//! `--max-msg-size` of the nsqds. With `durable=true` their operator says that they keep what they
+//! have (see Durability). Users and passwords are refused. See [`NsqConfig`]. Their
+//! `--max-req-timeout` must be five minutes at least, an hour by default, and their
+//! `--max-msg-timeout` fifteen seconds.
 //!
 //! # Not supported
 //! TLS to nsqd; AUTH; compression; deferred publishing; patterns; another
@@ -64,12 +76,15 @@ mod connection;
 mod feed;
 mod frame;
 mod held;
+mod leave;
 mod line;
 mod lookup;
 mod member;
 mod names;
 mod nsqd;
 mod ready;
+mod unsettled;
+mod writer;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -140,6 +155,7 @@ struct Inner {
     nsqd: Arc<Nsqd>,
     finder: Option<Finder>,
     message_bytes_max: usize,
+    is_durable: bool,
     body_bytes_max: usize,
     limits: BrokerLimits,
     cancel_timeout: Duration,
@@ -168,6 +184,7 @@ impl Nsq {
             nsqd,
             finder,
             message_bytes_max: config.message_bytes_max.min(NsqConfig::MESSAGE_BYTES_MOST),
+            is_durable: config.is_durable,
             body_bytes_max: limits.message.bytes_max,
             limits: limits.broker.clone(),
             cancel_timeout: limits.shutdown.cancel_timeout,
@@ -187,7 +204,7 @@ impl Broker for Nsq {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            durable: true,
+            durable: self.inner.is_durable,
             ordered: false,
             queue_groups: true,
             redelivery: true,
@@ -242,8 +259,11 @@ impl Broker for Nsq {
             let is_open = self.inner.join(id, &member);
             // Dropped, it ends.
             let subscription = Subscription::new(topic, member);
+            if !is_open {
+                return Err(closed(topic));
+            }
             member::subscribed(firsts, deadline).await?;
-            if is_open { Ok(subscription) } else { Err(closed(topic)) }
+            Ok(subscription)
         })
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::core::clock;
 use crate::core::clock::Instant;
@@ -15,12 +15,10 @@ use crate::core::shutdown::{TaskHandle, TaskTracker};
 use crate::driver::{Link, Server};
 
 use super::ERROR_ID;
-use super::feed::{BATCH_MAX, Feed, Post, Posted};
+use super::feed::{ANSWER_TIMEOUT, BATCH_MAX, Feed, Post, Posted, Waiter};
 
 /// How long a message waits for an nsqd to be there and to have room, in all.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long nsqd may take to answer: longer than it takes to notice that one hangs.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes of messages on their way to nsqds; further ones wait, and are a 429 after a while.
 const OUTSTANDING_BYTES_MAX: u32 = 64 * 1024 * 1024;
 /// Bytes that a message on its way counts at least.
@@ -46,7 +44,7 @@ pub struct Nsqd {
     hosts: Vec<Host>,
     turns: AtomicUsize,
     /// Bytes that may be on their way.
-    room: Semaphore,
+    room: Arc<Semaphore>,
     /// Changes whenever one of them is there or gone.
     changes: watch::Receiver<bool>,
     _feeds: Vec<TaskHandle<()>>,
@@ -82,9 +80,18 @@ impl Nsqd {
             feeds.push(tasks.spawn("broker.nsq.feed", run).abort_on_drop());
             hosts.push(Host { posts, is_up });
         }
-        let room = Semaphore::new(usize::try_from(OUTSTANDING_BYTES_MAX).unwrap_or(usize::MAX));
-        let (server, turns) = (server.clone(), AtomicUsize::new(0));
-        Self { server, hosts, turns, room, changes, _feeds: feeds }
+        Self::of(server, hosts, changes, feeds)
+    }
+
+    fn of(
+        server: &Server,
+        hosts: Vec<Host>,
+        changes: watch::Receiver<bool>,
+        feeds: Vec<TaskHandle<()>>,
+    ) -> Self {
+        let room = usize::try_from(OUTSTANDING_BYTES_MAX).unwrap_or(usize::MAX);
+        let (room, turns) = (Arc::new(Semaphore::new(room)), AtomicUsize::new(0));
+        Self { server: server.clone(), hosts, turns, room, changes, _feeds: feeds }
     }
 
     /// Returns where they are.
@@ -96,15 +103,19 @@ impl Nsqd {
     pub(super) async fn publish(&self, topic: &str, body: Bytes) -> Result<()> {
         let deadline = clock::after(clock::now(), READY_TIMEOUT);
         let topic: Arc<str> = topic.into();
-        let _room = self.room(&topic, body.len(), deadline).await?;
+        let room = Arc::new(self.room(&topic, body.len(), deadline).await?);
         // Progress: each turn ends with an answer, or at the deadline.
         loop {
             let host = self.host_up(&topic, deadline).await?;
-            let (reply, posted) = oneshot::channel();
-            let post = Post { topic: Arc::clone(&topic), body: body.clone(), reply };
-            // A queue whose feed has ended takes nothing.
-            if !matches!(clock::timeout_at(deadline, host.posts.send(post)).await, Ok(Ok(()))) {
-                return Err(busy(&topic));
+            let (waiter, posted) = Waiter::new(&room);
+            let post = Post { topic: Arc::clone(&topic), body: body.clone(), waiter };
+            match clock::timeout_at(deadline, host.posts.send(post)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => {
+                    let text = format!("publish to {topic}: the tasks of the process have ended");
+                    return Err(Error::unavailable(ERROR_ID, text).with_retry(Retry::Safe));
+                }
+                Err(_elapsed) => return Err(busy(&topic)),
             }
             match clock::timeout(ANSWER_TIMEOUT, posted).await {
                 Ok(Ok(Posted::Done)) => return Ok(()),
@@ -129,10 +140,11 @@ impl Nsqd {
         topic: &str,
         bytes: usize,
         deadline: Instant,
-    ) -> Result<SemaphorePermit<'_>> {
+    ) -> Result<OwnedSemaphorePermit> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let share = bytes.clamp(OUTSTANDING_BYTES_MIN, OUTSTANDING_BYTES_MAX);
-        match clock::timeout_at(deadline, self.room.acquire_many(share)).await {
+        let room = Arc::clone(&self.room).acquire_many_owned(share);
+        match clock::timeout_at(deadline, room).await {
             Ok(Ok(room)) => Ok(room),
             Ok(Err(_)) | Err(_) => Err(busy(topic)),
         }
@@ -154,11 +166,13 @@ impl Nsqd {
         }
     }
 
+    /// Returns the next that is there; one that takes no more only if all are so.
     fn next_up(&self) -> Option<&Host> {
         let turn = self.turns.fetch_add(1, Relaxed);
         let first = turn.checked_rem(self.hosts.len())?;
         let (before, from) = self.hosts.split_at_checked(first)?;
-        from.iter().chain(before).find(|host| *host.is_up.borrow())
+        let up = || from.iter().chain(before).filter(|host| *host.is_up.borrow());
+        up().find(|host| host.posts.capacity() > 0).or_else(|| up().next())
     }
 }
 
@@ -207,7 +221,96 @@ impl fmt::Debug for Nsqd {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+
     use super::*;
+
+    /// The other end of what is posted to a host.
+    type End = (mpsc::Receiver<Post>, watch::Sender<bool>);
+
+    /// Makes hosts that are there, and where what is posted to them comes.
+    fn hosts(count: usize) -> (Nsqd, Vec<End>) {
+        let (mut hosts, mut ends) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let ((posts, posted), (up, is_up)) = (mpsc::channel(BATCH_MAX), watch::channel(true));
+            hosts.push(Host { posts, is_up });
+            ends.push((posted, up));
+        }
+        let (_, changes) = watch::channel(false);
+        (Nsqd::of(&Server::new("127.0.0.1", 1), hosts, changes, Vec::new()), ends)
+    }
+
+    /// Lets something run until it waits.
+    async fn begin(work: impl Future<Output = Result<()>>) {
+        assert!(clock::timeout(Duration::from_millis(1), work).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_nobody_confirms_is_given_up_after_fifteen_seconds() {
+        let (nsqd, ends) = hosts(1);
+        let began = clock::now();
+        let error = nsqd.publish("t", Bytes::from_static(b"1")).await.unwrap_err();
+        assert_eq!((error.code(), error.retry()), (408, Retry::Unknown));
+        assert_eq!(clock::now() - began, ANSWER_TIMEOUT);
+        drop(ends);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_on_their_way_are_bounded_whether_anybody_waits_for_them_or_not() {
+        let (nsqd, mut ends) = hosts(1);
+        let most = usize::try_from(OUTSTANDING_BYTES_MAX).unwrap();
+        let share = usize::try_from(OUTSTANDING_BYTES_MIN).unwrap();
+        let half = Bytes::from(vec![7; most / 2]);
+        begin(nsqd.publish("t", half.clone())).await;
+        begin(nsqd.publish("t", half.slice(share..))).await;
+        // Who published those is gone, and there is room for one more of the least.
+        let mut last = pin!(nsqd.publish("t", Bytes::new()));
+        begin(&mut last).await;
+        for bytes in [1, most, most * 10] {
+            let error = nsqd.publish("t", half.slice(..bytes.min(half.len()))).await.unwrap_err();
+            assert_eq!((error.code(), error.retry()), (429, Retry::Safe), "{bytes}");
+        }
+        for _ in 0..3 {
+            ends[0].0.recv().await.unwrap().waiter.tell(Posted::Done);
+        }
+        last.await.unwrap();
+        assert_eq!(nsqd.room.available_permits(), most);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_takes_no_more_is_passed_over() {
+        let (nsqd, mut ends) = hosts(2);
+        let message = || Bytes::from_static(b"1");
+        for _ in 0..BATCH_MAX * 2 {
+            begin(nsqd.publish("t", message())).await;
+        }
+        // One of both has room again.
+        ends[1].0.recv().await.unwrap().waiter.tell(Posted::Lost);
+        begin(nsqd.publish("t", message())).await;
+        assert_eq!((ends[0].0.len(), ends[1].0.len()), (BATCH_MAX, BATCH_MAX));
+        let error = nsqd.publish("t", message()).await.unwrap_err();
+        assert_eq!((error.code(), error.retry()), (429, Retry::Safe));
+    }
+
+    #[tokio::test]
+    async fn publishing_after_its_tasks_have_ended_is_a_503() {
+        let (nsqd, ends) = hosts(1);
+        drop(ends);
+        let error = nsqd.publish("t", Bytes::new()).await.unwrap_err();
+        assert_eq!((error.code(), error.retry()), (503, Retry::Safe), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_feed_that_is_cut_is_not_up() {
+        let ((up, is_up), (_posts, posts)) = (watch::channel(true), mpsc::channel(1));
+        let feed = Feed { address: "127.0.0.1:1".into(), body_bytes_max: 0, posts, is_up: up };
+        let tasks = TaskTracker::new();
+        tasks.spawn("feed", feed.run()).detach();
+        tasks.abort_all();
+        assert_eq!(tasks.wait(clock::after(clock::now(), ANSWER_TIMEOUT)).await, 0);
+        assert!(!*is_up.borrow());
+    }
 
     #[test]
     fn refusals_are_told_apart() {

@@ -11,10 +11,12 @@ use crate::transport::Scope;
 
 pub(super) fn broker(url: &Url, scope: &Scope, drivers: &Drivers) -> Result<Arc<dyn Broker>> {
     let mut url = url.server(broker::Nsqd::PORT)?;
+    without_user(&url, "the URL")?;
     let mut config = broker::NsqConfig::default();
     if let Some(hosts) = url.take("lookup") {
         let lookup = ServerUrl::parse(&format!("lookup://{hosts}"), broker::Nsqd::LOOKUP_PORT)?;
         lookup.finish_without_path("option")?;
+        without_user(&lookup, "the option `lookup`")?;
         config = config.with_lookup(lookup.server().clone());
     }
     if let Some(seconds) = positive(&mut url, "lookup_seconds")? {
@@ -23,10 +25,23 @@ pub(super) fn broker(url: &Url, scope: &Scope, drivers: &Drivers) -> Result<Arc<
     if let Some(bytes) = positive(&mut url, "message_bytes")? {
         config = config.with_message_bytes_max(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
+    if url.take_as("durable")?.unwrap_or_default() {
+        config = config.vouched_durable();
+    }
     url.finish_without_path("broker")?;
     let open = |server: &_| Ok(broker::Nsqd::open(server, &scope.tasks));
     let nsqd = drivers.share(url.server(), open)?;
     Ok(Arc::new(broker::Nsq::new(nsqd, &config, scope)))
+}
+
+/// Checks that a URL has neither user nor password: neither nsqd nor nsqlookupd is told one.
+fn without_user(url: &ServerUrl, what: &str) -> Result<()> {
+    let server = url.server();
+    if server.user().is_none() && server.password().is_none() {
+        return Ok(());
+    }
+    let text = format!("{what} of the broker `nsq` has a user, and NSQ is told none: leave it out");
+    Err(Error::precondition_failed("micro.open", text))
 }
 
 /// Takes an option that is a number above zero.
@@ -61,8 +76,19 @@ mod tests {
             "nsq://h?lookup=a%20b",
             "nsq://h?lookup_seconds=0",
             "nsq://h?message_bytes=-1",
+            "nsq://h?durable=yes",
+            "nsq://user:secret@h",
+            "nsq://user@h",
+            "nsq://h?lookup=user:secret@l",
         ] {
-            assert_eq!(open(bad).unwrap_err().code(), 412, "{bad}");
+            let error = open(bad).unwrap_err();
+            assert_eq!(error.code(), 412, "{bad}");
+            assert!(!error.detail().contains("secret"), "{error}");
+        }
+        for (url, is_durable) in
+            [("nsq", false), ("nsq://h?durable=false", false), ("nsq://h?durable=true", true)]
+        {
+            assert_eq!(open(url).unwrap().capabilities().durable, is_durable, "{url}");
         }
         scope.tasks.abort_all();
     }

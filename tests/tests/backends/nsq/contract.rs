@@ -140,7 +140,7 @@ async fn dead_letters_wait_for_a_reader() {
 }
 
 /// Publishes bytes as another client does.
-async fn publish_raw(nsqd: &Nsqd, topic: &str, body: &[u8]) {
+pub(super) async fn publish_raw(nsqd: &Nsqd, topic: &str, body: &[u8]) {
     let mut stream = TcpStream::connect(("127.0.0.1", nsqd.port())).await.unwrap();
     let size = u32::try_from(body.len()).unwrap().to_be_bytes();
     let sent = [b"  V2PUB ", topic.as_bytes(), b"\n", &size, body].concat();
@@ -251,7 +251,7 @@ async fn others_read_and_write() {
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Makes a handler that takes a while, and counts its runs.
-fn slow(pause: Duration, runs: &Arc<AtomicUsize>) -> Handler {
+pub(super) fn slow(pause: Duration, runs: &Arc<AtomicUsize>) -> Handler {
     let runs = Arc::clone(runs);
     Arc::new(move |_| {
         runs.fetch_add(1, SeqCst);
@@ -263,7 +263,7 @@ fn slow(pause: Duration, runs: &Arc<AtomicUsize>) -> Handler {
 }
 
 async fn a_slow_handler_keeps_its_message() {
-    let options = Options { msg_timeout: TIMEOUT, ..Options::default() };
+    let options = Options { forced_msg_timeout: Some(TIMEOUT), ..Options::default() };
     let nsqd = Nsqd::start(options).await;
     let (process, runs) = (Process::of(&nsqd), Arc::default());
     let slow = slow(TIMEOUT * 2, &runs);
@@ -278,7 +278,7 @@ async fn a_slow_handler_keeps_its_message() {
 
 /// With an nsqd that counts down, messages wait here for a handler: nsqd has to know.
 async fn a_message_that_waits_here_is_kept() {
-    let options = Options { msg_timeout: TIMEOUT, ..Options::default() };
+    let options = Options { forced_msg_timeout: Some(TIMEOUT), ..Options::default() };
     let nsqd = Nsqd::start(options).await;
     let (process, runs) = (Process::of(&nsqd), Arc::default());
     let slow = slow(TIMEOUT * 3 / 4, &runs);
@@ -315,6 +315,7 @@ async fn a_handler_that_never_decides_is_given_up() {
     let letter = DeadLetter::from_message(&next(&mut letters).await.message).unwrap();
     assert_eq!((letter.attempts, letter.queue.as_deref()), (5, Some("q")));
     assert!(came.try_recv().is_err(), "it is handled a sixth time");
+    assert_eq!(nsqd.timeouts(), 0, "it is not given back");
     reader.end().await;
 }
 
@@ -402,12 +403,13 @@ async fn draining_settles_what_is_held() {
 }
 
 async fn heartbeats_are_answered() {
-    let forced_heartbeat = Some(Duration::from_millis(100));
+    // Long enough for a machine that is busy.
+    let forced_heartbeat = Some(Duration::from_secs(1));
     let nsqd = Nsqd::start(Options { forced_heartbeat, ..Options::default() }).await;
     let (process, (take, mut came)) = (Process::of(&nsqd), inbox());
     let _group = process.broker.subscribe("t", group("q", 1), take).await.unwrap();
     process.up().await;
-    clock::sleep(Duration::from_secs(1)).await;
+    clock::sleep(Duration::from_secs(5)).await;
     assert_eq!(nsqd.dropped(), 0);
     process.publish("t", "1").await;
     assert_eq!(next_body(&mut came).await, "1");

@@ -2,27 +2,30 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use micro::broker::{Ack, Broker, Nsq, NsqConfig, SubscribeOptions};
+use micro::broker::{Ack, Broker, Handler, Nsq, NsqConfig, SubscribeOptions};
 use micro::core::clock;
 use micro::core::error::Retry;
 use micro::core::shutdown::TaskTracker;
 use micro::driver::Link;
 use micro_tests::server::trial_alone;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use super::nsqd::{Nsqd, Options};
-use super::{PATIENCE, Process, group, handler, inbox, message, next_body, server, until};
+use super::{PATIENCE, Process, group, handler, inbox, message, next, next_body, server, until};
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial_alone("nsq::a_server_that_comes_later_is_found", a_server_that_comes_later_is_found),
         trial_alone(
-            "nsq::no_acknowledged_message_is_lost_when_the_server_dies",
-            no_acknowledged_message_is_lost_when_the_server_dies,
+            "nsq::no_acknowledged_message_is_lost_when_the_server_ends_in_order",
+            no_acknowledged_message_is_lost_when_the_server_ends_in_order,
         ),
         trial_alone(
             "nsq::a_server_that_hangs_for_a_while_loses_nothing",
@@ -33,6 +36,26 @@ pub(super) fn trials() -> Vec<Trial> {
             "nsq::a_dead_letter_waits_for_a_server_that_takes_it",
             a_dead_letter_waits_for_a_server_that_takes_it,
         ),
+        trial_alone(
+            "nsq::a_crash_loses_what_is_in_memory_and_nothing_on_the_disk",
+            a_crash_loses_what_is_in_memory,
+        ),
+        trial_alone(
+            "nsq::what_waits_for_a_handler_ends_with_its_connection",
+            what_waits_for_a_handler_ends_with_its_connection,
+        ),
+        trial_alone(
+            "nsq::what_a_lost_connection_had_comes_again_once_its_time_is_over",
+            what_a_lost_connection_had,
+        ),
+        trial_alone(
+            "nsq::what_a_subscription_has_that_is_cut_goes_to_others_at_once",
+            what_a_subscription_has_that_is_cut,
+        ),
+        trial_alone(
+            "nsq::a_server_that_answers_no_publishing_is_given_up",
+            a_server_that_answers_no_publishing_is_given_up,
+        ),
     ]
 }
 
@@ -42,7 +65,7 @@ fn is_long() -> bool {
 
 async fn a_server_that_comes_later_is_found() {
     let mut nsqd = Nsqd::start(Options::default()).await;
-    nsqd.kill().await;
+    nsqd.end().await;
     let process = Process::of(&nsqd);
     let began = clock::now();
     let refused = process.broker.publish(message("t", "1")).await.unwrap_err();
@@ -70,7 +93,7 @@ async fn a_server_that_comes_later_is_found() {
     );
     let channels = nsqd.channels("t");
     until("all is finished", || channels.iter().all(|channel| nsqd.depth("t", channel) == 0)).await;
-    nsqd.kill().await;
+    nsqd.end().await;
     until("it is missed", || !process.link.is_up()).await;
     nsqd.start_again().await;
     until("both are back", || nsqd.channels("t") == channels).await;
@@ -171,16 +194,16 @@ async fn run<T: Future<Output = Nsqd> + Send + 'static>(
 }
 
 /// Promise 3.
-async fn no_acknowledged_message_is_lost_when_the_server_dies() {
+async fn no_acknowledged_message_is_lost_when_the_server_ends_in_order() {
     let count = if is_long() { 100_000 } else { 6_000 };
-    run(count, "kills", move |mut nsqd, seen| async move {
-        let mut kills = 0;
+    run(count, "ends", move |mut nsqd, seen| async move {
+        let mut ends = 0;
         // In the middle of the load; then every five seconds while it lasts.
         until("the load begins", || seen.published() >= count / 6).await;
-        while kills < 2 || (is_long() && !seen.is_over.load(SeqCst)) {
-            nsqd.kill().await;
+        while ends < 2 || (is_long() && !seen.is_over.load(SeqCst)) {
+            nsqd.end().await;
             nsqd.start_again().await;
-            kills += 1;
+            ends += 1;
             let pause = Duration::from_secs(if is_long() { 5 } else { 0 });
             clock::sleep(pause).await;
             let more = seen.published() + count / 6;
@@ -189,7 +212,7 @@ async fn no_acknowledged_message_is_lost_when_the_server_dies() {
             })
             .await;
         }
-        println!("kills: {kills}");
+        println!("ends: {ends}");
         nsqd
     })
     .await;
@@ -210,7 +233,7 @@ async fn a_server_that_hangs_for_a_while_loses_nothing() {
 async fn one_of_several_servers_is_enough() {
     let (mut one, mut two) =
         (Nsqd::start(Options::default()).await, Nsqd::start(Options::default()).await);
-    one.kill().await;
+    one.end().await;
     let process = Process::new(&server(&[one.port(), two.port()]), &NsqConfig::default());
     let (take, mut came) = inbox();
     let _group = process.broker.subscribe("t", group("q", 2), take).await.unwrap();
@@ -219,7 +242,7 @@ async fn one_of_several_servers_is_enough() {
     // The one that was away is joined, and stands in for the other.
     one.start_again().await;
     until("it is joined", || one.channels("t") == ["q"]).await;
-    two.kill().await;
+    two.end().await;
     let arrives = async {
         loop {
             let _away = process.broker.publish(message("t", "2")).await.is_err();
@@ -240,14 +263,17 @@ async fn one_of_several_servers_is_enough() {
 async fn a_dead_letter_waits_for_a_server_that_takes_it() {
     // Dead letters go to an nsqd that is away; messages come by another, which is found.
     let mut own = Nsqd::start(Options::default()).await;
-    let other =
-        Nsqd::start(Options { msg_timeout: Duration::from_secs(3), ..Options::default() }).await;
+    let other = Nsqd::start(Options {
+        forced_msg_timeout: Some(Duration::from_secs(3)),
+        ..Options::default()
+    })
+    .await;
     let lookup = super::lookupd::Lookupd::start().await;
     lookup.register(&other);
     let elsewhere = Process::of(&other);
     elsewhere.publish("t", "7").await;
     let config = NsqConfig::default().with_lookup(server(&[lookup.port()]));
-    own.kill().await;
+    own.end().await;
     let process = Process::new(&server(&[own.port()]), &config);
     let refuse = handler(|_| Ack::reject("no such order"));
     let _group = process.broker.subscribe("t", group("q", 1), refuse).await.unwrap();
@@ -258,5 +284,153 @@ async fn a_dead_letter_waits_for_a_server_that_takes_it() {
     until("it is finished after that", || other.depth("t", "q") == 0).await;
     assert_eq!(other.seen("FIN"), 1);
     elsewhere.end().await;
+    process.end().await;
+}
+
+/// What durability means is the choice of whoever runs nsqd.
+async fn a_crash_loses_what_is_in_memory() {
+    for (mem_queue_size, left) in [(0, 100), (30, 70), (10_000, 0)] {
+        let mut nsqd = Nsqd::start(Options { mem_queue_size, ..Options::default() }).await;
+        let process = Process::of(&nsqd);
+        let nothing = handler(|_| Ack::Ack);
+        process.broker.subscribe("t", group("q", 1), nothing).await.unwrap().close();
+        for number in 0..100 {
+            process.publish("t", &number.to_string()).await;
+        }
+        assert!(!process.broker.capabilities().durable, "nobody vouches for that");
+        nsqd.crash().await;
+        until("it is missed", || !process.link.is_up()).await;
+        nsqd.start_again().await;
+        let (take, _came) = inbox();
+        let _group = process.broker.subscribe("t", group("q", 1), take).await.unwrap();
+        until("what is left is finished", || nsqd.depth("t", "q") == 0).await;
+        assert_eq!(nsqd.seen("FIN"), left, "{mem_queue_size}");
+        process.end().await;
+    }
+}
+
+/// Makes a handler that waits until it may go on, and counts its runs.
+fn blocked(go: &Arc<Semaphore>, runs: &Arc<AtomicUsize>) -> Handler {
+    let (go, runs) = (Arc::clone(go), Arc::clone(runs));
+    Arc::new(move |_| {
+        runs.fetch_add(1, SeqCst);
+        let go = Arc::clone(&go);
+        Box::pin(async move {
+            go.acquire().await.unwrap().forget();
+            Ack::Ack
+        })
+    })
+}
+
+async fn what_waits_for_a_handler_ends_with_its_connection() {
+    let mut nsqd = Nsqd::start(Options::default()).await;
+    let process = Process::of(&nsqd);
+    let (go, runs) = (Arc::new(Semaphore::new(0)), Arc::default());
+    let slow = blocked(&go, &runs);
+    let _group = process.broker.subscribe("t", group("q", 1), slow).await.unwrap();
+    process.publish("t", "1").await;
+    until("the handler runs", || runs.load(SeqCst) == 1).await;
+    for times in 1..=5 {
+        nsqd.end().await;
+        nsqd.start_again().await;
+        until("it comes again", || nsqd.deliveries() == times + 1).await;
+    }
+    // The handler's place was never free, and its deliveries are as many as there may be. All that
+    // wait are let go on, if there are any.
+    go.add_permits(10);
+    until("it is given up", || nsqd.depth("t.dead", "none") == 1).await;
+    until("it is finished", || nsqd.depth("t", "q") == 0).await;
+    assert_eq!((runs.load(SeqCst), nsqd.seen("FIN")), (1, 1));
+    process.end().await;
+}
+
+async fn what_a_lost_connection_had() {
+    let forced_msg_timeout = Some(Duration::from_secs(2));
+    let nsqd = Nsqd::start(Options { forced_msg_timeout, ..Options::default() }).await;
+    let (process, (take, mut came)) = (Process::of(&nsqd), inbox());
+    process.publish("t", "1").await;
+    let mut other = TcpStream::connect(("127.0.0.1", nsqd.port())).await.unwrap();
+    other.write_all(b"  V2SUB t q\nRDY 1\n").await.unwrap();
+    until("another client has it", || nsqd.deliveries() == 1).await;
+    let began = clock::now();
+    other.read_exact(&mut [0; 10]).await.unwrap();
+    drop(other);
+    let _group = process.broker.subscribe("t", group("q", 1), take).await.unwrap();
+    assert_eq!((next(&mut came).await.attempt, nsqd.timeouts()), (2, 1));
+    assert!(clock::now() - began > Duration::from_secs(1), "it came at once");
+    process.end().await;
+}
+
+async fn what_a_subscription_has_that_is_cut() {
+    let nsqd = Nsqd::start(Options::default()).await;
+    let (one, two) = (Process::of(&nsqd), Process::of(&nsqd));
+    let (go, runs) = (Arc::new(Semaphore::new(0)), Arc::default());
+    let slow = blocked(&go, &runs);
+    let cut = one.broker.subscribe("t", group("q", 4), slow).await.unwrap();
+    for number in 0..20 {
+        one.publish("t", &number.to_string()).await;
+    }
+    until("four are handled", || runs.load(SeqCst) == 4).await;
+    let (take, mut came) = inbox();
+    cut.close();
+    let _other = two.broker.subscribe("t", group("q", 1), take).await.unwrap();
+    let mut again = 0;
+    for _ in 0..20 {
+        again += usize::from(next(&mut came).await.attempt == 2);
+    }
+    assert!(again >= 4, "{again}");
+    until("all are finished", || nsqd.depth("t", "q") == 0).await;
+    assert_eq!((nsqd.seen("FIN"), nsqd.timeouts(), nsqd.seen("E_REQ_FAILED")), (20, 0, 0));
+    // Nothing is left of the one that was cut.
+    until("it has ended", || !one.scope.tasks.names().contains_key("broker.nsq")).await;
+    one.end().await;
+    two.end().await;
+}
+
+async fn a_server_that_answers_no_publishing_is_given_up() {
+    let (good, mute) =
+        (Nsqd::start(Options::default()).await, Nsqd::start(Options::default()).await);
+    let process = Process::new(&server(&[good.port(), mute.port()]), &NsqConfig::default());
+    // By turns, until each had one.
+    while good.seen("PUB") == 0 || mute.seen("PUB") == 0 {
+        process.publish("before", "1").await;
+    }
+    let had = mute.seen("PUB");
+    mute.mute(true);
+    let began = clock::now();
+    let tasks = TaskTracker::new();
+    let publishing: Vec<_> = (0..20)
+        .map(|number| {
+            let broker = process.broker.clone();
+            tasks.spawn(
+                "publish",
+                async move { broker.publish(message("t", number.to_string())).await },
+            )
+        })
+        .collect();
+    let mut failed = 0;
+    for one in publishing {
+        if let Err(error) = one.await.unwrap() {
+            assert!(matches!(error.code(), 408 | 503), "{error}");
+            assert_eq!(error.retry(), Retry::Unknown, "{error}");
+            failed += 1;
+        }
+    }
+    assert!(failed < 20 && mute.seen("PUB") + mute.seen("MPUB") > had, "{failed}");
+    assert!(clock::now() - began < Duration::from_secs(25));
+    // It is left alone for a while, and the other has it all.
+    let before = good.depth("t", "none");
+    for number in 0..20 {
+        process.publish("t", &number.to_string()).await;
+    }
+    assert_eq!(good.depth("t", "none"), before + 20);
+    // Once it answers again, it is published to again.
+    mute.mute(false);
+    let began = clock::now();
+    while mute.depth("t", "none") == 0 {
+        assert!(clock::now() - began < PATIENCE, "it is never published to again");
+        process.publish("t", "7").await;
+        clock::sleep(Duration::from_millis(50)).await;
+    }
     process.end().await;
 }

@@ -73,7 +73,7 @@ async fn a_lookup_that_fails() {
     // It says nothing, and the nsqd that was found goes and returns.
     lookup.fail(true);
     asked_again(&lookup).await;
-    other.kill().await;
+    other.end().await;
     until("it is missed", || !elsewhere.link.is_up()).await;
     asked_again(&lookup).await;
     other.start_again().await;
@@ -107,7 +107,7 @@ async fn an_nsqd_that_is_gone_is_left_alone() {
     elsewhere.publish("t", "2").await;
     assert_eq!(next_body(&mut came).await, "2");
     until("all is finished", || other.depth("t", "q") == 0).await;
-    other.kill().await;
+    other.end().await;
     until("it is missed", || !elsewhere.link.is_up()).await;
     other.start_again().await;
     elsewhere.up().await;

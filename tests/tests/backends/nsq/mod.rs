@@ -4,6 +4,7 @@ mod contract;
 mod failing;
 mod finding;
 mod hostile;
+mod limits;
 mod lookupd;
 mod nsqd;
 mod vectors;
@@ -29,10 +30,17 @@ use self::nsqd::Nsqd;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [contract::trials(), failing::trials(), finding::trials(), hostile::trials(), vectors::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        contract::trials(),
+        failing::trials(),
+        finding::trials(),
+        hostile::trials(),
+        limits::trials(),
+        vectors::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A broker as one process has it.

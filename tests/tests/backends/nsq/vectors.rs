@@ -76,7 +76,8 @@ const OK: &[u8] = b"\0\0\0\x06\0\0\0\0OK";
 
 async fn the_stand_in_speaks_the_protocol() {
     assert_eq!(frame(0, b"OK"), OK);
-    let nsqd = Nsqd::start(Options::default()).await;
+    let msg_timeout = Duration::from_secs(2);
+    let nsqd = Nsqd::start(Options { msg_timeout, ..Options::default() }).await;
     let mut raw = Raw::new(&nsqd).await;
     raw.send(b"IDENTIFY\n\0\0\0\x02{}").await;
     raw.expect(OK).await;
@@ -106,17 +107,18 @@ async fn the_stand_in_speaks_the_protocol() {
     raw.expect(b"\0\0\0\x0e\0\0\0\0CLOSE_WAIT").await;
     raw.send(format!("FIN {}\nNOP\n", third.1).as_bytes()).await;
     drop(raw);
-    // What a lost connection had goes to another.
+    // What a lost connection had goes to another, once its time is over.
     let mut other = Raw::new(&nsqd).await;
     other.send(b"SUB t c\nRDY 1\n").await;
     other.expect(OK).await;
-    assert_eq!(other.message().await.2, b"e");
+    let (_, _, first) = other.message().await;
+    assert_eq!((first, nsqd.timeouts()), (b"e".to_vec(), 0));
     drop(other);
     let mut other = Raw::new(&nsqd).await;
     other.send(b"SUB t c\nRDY 1\n").await;
     other.expect(OK).await;
     let (attempts, _, body) = other.message().await;
-    assert_eq!((attempts, &body[..]), (2, &b"e"[..]));
+    assert_eq!((attempts, &body[..], nsqd.timeouts()), (2, &b"e"[..], 1));
 }
 
 async fn the_stand_in_refuses_what_is_wrong() {
@@ -160,8 +162,9 @@ async fn the_stand_in_refuses_what_is_wrong() {
 }
 
 async fn the_stand_in_keeps_its_times() {
-    let heartbeat = Duration::from_millis(300);
-    let msg_timeout = Duration::from_millis(200);
+    // Far enough from each other for a machine that is busy.
+    let heartbeat = Duration::from_millis(2_500);
+    let msg_timeout = Duration::from_millis(1_500);
     let nsqd = Nsqd::start(Options { heartbeat, msg_timeout, ..Options::default() }).await;
     let mut raw = Raw::new(&nsqd).await;
     raw.send(b"SUB t c\nRDY 1\nPUB t\n\0\0\0\x01a").await;

@@ -34,7 +34,7 @@ struct Client {
 impl Drop for Client {
     fn drop(&mut self) {
         if self.state != State::Init {
-            self.shared.disk().leave(&self.place.0, &self.place.1, self.number);
+            self.shared.disk().leave(&self.place.0, &self.place.1);
             self.shared.change();
         }
     }
@@ -48,7 +48,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, number: u64) {
         state: State::Init,
         is_identified: false,
         heartbeat: Some(options.heartbeat),
-        msg_timeout: options.msg_timeout,
+        msg_timeout: options.forced_msg_timeout.unwrap_or(options.msg_timeout),
         place: (String::new(), String::new()),
         ready: 0,
         shared,
@@ -140,12 +140,16 @@ impl Client {
                 if self.heartbeat.is_none() {
                     return Err(Fault::new("E_INVALID", "cannot SUB with heartbeats disabled"));
                 }
+                self.shared.count("SUB");
                 self.shared.disk().join(&topic, &channel);
                 (self.state, self.place) = (State::Subscribed, (topic, channel));
                 ok()
             }
             Command::Pub(topic, bodies, defer) => {
                 self.shared.count(if bodies.len() == 1 { "PUB" } else { "MPUB" });
+                if self.shared.is_mute.load(SeqCst) {
+                    return Ok(None);
+                }
                 self.shared.disk().publish(&topic, bodies, defer);
                 self.shared.change();
                 ok()
@@ -217,7 +221,7 @@ impl Client {
         }
         millis("output_buffer_timeout", 1, Duration::from_secs(1))?;
         if let Some(Some(timeout)) = millis("msg_timeout", 1, options.max_msg_timeout)? {
-            self.msg_timeout = timeout;
+            self.msg_timeout = options.forced_msg_timeout.unwrap_or(timeout);
         }
         if wishes["feature_negotiation"] != true {
             return Ok(b"OK".to_vec());

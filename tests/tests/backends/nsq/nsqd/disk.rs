@@ -26,18 +26,52 @@ struct Flight {
     due: Instant,
 }
 
+/// What waits: in memory as far as that has room, the rest on the disk.
+#[derive(Debug, Default)]
+struct Queue {
+    memory: VecDeque<Message>,
+    disk: VecDeque<Message>,
+}
+
+impl Queue {
+    fn put(&mut self, message: Message, memory_max: usize) {
+        match self.memory.len() < memory_max {
+            true => self.memory.push_back(message),
+            false => self.disk.push_back(message),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Message> {
+        self.memory.pop_front().or_else(|| self.disk.pop_front())
+    }
+
+    fn len(&self) -> usize {
+        self.memory.len() + self.disk.len()
+    }
+}
+
 #[derive(Debug, Default)]
 struct Channel {
-    queue: VecDeque<Message>,
+    queue: Queue,
+    /// Its disk takes nothing and says nothing.
+    is_ephemeral: bool,
     deferred: Vec<(Instant, Message)>,
     in_flight: HashMap<Id, Flight>,
     clients: usize,
 }
 
+impl Channel {
+    fn put(&mut self, message: Message, memory_max: usize) {
+        if !self.is_ephemeral || self.queue.memory.len() < memory_max {
+            self.queue.put(message, memory_max);
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Topic {
     /// What came before the first channel.
-    waiting: VecDeque<Message>,
+    waiting: Queue,
     deferred: Vec<(Duration, Message)>,
     channels: BTreeMap<String, Channel>,
 }
@@ -45,13 +79,21 @@ struct Topic {
 /// Everything that outlives the process, where it ends in order.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
+    /// Messages that each topic and channel has in memory.
+    memory_max: usize,
     topics: BTreeMap<String, Topic>,
     messages: u64,
+    /// Messages that were sent to clients.
+    pub(crate) deliveries: usize,
     /// Messages that nobody settled in time.
     pub(crate) timeouts: usize,
 }
 
 impl Disk {
+    pub(crate) fn new(memory_max: usize) -> Self {
+        Self { memory_max, ..Self::default() }
+    }
+
     pub(crate) fn has(&self, topic: &str) -> bool {
         self.topics.contains_key(topic)
     }
@@ -81,14 +123,14 @@ impl Disk {
             let topic = self.topics.entry(topic.to_owned()).or_default();
             if topic.channels.is_empty() {
                 match defer.is_zero() {
-                    true => topic.waiting.push_back(message),
+                    true => topic.waiting.put(message, self.memory_max),
                     false => topic.deferred.push((defer, message)),
                 }
                 continue;
             }
             for channel in topic.channels.values_mut() {
                 match defer.is_zero() {
-                    true => channel.queue.push_back(message.clone()),
+                    true => channel.put(message.clone(), self.memory_max),
                     false => channel.deferred.push((clock::after(now, defer), message.clone())),
                 }
             }
@@ -96,11 +138,14 @@ impl Disk {
     }
 
     /// Adds a client to a channel; the first channel gets what has waited.
-    pub(crate) fn join(&mut self, topic: &str, channel: &str) {
+    pub(crate) fn join(&mut self, topic: &str, name: &str) {
         let topic = self.topics.entry(topic.to_owned()).or_default();
-        let channel = topic.channels.entry(channel.to_owned()).or_default();
+        let channel = topic.channels.entry(name.to_owned()).or_default();
+        channel.is_ephemeral = name.ends_with("#ephemeral");
         channel.clients += 1;
-        channel.queue.append(&mut topic.waiting);
+        while let Some(message) = topic.waiting.pop() {
+            channel.put(message, self.memory_max);
+        }
         let now = clock::now();
         let deferred = topic.deferred.drain(..);
         channel
@@ -108,15 +153,12 @@ impl Disk {
             .extend(deferred.map(|(defer, message)| (clock::after(now, defer), message)));
     }
 
-    /// Takes a client out of a channel, and puts back what it had.
-    pub(crate) fn leave(&mut self, topic: &str, name: &str, client: u64) {
+    /// Takes a client out of a channel; what it had stays in flight until its time is over.
+    pub(crate) fn leave(&mut self, topic: &str, name: &str) {
         let Some(topic) = self.topics.get_mut(topic) else { return };
         let Some(channel) = topic.channels.get_mut(name) else { return };
         channel.clients -= 1;
-        let had: Vec<_> =
-            channel.in_flight.extract_if(|_, flight| flight.client == client).collect();
-        channel.queue.extend(had.into_iter().map(|(_, flight)| flight.message));
-        if channel.clients == 0 && name.ends_with("#ephemeral") {
+        if channel.clients == 0 && channel.is_ephemeral {
             topic.channels.remove(name);
         }
     }
@@ -130,11 +172,12 @@ impl Disk {
         timeout: Duration,
     ) -> Option<Message> {
         let channel = self.channel(topic, channel)?;
-        let mut message = channel.queue.pop_front()?;
+        let mut message = channel.queue.pop()?;
         message.attempts = message.attempts.saturating_add(1);
         let now = clock::now();
         let flight = Flight { client, message: message.clone(), began: now, due: now + timeout };
         channel.in_flight.insert(message.id, flight);
+        self.deliveries += 1;
         Some(message)
     }
 
@@ -166,9 +209,10 @@ impl Disk {
         (id, pause): (Id, Duration),
     ) -> bool {
         let Some(message) = self.finish(topic, name, client, id) else { return false };
+        let memory_max = self.memory_max;
         let Some(channel) = self.channel(topic, name) else { return false };
         match pause.is_zero() {
-            true => channel.queue.push_back(message),
+            true => channel.put(message, memory_max),
             false => channel.deferred.push((clock::now() + pause, message)),
         }
         true
@@ -202,8 +246,9 @@ impl Disk {
                 channel.in_flight.extract_if(|_, flight| flight.due <= now).collect();
             changed |= !due.is_empty() || !late.is_empty();
             self.timeouts += late.len();
-            channel.queue.extend(due.into_iter().map(|(_, message)| message));
-            channel.queue.extend(late.into_iter().map(|(_, flight)| flight.message));
+            let due = due.into_iter().map(|(_, message)| message);
+            let late = late.into_iter().map(|(_, flight)| flight.message);
+            due.chain(late).for_each(|message| channel.put(message, self.memory_max));
         }
         changed
     }
@@ -211,11 +256,25 @@ impl Disk {
     /// Writes down what is in memory, as an orderly end does; ephemeral channels are gone.
     pub(crate) fn end(&mut self) {
         for topic in self.topics.values_mut() {
-            topic.channels.retain(|name, _| !name.ends_with("#ephemeral"));
+            topic.channels.retain(|_, channel| !channel.is_ephemeral);
             for channel in topic.channels.values_mut() {
-                channel.clients = 0;
-                channel.queue.extend(channel.in_flight.drain().map(|(_, flight)| flight.message));
-                channel.queue.extend(channel.deferred.drain(..).map(|(_, message)| message));
+                let flying = channel.in_flight.drain().map(|(_, flight)| flight.message);
+                let deferred = channel.deferred.drain(..).map(|(_, message)| message);
+                channel.queue.disk.extend(flying.chain(deferred));
+            }
+        }
+    }
+
+    /// Loses what is in memory, as a crash does.
+    pub(crate) fn crash(&mut self) {
+        for topic in self.topics.values_mut() {
+            topic.channels.retain(|_, channel| !channel.is_ephemeral);
+            topic.waiting.memory.clear();
+            topic.deferred.clear();
+            for channel in topic.channels.values_mut() {
+                channel.queue.memory.clear();
+                channel.in_flight.clear();
+                channel.deferred.clear();
             }
         }
     }

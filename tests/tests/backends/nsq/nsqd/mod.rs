@@ -2,9 +2,10 @@
 //! libraries, the options of nsqd. It shares nothing with the client that it examines.
 //!
 //! It answers every command and refuses what the documents refuse, ends connections where they say
-//! so, counts deliveries, gives back what is not settled in time or what a lost connection had,
-//! asks whether clients are there and drops one that is silent twice. Its disk is what an nsqd has
-//! that ended in order; no file is written.
+//! so, counts deliveries, gives back what is not settled in time, whether its connection is there or
+//! not, drops what an ephemeral channel has no memory for, asks whether clients are there and ends the
+//! connection of one that is silent twice. Its disk is what an nsqd has that ended in order, or what
+//! is left of that by a crash; no file is written.
 
 mod client;
 mod command;
@@ -44,6 +45,9 @@ pub(crate) struct Options {
     /// Instead of what clients ask for, so that a test need not wait.
     pub(crate) forced_heartbeat: Option<Duration>,
     pub(crate) msg_timeout: Duration,
+    /// Instead of what clients ask for, so that a test need not wait.
+    pub(crate) forced_msg_timeout: Option<Duration>,
+    pub(crate) mem_queue_size: usize,
     pub(crate) max_msg_timeout: Duration,
     pub(crate) max_req_timeout: Duration,
     pub(crate) max_rdy_count: u32,
@@ -59,6 +63,8 @@ impl Default for Options {
             heartbeat: Duration::from_secs(30),
             forced_heartbeat: None,
             msg_timeout: Duration::from_secs(60),
+            forced_msg_timeout: None,
+            mem_queue_size: 10_000,
             max_msg_timeout: Duration::from_secs(15 * 60),
             max_req_timeout: Duration::from_secs(60 * 60),
             max_rdy_count: 2500,
@@ -79,6 +85,8 @@ pub(crate) struct Shared {
     dropped: AtomicUsize,
     clients: AtomicU64,
     is_running: AtomicBool,
+    /// It answers to no publishing, and does none.
+    is_mute: AtomicBool,
     port: u16,
 }
 
@@ -117,14 +125,15 @@ impl Nsqd {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
+            disk: Mutex::new(Disk::new(options.mem_queue_size)),
             options,
-            disk: Mutex::default(),
             changes: watch::Sender::default(),
             is_frozen: watch::Sender::default(),
             seen: Mutex::default(),
             dropped: AtomicUsize::new(0),
             clients: AtomicU64::new(0),
             is_running: AtomicBool::new(false),
+            is_mute: AtomicBool::new(false),
             port,
         });
         let mut nsqd = Self { shared, tasks: TaskTracker::new() };
@@ -169,12 +178,23 @@ impl Nsqd {
             .detach();
     }
 
-    /// Cuts every connection wherever it is, and listens no more. What it has stays.
-    pub(crate) async fn kill(&mut self) {
+    /// Cuts every connection wherever it is, and listens no more. What it has is written down, as by
+    /// an nsqd that is told to end.
+    pub(crate) async fn end(&mut self) {
+        self.cut().await;
+        self.shared.disk().end();
+    }
+
+    /// Cuts every connection wherever it is, and listens no more. What it has in memory is lost.
+    pub(crate) async fn crash(&mut self) {
+        self.cut().await;
+        self.shared.disk().crash();
+    }
+
+    async fn cut(&self) {
         self.shared.is_running.store(false, SeqCst);
         self.tasks.abort_all();
         assert_eq!(self.tasks.wait(clock::now() + Duration::from_secs(60)).await, 0);
-        self.shared.disk().end();
     }
 
     pub(crate) async fn start_again(&mut self) {
@@ -189,6 +209,15 @@ impl Nsqd {
 
     pub(crate) fn resume(&self) {
         self.shared.is_frozen.send_replace(false);
+    }
+
+    /// Answers to no publishing, and does none; all else goes on.
+    pub(crate) fn mute(&self, is_mute: bool) {
+        self.shared.is_mute.store(is_mute, SeqCst);
+    }
+
+    pub(crate) fn deliveries(&self) -> usize {
+        self.shared.disk().deliveries
     }
 
     /// Counts the commands, or the errors, of a name.
