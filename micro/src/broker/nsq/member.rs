@@ -204,17 +204,23 @@ impl Lines {
     }
 
     /// Asks where the messages are, and connects to those nsqds.
-    pub(super) async fn find(&mut self) -> Vec<FirstTry> {
-        let found = match &self.finder {
+    async fn find(&mut self) -> Vec<FirstTry> {
+        let found = self.ask().await;
+        self.update(&found)
+    }
+
+    /// Asks where the nsqds are.
+    pub(super) async fn ask(&self) -> Found {
+        match &self.finder {
             Some(finder) => {
                 lookup::find(&finder.lookup, &self.subscribed.topic, &self.tracker).await
             }
             None => Found { is_all: true, ..Found::default() },
-        };
-        self.update(&found)
+        }
     }
 
-    fn update(&mut self, found: &Found) -> Vec<FirstTry> {
+    /// Connects to those that are new, and returns what becomes of the first try of each.
+    pub(super) fn update(&mut self, found: &Found) -> Vec<FirstTry> {
         self.live.retain(|_, one| !one.task.is_finished());
         for (address, one) in &self.live {
             let is_named = self.given.contains(address) || found.addresses.contains(address);

@@ -115,7 +115,7 @@ use super::subscription::Subscription;
 use super::topic::validate_pattern;
 
 pub use self::config::NsqConfig;
-use self::member::{Finder, Lines, Member, Subscribed};
+use self::member::{Finder, FirstTry, Lines, Member, Subscribed};
 pub use self::nsqd::Nsqd;
 
 const ERROR_ID: &str = "micro.broker";
@@ -253,15 +253,16 @@ impl Broker for Nsq {
             let deadline = clock::after(clock::now(), SUBSCRIBE_TIMEOUT);
             let tasks = &self.inner.tasks;
             let mut lines = Lines::new(&subscribed, tasks, self.inner.finder.clone());
-            let firsts = lines.find().await;
-            let leave = Box::new(move || left.leave());
-            let member = Member::start(subscribed, lines, tasks, self.inner.cancel_timeout, leave);
-            let is_open = self.inner.join(id, &member);
+            let found = lines.ask().await;
+            let joined = self.inner.join(id, move || {
+                let firsts = lines.update(&found);
+                let leave = Box::new(move || left.leave());
+                let cancel_timeout = self.inner.cancel_timeout;
+                (Member::start(subscribed, lines, tasks, cancel_timeout, leave), firsts)
+            });
+            let (member, firsts) = joined.ok_or_else(|| closed(topic))?;
             // Dropped, it ends.
             let subscription = Subscription::new(topic, member);
-            if !is_open {
-                return Err(closed(topic));
-            }
             member::subscribed(firsts, deadline).await?;
             Ok(subscription)
         })
@@ -340,11 +341,22 @@ impl Inner {
         Ok(id)
     }
 
-    /// Puts a subscription into its place; `false` if the broker closes.
-    fn join(&self, id: u64, member: &Arc<Member>) -> bool {
+    /// Begins a subscription and puts it into its place, both before or neither after the broker
+    /// began to close.
+    fn join(
+        &self,
+        id: u64,
+        begin: impl FnOnce() -> (Arc<Member>, Vec<FirstTry>),
+    ) -> Option<(Arc<Member>, Vec<FirstTry>)> {
         let mut members = self.members();
-        members.live.insert(id, Arc::downgrade(member));
-        !self.closing.load(SeqCst)
+        if self.closing.load(SeqCst) {
+            // What has begun nothing leaves its place as it is dropped, which needs the lock.
+            drop(members);
+            return None;
+        }
+        let (member, firsts) = begin();
+        members.live.insert(id, Arc::downgrade(&member));
+        Some((member, firsts))
     }
 
     async fn close(&self, deadline: Instant) -> Result<()> {
