@@ -1,11 +1,13 @@
 //! The end of a process: what it waits for, in which order, and what it says was cut.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use micro::Report;
 use micro::core::future::BoxFuture;
+use micro::core::limits::{Limits, ShutdownLimits};
 use micro::prelude::*;
 use micro::registry::{self, Capabilities, Record, Registry, Watch};
 use micro::service::Wiring;
@@ -43,6 +45,14 @@ impl Worker {
         self.steps.go_on.notified().await;
         self.broker.publish(&FIRST, &event).await?;
         self.broker.publish(&SECOND, &event).await
+    }
+
+    /// Answers when it is told to.
+    #[handler]
+    async fn hold(&self) -> Result<()> {
+        self.steps.entered.notify_one();
+        self.steps.go_on.notified().await;
+        Ok(())
     }
 
     /// Answers at once and goes on in a task.
@@ -181,9 +191,13 @@ async fn a_stop_ends_in_time_whatever_hooks_and_calls_do() {
     assert!(began.elapsed() <= Duration::from_secs(40), "{:?}", began.elapsed());
 }
 
-/// A registry that takes its time to write.
+/// A registry that takes its time to write and to tell of it.
 #[derive(Debug)]
-struct Slow(registry::Memory);
+struct Slow {
+    memory: registry::Memory,
+    write: Duration,
+    propagation: Duration,
+}
 
 const WRITE: Duration = Duration::from_secs(1);
 
@@ -193,33 +207,43 @@ impl Registry for Slow {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
+        let mut capabilities = self.memory.capabilities();
+        capabilities.propagation = self.propagation;
+        capabilities
     }
 
     fn register<'a>(&'a self, record: &'a Record, ttl: Duration) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            tokio::time::sleep(WRITE).await;
-            self.0.register(record, ttl).await
+            self.take_time().await;
+            self.memory.register(record, ttl).await
         })
     }
 
     fn deregister<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            tokio::time::sleep(WRITE).await;
-            self.0.deregister(record).await
+            self.take_time().await;
+            self.memory.deregister(record).await
         })
     }
 
     fn lookup<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<Option<Vec<Record>>>> {
-        self.0.lookup(service)
+        self.memory.lookup(service)
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<String>>> {
-        self.0.list()
+        self.memory.list()
     }
 
     fn watch<'a>(&'a self, service: Option<&'a str>) -> BoxFuture<'a, Result<Watch>> {
-        self.0.watch(service)
+        self.memory.watch(service)
+    }
+}
+
+impl Slow {
+    async fn take_time(&self) {
+        if !self.write.is_zero() {
+            tokio::time::sleep(self.write).await;
+        }
     }
 }
 
@@ -243,8 +267,8 @@ services! { One Two Three Four Five Six Seven Eight }
 #[tokio::test(start_paused = true)]
 async fn a_slow_registry_forgets_all_services_and_not_only_the_first() {
     let memory = registry::Memory::new();
-    let service = Service::new("test").no_env().registry(Slow(memory.clone()));
-    let service = service.transport(transport::Memory::default());
+    let slow = Slow { memory: memory.clone(), write: WRITE, propagation: Duration::ZERO };
+    let service = hermetic().registry(slow);
     let service = service.mount(One).mount(Two).mount(Three).mount(Four);
     let running = service.mount(Five).mount(Six).mount(Seven).mount(Eight).start().await.unwrap();
     assert_eq!(memory.list().await.unwrap().len(), 8);
@@ -263,4 +287,104 @@ async fn a_stop_ends_in_time_whatever_the_last_hooks_do() {
     let report = running.stop().await;
     assert!(report.is_clean(), "{report}");
     assert!(began.elapsed() <= Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+/// So far from a limit is just before or just after it.
+const NEAR: Duration = Duration::from_millis(50);
+
+/// So much later than its limit a phase may end, for what is done at its end.
+const SLACK: Duration = Duration::from_millis(40);
+
+/// A service with limits of its own.
+fn limited(service: Service, change: impl FnOnce(&mut ShutdownLimits)) -> Service {
+    let mut limits = Limits::default();
+    change(&mut limits.shutdown);
+    service.limits(limits)
+}
+
+/// Stops a process; returns its report and how long that took.
+async fn timed(running: &Running) -> (Report, Duration) {
+    let began = Instant::now();
+    let report = running.stop().await;
+    (report, began.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn l28_a_stop_serves_on_for_its_lame_duck_and_no_longer() {
+    for limit in [Duration::from_secs(1), Duration::from_secs(10)] {
+        let (memory, propagation) = (registry::Memory::new(), Duration::from_secs(3600));
+        let service = hermetic().registry(Slow { memory, write: Duration::ZERO, propagation });
+        let service = limited(service, |limits| limits.lame_duck = limit);
+        let (running, client, steps) = start(service).await;
+        let calling = async {
+            tokio::time::sleep(limit - NEAR).await;
+            steps.go_on.notify_one();
+            client.hold().await
+        };
+        let ((report, took), called) = tokio::join!(timed(&running), calling);
+        called.unwrap();
+        assert!(report.is_clean(), "{report}");
+        assert!((limit..=limit + SLACK).contains(&took), "{took:?} of {limit:?}");
+    }
+}
+
+/// What ends just before the limit, just after it and far after it.
+#[tokio::test(start_paused = true)]
+async fn l28_calls_and_their_tasks_have_their_time_to_drain_and_no_more() {
+    for limit in [Duration::from_secs(2), Duration::from_secs(20)] {
+        for needs in [limit - NEAR, limit + NEAR, limit * 10] {
+            let service = limited(hermetic(), |limits| {
+                limits.lame_duck = Duration::ZERO;
+                limits.drain_timeout = limit;
+            });
+            let (running, client, steps) = start(service).await;
+            client.spawn().await.unwrap();
+            let call = client.hold().timeout(Duration::from_secs(600));
+            let stopping = async {
+                steps.entered.notified().await;
+                let ending = async {
+                    tokio::time::sleep(needs).await;
+                    steps.go_on.notify_waiters();
+                };
+                tokio::join!(timed(&running), ending).0
+            };
+            let (called, (report, took)) = tokio::join!(call, stopping);
+            let found = (report.finished, report.cut, report.cut_tasks);
+            if needs < limit {
+                called.unwrap();
+                assert_eq!(found, (1, 0, 0), "{report}");
+                assert_eq!(steps.done.load(Ordering::SeqCst), 1);
+            } else {
+                called.unwrap_err();
+                assert_eq!(found, (0, 1, 1), "{report}");
+                assert!((limit..=limit + SLACK).contains(&took), "{took:?} of {limit:?}");
+            }
+        }
+    }
+}
+
+/// A hook that ends just before the limit, just after it and far after it.
+#[tokio::test(start_paused = true)]
+async fn l28_the_last_hooks_have_their_time_to_close_and_no_more() {
+    for limit in [Duration::from_secs(2), Duration::from_secs(20)] {
+        for needs in [limit - NEAR, limit + NEAR, limit * 10] {
+            let ended = Arc::new(AtomicBool::new(false));
+            let kept = Arc::clone(&ended);
+            let service = limited(hermetic(), |limits| {
+                limits.lame_duck = Duration::ZERO;
+                limits.close_timeout = limit;
+            });
+            let service = service.after_stop(move || async move {
+                tokio::time::sleep(needs).await;
+                kept.store(true, Ordering::SeqCst);
+                Ok(())
+            });
+            let (running, _client, _steps) = start(service).await;
+            let (report, took) = timed(&running).await;
+            assert!(report.is_clean(), "{report}");
+            assert_eq!(ended.load(Ordering::SeqCst), needs < limit, "{needs:?} of {limit:?}");
+            let least = needs.min(limit);
+            assert!((least..=least + SLACK).contains(&took), "{took:?} of {limit:?}");
+        }
+    }
 }

@@ -444,6 +444,19 @@ mod tests {
         assert!(error.detail().contains("window_bytes"), "{error}");
     }
 
+    /// At the limit, above it and ten times above it.
+    #[test]
+    fn shares_are_at_most_the_whole() {
+        for (percent, fits) in [(0, true), (100, true), (101, false), (1000, false)] {
+            let mut limits = Limits::default();
+            limits.connection.age_jitter_percent = percent;
+            assert_eq!(limits.validate().is_ok(), fits, "a jitter of {percent}");
+            let mut limits = Limits::default();
+            limits.call.queue_wait_percent = percent;
+            assert_eq!(limits.validate().is_ok(), fits, "a wait of {percent}");
+        }
+    }
+
     #[test]
     fn the_longest_error_fits_its_document() {
         let worst = "\u{1}".repeat(ERROR_DETAIL_BYTES_MAX);

@@ -13,18 +13,23 @@ const DUMP_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 #[cfg(micro_taskdump)]
 pub(super) async fn frames(limits: &DebugLimits) -> (Facility, Vec<String>) {
     use crate::core::clock;
-    use crate::debug::text::shortened;
 
     let runtime = tokio::runtime::Handle::current();
     let Ok(dump) = clock::timeout(DUMP_MAX, runtime.dump()).await else {
         let how = "a worker of the runtime is held by a task that does not yield; ask again";
         return (Facility::missing(how), Vec::new());
     };
-    let text = |task: &tokio::runtime::dump::Task| {
-        shortened(task.trace().to_string(), limits.backtrace_bytes_max)
-    };
-    let traces = dump.tasks().iter().take(limits.dumped_tasks_max).map(text).collect();
-    (Facility::present(), traces)
+    let traces = dump.tasks().iter().map(|task| task.trace().to_string());
+    (Facility::present(), told(limits, traces))
+}
+
+/// Takes as many of the places where tasks wait, and as much of each, as a dump may tell.
+#[cfg(any(micro_taskdump, test))]
+fn told(limits: &DebugLimits, traces: impl Iterator<Item = String>) -> Vec<String> {
+    use crate::debug::text::shortened;
+
+    let told = traces.take(limits.dumped_tasks_max);
+    told.map(|trace| shortened(trace, limits.backtrace_bytes_max)).collect()
 }
 
 /// Says how to get what this build cannot tell.
@@ -36,4 +41,24 @@ pub(super) async fn frames(limits: &DebugLimits) -> (Facility, Vec<String>) {
         limits.dumped_tasks_max
     );
     (Facility::missing(&how), Vec::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At the limit, above it and ten times above it; the default and a lower one.
+    #[test]
+    fn l29_a_dump_tells_of_as_many_tasks_as_it_may() {
+        for max in [3, DebugLimits::DEFAULT.dumped_tasks_max] {
+            let limits = DebugLimits { dumped_tasks_max: max, ..DebugLimits::DEFAULT };
+            for (tasks, found) in [(max - 1, max - 1), (max, max), (max + 1, max), (max * 10, max)]
+            {
+                let traces = (0..tasks).map(|task| format!("task {task}"));
+                let told = told(&limits, traces);
+                assert_eq!(told.len(), found, "{tasks} of {max}");
+                assert_eq!(told.first().map(String::as_str), Some("task 0"));
+            }
+        }
+    }
 }

@@ -258,3 +258,55 @@ async fn deregister(inner: &Inner) {
         _ = clock::timeout(inner.backends.limits.shutdown.close_timeout, ended) => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::limits::Limits;
+    use crate::service::Service;
+    use crate::{registry, transport};
+
+    /// So far from the limit is just before or just after it.
+    const NEAR: Duration = Duration::from_millis(50);
+
+    /// Stops a process with a task that does not end when it is told to, but when the runtime that
+    /// it was spawned on, and that nobody drives, goes: after `needs`. Returns how many tasks were
+    /// left, and after how long.
+    async fn stopped(cancel_timeout: Duration, needs: Duration) -> (usize, Duration) {
+        let mut limits = Limits::default();
+        limits.shutdown.lame_duck = Duration::ZERO;
+        limits.shutdown.cancel_timeout = cancel_timeout;
+        let service = Service::new("test").no_env().limits(limits);
+        let service = service.registry(registry::Memory::new());
+        let running = service.transport(transport::Memory::default()).start().await.unwrap();
+        let idle = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        {
+            let _within = idle.enter();
+            running.inner.backends.tasks.spawn("stuck", std::future::pending::<()>()).detach();
+        }
+        let stopping = async {
+            let began = clock::now();
+            (running.stop().await.left, clock::now() - began)
+        };
+        let ending = async {
+            clock::sleep(needs).await;
+            idle.shutdown_background();
+        };
+        tokio::join!(stopping, ending).0
+    }
+
+    /// A task that ends just before the limit, just after it and far after it.
+    #[tokio::test(start_paused = true)]
+    async fn l28_tasks_that_do_not_end_are_waited_for_and_then_left() {
+        let default = Limits::DEFAULT.shutdown.cancel_timeout;
+        for limit in [default, default * 10] {
+            let (left, took) = stopped(limit, limit - NEAR).await;
+            assert_eq!(left, 0, "{took:?} of {limit:?}");
+            for needs in [limit + NEAR, limit * 10] {
+                let (left, took) = stopped(limit, needs).await;
+                assert_eq!(left, 1, "{needs:?} of {limit:?}");
+                assert!(limit <= took && took < limit + NEAR, "{took:?} of {limit:?}");
+            }
+        }
+    }
+}

@@ -144,4 +144,26 @@ mod tests {
         assert!(Space::new("a", &format!("{longest}x")).is_err());
         assert!(Space::new("", "a").is_err());
     }
+
+    /// At the limit, above it and ten times above it; bytes count, not characters.
+    #[test]
+    fn l26_keys_and_names_are_as_long_as_they_may_be() {
+        let wide = |bytes: usize| "\u{e9}".repeat(bytes / 2) + &"x".repeat(bytes % 2);
+        for (max, is_key) in [(KEY_BYTES_MAX, true), (NAME_BYTES_MAX, false)] {
+            for (bytes, fits) in [(max, true), (max + 1, false), (max * 10, false)] {
+                for text in ["x".repeat(bytes), wide(bytes)] {
+                    let outcomes = if is_key {
+                        vec![Key::new(&text).map(drop)]
+                    } else {
+                        let (table, database) = (Space::new("a", &text), Space::new(&text, "a"));
+                        vec![table.map(drop), database.map(drop)]
+                    };
+                    for outcome in outcomes {
+                        let code = outcome.as_ref().map_or_else(Error::code, |()| 200);
+                        assert_eq!(code, if fits { 200 } else { 400 }, "{bytes} of {max}");
+                    }
+                }
+            }
+        }
+    }
 }

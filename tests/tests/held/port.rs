@@ -318,8 +318,14 @@ pub(crate) const HELD: &[Held] = &[
     (
         "L15 the age of a connection",
         &[
+            ("core/limits.rs", &["shares_are_at_most_the_whole"]),
             ("server/tests/ends.rs", &["a_connection_grows_old_only_so_far"]),
+            ("server/http/connection.rs", &["l15_ages_spread_as_far_as_the_jitter_and_no_further"]),
             ("transport/native/tests/hostile.rs", &["an_old_connection_says_goaway_then_ends"]),
+            (
+                "transport/native/keeper.rs",
+                &["l15_ages_spread_as_far_as_the_jitter_and_no_further"],
+            ),
         ],
     ),
     (
@@ -435,7 +441,8 @@ pub(crate) const HELD: &[Held] = &[
     (
         "L26 keys, values, pages and lives of records, what a store holds",
         &[
-            ("store/key.rs", &["names_are_bounded_and_hold_no_control_characters"]),
+            ("store/key.rs", &["l26_keys_and_names_are_as_long_as_they_may_be"]),
+            ("store/file/layout.rs", &["what_is_kept_in_memory_of_a_file_is_bounded"]),
             (
                 "store/memory.rs",
                 &["records_and_bytes_are_bounded_at_the_limit_above_it_and_far_above_it"],
@@ -444,16 +451,25 @@ pub(crate) const HELD: &[Held] = &[
             ("testkit/store/lists.rs", &["pages_cover_everything_once"]),
         ],
     ),
-    ("L27 a document of settings", &[("config/file/mod.rs", &["each_fault_names_the_file"])]),
+    (
+        "L27 a document of settings",
+        &[("config/file/mod.rs", &["l27_a_document_is_as_long_as_it_may_be"])],
+    ),
     (
         "L28 the phases of a stop",
-        &[(
-            "../tests/stop.rs",
-            &[
-                "a_stop_ends_in_time_whatever_hooks_and_calls_do",
-                "a_stop_ends_in_time_whatever_the_last_hooks_do",
-            ],
-        )],
+        &[
+            (
+                "../tests/stop.rs",
+                &[
+                    "a_stop_ends_in_time_whatever_hooks_and_calls_do",
+                    "a_stop_ends_in_time_whatever_the_last_hooks_do",
+                    "l28_a_stop_serves_on_for_its_lame_duck_and_no_longer",
+                    "l28_calls_and_their_tasks_have_their_time_to_drain_and_no_more",
+                    "l28_the_last_hooks_have_their_time_to_close_and_no_more",
+                ],
+            ),
+            ("service/stop.rs", &["l28_tasks_that_do_not_end_are_waited_for_and_then_left"]),
+        ],
     ),
     (
         "L29 questions about the inside, profiles",
@@ -468,6 +484,7 @@ pub(crate) const HELD: &[Held] = &[
             ("server/tests/inside.rs", &["l29_numbers_are_read_at_a_pace"]),
             ("debug/profile.rs", &["l29_profiles_are_as_long_and_as_fine_as_they_may_be"]),
             ("debug/sampler.rs", &["l29_the_rarest_stacks_are_left_out_for_want_of_room"]),
+            ("debug/tasks.rs", &["l29_a_dump_tells_of_as_many_tasks_as_it_may"]),
         ],
     ),
     (
@@ -475,6 +492,7 @@ pub(crate) const HELD: &[Held] = &[
         &[
             ("server/http/baggage.rs", &["members_past_the_limits_are_left_out"]),
             ("debug/monitor.rs", &["l30_endpoints_past_the_limit_of_labels_are_counted_as_other"]),
+            ("debug/otlp/post.rs", &["a_try_has_its_time_and_no_more"]),
         ],
     ),
 ];

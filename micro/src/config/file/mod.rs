@@ -107,6 +107,30 @@ mod tests {
         }
     }
 
+    /// At the limit, above it and ten times above it.
+    #[tokio::test]
+    async fn l27_a_document_is_as_long_as_it_may_be() {
+        let max = DOCUMENT_BYTES_MAX;
+        for (bytes, fits) in [(max, true), (max + 1, false), (max * 10, false)] {
+            let (open, close) = ("{\"a\": \"", "\"}");
+            let value = "x".repeat(bytes - open.len() - close.len());
+            let text = format!("{open}{value}{close}");
+            assert_eq!(text.len(), bytes);
+            let (_dir, file) = file("a.json", &text);
+            match file.load().await {
+                Ok(document) => {
+                    assert!(fits, "{bytes} bytes were read");
+                    assert_eq!(document.value["a"], value.as_str());
+                }
+                Err(error) => {
+                    assert!(!fits, "{bytes} bytes: {error}");
+                    assert_eq!(error.code(), 412);
+                    assert!(error.detail().contains("longer than"), "{error}");
+                }
+            }
+        }
+    }
+
     #[tokio::test]
     async fn a_missing_file_is_an_error() {
         let dir = tempfile::tempdir().unwrap();

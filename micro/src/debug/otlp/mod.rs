@@ -224,4 +224,22 @@ mod tests {
         assert_eq!((otlp.exported(), otlp.dropped()), (0, 3));
         tasks.abort_all();
     }
+    /// The default and ten times as much.
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_waits_for_a_silent_collector_as_long_as_a_try_takes() {
+        // The system takes connections to it; nobody reads or answers.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let default = DebugLimits::DEFAULT.export_timeout;
+        for export_timeout in [default, default * 10] {
+            let limits = DebugLimits { export_timeout, ..DebugLimits::default() };
+            let (kept, tasks) = (Arc::new(Memory::new()), TaskTracker::new());
+            let otlp = Otlp::open(&url, "shop", kept, &limits, &tasks).unwrap();
+            otlp.span(span());
+            let began = clock::now();
+            assert_eq!(otlp.flush().await.unwrap_err().code(), 408);
+            assert_eq!(clock::now() - began, export_timeout);
+            tasks.abort_all();
+        }
+    }
 }

@@ -69,8 +69,15 @@ impl Collector {
     /// # Errors
     /// When the collector cannot be reached or does not answer in time.
     pub(super) async fn post(&self, body: Bytes) -> Result<Answer> {
-        let answered = clock::timeout(self.timeout, self.exchange(body)).await;
-        let Ok(answered) = answered else {
+        self.in_time(self.exchange(body)).await
+    }
+
+    /// Gives an exchange the time of one try.
+    async fn in_time(
+        &self,
+        exchange: impl Future<Output = Result<Answer, BoxError>>,
+    ) -> Result<Answer> {
+        let Ok(answered) = clock::timeout(self.timeout, exchange).await else {
             return Err(Error::timeout(ERROR_ID, "the collector did not answer in time"));
         };
         answered.map_err(|error| {
@@ -121,6 +128,7 @@ fn rejected(body: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::limits::DebugLimits;
 
     #[test]
     fn an_address_may_leave_out_port_and_path() {
@@ -132,6 +140,27 @@ mod tests {
         ] {
             let collector = Collector::parse(url, Duration::ZERO).unwrap();
             assert_eq!((collector.authority.as_str(), collector.path.as_str()), (authority, path));
+        }
+    }
+
+    /// Just before the limit, just after it and far after it; the default and ten times as much.
+    #[tokio::test(start_paused = true)]
+    async fn a_try_has_its_time_and_no_more() {
+        let default = DebugLimits::DEFAULT.export_timeout;
+        for limit in [default, default * 10] {
+            let collector = Collector::parse("http://127.0.0.1", limit).unwrap();
+            let tick = Duration::from_millis(1);
+            for needs in [limit - tick, limit + tick, limit * 10] {
+                let exchange = async {
+                    clock::sleep(needs).await;
+                    Ok(Answer::Taken { rejected: 0 })
+                };
+                let began = clock::now();
+                let answer = collector.in_time(exchange).await;
+                assert_eq!(clock::now() - began, needs.min(limit));
+                let code = answer.as_ref().map_or_else(Error::code, |_| 200);
+                assert_eq!(code, if needs < limit { 200 } else { 408 }, "{answer:?}");
+            }
         }
     }
 

@@ -376,3 +376,29 @@ where
         self.0.spawn("http2", future);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::limits::Limits;
+
+    /// Without jitter, with the default, and with the most there may be.
+    #[tokio::test(start_paused = true)]
+    async fn l15_ages_spread_as_far_as_the_jitter_and_no_further() {
+        fastrand::seed(15);
+        let began = clock::now();
+        for percent in [0, 10, 100] {
+            let mut limits = Limits::DEFAULT.connection;
+            limits.age_jitter_percent = percent;
+            let age = |_: u32| Watch::new(&limits, None).old_at - began;
+            let ages: Vec<_> = (0..10_000).map(age).collect();
+            let (least, most) = (*ages.iter().min().unwrap(), *ages.iter().max().unwrap());
+            let spread = limits.age_max / 100 * percent;
+            let bounds = (limits.age_max - spread, limits.age_max + spread);
+            assert!(bounds.0 <= least && most <= bounds.1, "{percent}: {least:?} to {most:?}");
+            // Nearly all of the room is used.
+            let edge = spread / 100;
+            assert!(least <= bounds.0 + edge && most + edge >= bounds.1, "{percent}: {most:?}");
+        }
+    }
+}

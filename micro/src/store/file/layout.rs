@@ -46,16 +46,21 @@ pub(super) fn open(path: &Path, limits: &StoreLimits) -> Result<Database> {
     }
     let is_fresh = !path.exists();
     let file = open_file(path).map_err(unusable)?;
-    let mut builder = Database::builder();
-    builder.set_cache_size(limits.file_cache_bytes_max);
     let database = FileBackend::new(file)
-        .and_then(|file| builder.create_with_backend(file))
+        .and_then(|file| builder(limits).create_with_backend(file))
         .map_err(|error| refused(path, error))?;
     if is_fresh && let Some(parent) = parent {
         // The name of the file must outlive a loss of power as its contents do.
         std::fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(unusable)?;
     }
     Ok(database)
+}
+
+/// Says how the file is used.
+fn builder(limits: &StoreLimits) -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(limits.file_cache_bytes_max);
+    builder
 }
 
 fn refused(path: &Path, error: DatabaseError) -> Error {
@@ -150,4 +155,85 @@ pub(super) fn metadata_text(metadata: &BTreeMap<String, String>) -> String {
     }
     // Text under text is always JSON.
     serde_json::to_string(metadata).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use redb::StorageBackend;
+    use redb::backends::InMemoryBackend;
+
+    use super::*;
+
+    /// A disk that counts the bytes that are read from it.
+    #[derive(Debug)]
+    struct Disk {
+        inner: InMemoryBackend,
+        read: Arc<AtomicUsize>,
+    }
+
+    impl StorageBackend for Disk {
+        fn len(&self) -> io::Result<u64> {
+            StorageBackend::len(&self.inner)
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.read.fetch_add(out.len(), Ordering::SeqCst);
+            StorageBackend::read(&self.inner, offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            StorageBackend::set_len(&self.inner, len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            StorageBackend::sync_data(&self.inner)
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            StorageBackend::write(&self.inner, offset, data)
+        }
+    }
+
+    /// Bytes of each value.
+    const VALUE_BYTES: usize = 1000;
+
+    /// Reads every record; returns the bytes of their values.
+    fn read_all(database: &Database) -> usize {
+        let table = database.begin_read().unwrap().open_table(RECORDS).unwrap();
+        table.iter().unwrap().map(|entry| entry.unwrap().1.value().3.len()).sum()
+    }
+
+    /// What fits is read from the disk once; of what does not, no more than the limit is kept.
+    #[test]
+    fn what_is_kept_in_memory_of_a_file_is_bounded() {
+        let max = 1024 * 1024;
+        let limits = StoreLimits { file_cache_bytes_max: max, ..StoreLimits::default() };
+        // Pages are not full: they take more than the values in them.
+        for bytes in [max / 8, max, max + max / 10, max * 10] {
+            let read = Arc::<AtomicUsize>::default();
+            let disk = Disk { inner: InMemoryBackend::new(), read: Arc::clone(&read) };
+            let database = builder(&limits).create_with_backend(disk).unwrap();
+            let writing = database.begin_write().unwrap();
+            let mut table = writing.open_table(RECORDS).unwrap();
+            let (value, records) = ([7_u8; VALUE_BYTES], bytes / VALUE_BYTES);
+            for record in 0..records {
+                let key = format!("{record:08}");
+                let kept = (1_u64, 0_u64, "", value.as_slice());
+                table.insert(("micro", "default", key.as_str()), kept).unwrap();
+            }
+            drop(table);
+            writing.commit().unwrap();
+            let whole = records * VALUE_BYTES;
+            assert_eq!(read_all(&database), whole);
+            let before = read.load(Ordering::SeqCst);
+            assert_eq!(read_all(&database), whole, "what is not kept is read again");
+            let again = read.load(Ordering::SeqCst) - before;
+            assert!(again + max >= whole, "{whole} bytes, and only {again} are not in memory");
+            assert!(bytes > max / 8 || again == 0, "{again} of {whole} bytes, which fit");
+        }
+    }
 }

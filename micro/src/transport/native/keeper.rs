@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::core::clock;
 use crate::core::error::{Error, Result};
 use crate::core::exchange::{Answer, Reset};
+use crate::core::limits::ConnectionLimits;
 use crate::transport::native::after::After;
 use crate::transport::native::ending::fail;
 use crate::transport::native::frame::{self, Kind};
@@ -19,7 +20,7 @@ use crate::transport::native::link::{Link, Ping, State};
 /// # Errors
 /// Why the connection ends.
 pub(super) async fn watch(link: &Arc<Link>) -> Result<()> {
-    let old = clock::after(clock::now(), jittered_age(link));
+    let old = clock::after(clock::now(), jittered_age(&link.limits.connection));
     let mut stay = Stay { goaway: Some(old), end: None };
     let mut after = After::default();
     // Progress: each turn sleeps until the next thing is due, or something changes.
@@ -88,8 +89,7 @@ impl Stay {
 }
 
 /// The oldest connections are closed first to let clients spread anew, not all at once.
-fn jittered_age(link: &Link) -> Duration {
-    let limits = &link.limits.connection;
+fn jittered_age(limits: &ConnectionLimits) -> Duration {
     let percent = 100 + fastrand::u32(0..=2 * limits.age_jitter_percent);
     limits.age_max.saturating_mul(percent.saturating_sub(limits.age_jitter_percent)) / 100
 }
@@ -172,4 +172,25 @@ fn idle(link: &Link, state: &State, now: Instant) -> Result<Option<Instant>> {
         return Ok((now < due).then_some(due));
     }
     Err(Error::unavailable("micro.transport", format!("the connection was idle for {timeout:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::limits::Limits;
+
+    /// Without jitter, with the default, and with the most there may be.
+    #[test]
+    fn l15_ages_spread_as_far_as_the_jitter_and_no_further() {
+        fastrand::seed(15);
+        for percent in [0, 10, 100] {
+            let mut limits = Limits::DEFAULT.connection;
+            limits.age_jitter_percent = percent;
+            let ages: Vec<_> = (0..10_000).map(|_| jittered_age(&limits)).collect();
+            let share = limits.age_max / 100;
+            let (least, most) = (share * (100 - percent), share * (100 + percent));
+            let found = (ages.iter().min(), ages.iter().max());
+            assert_eq!(found, (Some(&least), Some(&most)), "{percent}");
+        }
+    }
 }
