@@ -146,8 +146,8 @@ const DEAD_QUEUE: &str = "dead";
 
 /// A broker on Google Cloud Pub/Sub; clones share it.
 ///
-/// It connects by itself, and its connections end with its last clone and subscription, or with the
-/// tasks of its scope.
+/// It connects by itself, and its connections end when it is closed, with its last clone and
+/// subscription, or with the tasks of its scope.
 ///
 /// ```
 /// use micro::broker::{Broker, PubSub, PubSubConfig, PubSubEndpoint};
@@ -428,6 +428,7 @@ impl Inner {
         }
         // Handlers that were still running could publish until here.
         self.closed.store(true, SeqCst);
+        self.keeper.abort();
         if cut == 0 {
             return Ok(());
         }

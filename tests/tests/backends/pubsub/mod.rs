@@ -103,7 +103,8 @@ impl Process {
         self.broker.close(clock::after(clock::now(), PATIENCE)).await.unwrap();
         drop(self.broker);
         // Nothing is left to be cut.
-        assert_eq!(self.scope.tasks.wait(clock::after(clock::now(), PATIENCE)).await, 0);
+        let left = self.scope.tasks.wait(clock::after(clock::now(), PATIENCE)).await;
+        assert_eq!(left, 0, "{:?}", self.scope.tasks.names());
     }
 }
 
