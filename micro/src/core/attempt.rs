@@ -20,6 +20,7 @@ pub(crate) fn tell(metadata: &mut Metadata, attempt: u32) {
 
 /// Takes from the metadata of a request whether it was sent before: nobody else is to read it, or to
 /// send it on.
+#[cfg(any(feature = "server", test))]
 pub(crate) fn take(metadata: &mut Metadata) -> bool {
     let attempt = metadata.remove(KEY).and_then(|attempt| attempt.parse().ok());
     attempt.is_some_and(|attempt: u32| attempt > 1)
