@@ -45,6 +45,9 @@ pub(super) fn open(path: &Path, limits: &StoreLimits) -> Result<Database> {
         create_directory(parent).map_err(unusable)?;
     }
     let is_fresh = !path.exists();
+    if is_fresh {
+        make(path, limits, unusable)?;
+    }
     let file = open_file(path).map_err(unusable)?;
     let database = FileBackend::new(file)
         .and_then(|file| builder(limits).create_with_backend(file))
@@ -54,6 +57,33 @@ pub(super) fn open(path: &Path, limits: &StoreLimits) -> Result<Database> {
         std::fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(unusable)?;
     }
     Ok(database)
+}
+
+/// Makes the file whole before it has its name: a process may be killed at any time, and what it had
+/// begun to lay out could not be opened again. One that is killed here leaves a hidden file behind.
+fn make(
+    path: &Path,
+    limits: &StoreLimits,
+    unusable: impl Fn(std::io::Error) -> Error,
+) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let unique = format!(".{name}.{:016x}.new", fastrand::u64(..));
+    let fresh = path.with_file_name(unique);
+    let made = open_file(&fresh).map_err(&unusable).and_then(|file| {
+        let backend = FileBackend::new(file).map_err(|error| refused(path, error))?;
+        let database = builder(limits).create_with_backend(backend);
+        drop(database.map_err(|error| refused(path, error))?);
+        match std::fs::hard_link(&fresh, path) {
+            // Another process has made it meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            // Not every file system has links.
+            Err(_) if !path.exists() => std::fs::rename(&fresh, path).map_err(&unusable),
+            linked => linked.map_err(&unusable),
+        }
+    });
+    // Nothing that matters is lost where it stays.
+    let _removed = std::fs::remove_file(&fresh).is_ok();
+    made
 }
 
 /// Says how the file is used.

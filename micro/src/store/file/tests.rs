@@ -51,6 +51,21 @@ async fn a_second_opener_is_told_who_is_in_the_way() {
 }
 
 #[tokio::test]
+async fn a_file_has_its_name_when_it_is_whole_and_leaves_nothing_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    // What a process that was killed while it made the file has left behind.
+    std::fs::write(dir.path().join(".store.redb.0000000000000000.new"), b"half").unwrap();
+    let file = File::open(&path).await.unwrap();
+    Store::close(&file).await.unwrap();
+    let mut names: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, [".store.redb.0000000000000000.new", "store.redb"]);
+    File::open(&path).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_file_that_is_no_store_is_refused_and_kept() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.redb");
