@@ -31,11 +31,12 @@ fn call(criterion: &mut Criterion) {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let service = Service::new("bench")
         .no_env()
+        .no_args()
         .registry(registry::Memory::new())
         .transport(transport::Memory::default())
         .mount(Shop);
     let running = runtime.block_on(service.start()).unwrap();
-    let shop: ShopClient = running.client();
+    let shop: ShopClient = runtime.block_on(async { running.client() });
     let order = Order { number: 7, customer: "Ada".to_owned(), cents: 1_250 };
     assert_eq!(runtime.block_on(shop.echo(order.clone())).unwrap(), order);
     criterion.bench_function("call/unary", |bencher| {
